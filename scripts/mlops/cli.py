@@ -1,0 +1,189 @@
+"""The `mlops` command: parses, dispatches, prints. Each command's module is imported only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops import __version__, console
+from mlops.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
+
+if TYPE_CHECKING:
+    from mlops.outcome import Outcome
+
+Parser = argparse.ArgumentParser
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, the module whose `run(arguments)` carries it out, and how its help reads."""
+
+    name: str
+    module: str
+    help: str
+    example: str
+    add_arguments: Callable[[Parser], None]
+
+
+def _manifest(parser: Parser) -> None:
+    parser.add_argument(
+        "--manifest", default="mlops.yml", metavar="FILE", help="the manifest (default: mlops.yml)"
+    )
+    parser.add_argument(
+        "--model", default="", metavar="NAME", help="the model; not needed when there is only one"
+    )
+
+
+def _environment(parser: Parser) -> None:
+    parser.add_argument(
+        "--environment",
+        default="",
+        metavar="NAME",
+        help="apply the manifest's overrides for this environment",
+    )
+
+
+def _validate(parser: Parser) -> None:
+    parser.add_argument(
+        "--manifest", default="mlops.yml", metavar="FILE", help="the manifest (default: mlops.yml)"
+    )
+    _environment(parser)
+    parser.add_argument("--schema", action="store_true", help="print the manifest's JSON Schema and stop")
+
+
+def _containerize(parser: Parser) -> None:
+    _manifest(parser)
+    parser.add_argument(
+        "--dotenv", default="containerize.env", metavar="FILE", help="variables for later jobs"
+    )
+    parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="may be repeated"
+    )
+
+
+def _train(parser: Parser) -> None:
+    _manifest(parser)
+    _environment(parser)
+    parser.add_argument("--dotenv", default="train.env", metavar="FILE", help="variables for later jobs")
+    parser.add_argument("--image-uri", metavar="URI", help="default: $IMAGE_URI, from containerize")
+    parser.add_argument(
+        "--image-version", metavar="VERSION", help="default: $IMAGE_VERSION, from containerize"
+    )
+
+
+def _evaluate(parser: Parser) -> None:
+    _manifest(parser)
+    parser.add_argument("--dotenv", default="evaluate.env", metavar="FILE", help="variables for later jobs")
+    parser.add_argument("--model-version", metavar="VERSION", help="default: $MODEL_VERSION, from train")
+    parser.add_argument("--run-id", metavar="ID", help="default: $DAG_RUN_ID, from train")
+    parser.add_argument(
+        "--report", default="evaluation", metavar="DIRECTORY", help="where the report files go"
+    )
+    parser.add_argument("--no-wait", action="store_true", help="say how the run is doing and return at once")
+    parser.add_argument("--timeout", type=int, default=3600, metavar="SECONDS", help="default: 3600")
+
+
+def _deploy(parser: Parser) -> None:
+    _manifest(parser)
+    _environment(parser)
+    parser.add_argument("--dotenv", default="deploy.env", metavar="FILE", help="variables for later jobs")
+    parser.add_argument("--model-version", metavar="VERSION", help="default: $MODEL_VERSION, from train")
+    parser.add_argument(
+        "--override", default="", metavar="REASON", help="deploy in spite of the evidence; recorded"
+    )
+    parser.add_argument("--no-wait", action="store_true", help="start the deployment and return at once")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="default: 1800")
+
+
+def _notify(parser: Parser) -> None:
+    _manifest(parser)
+    parser.add_argument("--test", action="store_true", help="send a test message to every channel")
+
+
+def _local(parser: Parser) -> None:
+    from mlops.local.arguments import add_arguments
+
+    add_arguments(parser)
+
+
+COMMANDS = (
+    Command("validate", "mlops.validate", "check mlops.yml", "mlops validate", _validate),
+    Command(
+        "containerize",
+        "mlops.containerize",
+        "build, version and push the image, if its content changed",
+        "mlops containerize --model phishing-url",
+        _containerize,
+    ),
+    Command("train", "mlops.train", "start training of the image's version", "mlops train", _train),
+    Command(
+        "evaluate",
+        "mlops.evaluate",
+        "wait for the training and report challenger against champion",
+        "mlops evaluate --model-version 1.3.0+retrain.0",
+        _evaluate,
+    ),
+    Command(
+        "deploy",
+        "mlops.deploy",
+        "put an evaluated model into production",
+        'mlops deploy --model-version 1.3.0+retrain.0 --override "hotfix, agreed with Ann"',
+        _deploy,
+    ),
+    Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
+    Command("local", "mlops.local.command", "run everything on this machine", "mlops local up", _local),
+)
+
+
+def build_parser(wanted: str = "") -> Parser:
+    """The parser; only the `wanted` command gets its arguments, which keeps `--help` fast."""
+    parser = Parser(prog="mlops", description="From a git push to a served model, on GitLab and AWS.")
+    parser.add_argument("--version", action="version", version=f"mlops {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=f"Example:\n  {command.example}\n\nExit codes: docs/exit-codes.md",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if command.name == wanted:
+            sub.add_argument("--json", action="store_true", help="print the result as JSON")
+            command.add_arguments(sub)
+    return parser
+
+
+def _run(argv: Sequence[str]) -> int:
+    wanted = next((word for word in argv if not word.startswith("-")), "")
+    arguments = build_parser(wanted).parse_args(argv)
+    command = next(command for command in COMMANDS if command.name == arguments.command)
+    outcome: Outcome = importlib.import_module(command.module).run(arguments)
+    console.show_outcome(outcome, as_json=arguments.json)
+    return outcome.exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; never a traceback for an error a person can act on."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(words)
+    except MlopsError as error:
+        console.show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.say("✗ Interrupted")
+        return EXIT_INTERRUPTED
+    except Exception:  # pylint: disable=broad-exception-caught  # whatever it is, a person gets a log to send
+        from mlops.crash import write_crash_log
+
+        console.say(f"✗ Unexpected error; please send {write_crash_log(words)} with your report")
+        return EXIT_UNEXPECTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

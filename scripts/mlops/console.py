@@ -1,0 +1,64 @@
+"""The one place that writes to a person: progress on standard error, results on standard output.
+
+In a GitLab job, sections fold: https://docs.gitlab.com/ci/jobs/job_logs/#create-custom-collapsible-sections
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlops.errors import MlopsError
+from mlops.outcome import Outcome
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(line: str) -> None:
+    """One line that a person should not miss."""
+    say(f"! {line}")
+
+
+@contextmanager
+def section(title: str) -> Iterator[None]:
+    """Everything said inside folds under `title` in a GitLab job log, with its duration."""
+    started = time.monotonic()
+    name = re.sub(r"[^a-z0-9_]+", "_", title.lower()).strip("_")
+    folds = "GITLAB_CI" in os.environ
+    if folds:
+        say(f"\x1b[0Ksection_start:{int(time.time())}:{name}[collapsed=true]\r\x1b[0K{title}")
+    else:
+        say(f"- {title}")
+    try:
+        yield
+    finally:
+        if folds:
+            say(f"\x1b[0Ksection_end:{int(time.time())}:{name}\r\x1b[0K")
+        say(f"  {title}: {time.monotonic() - started:.1f} s")
+
+
+def show_error(error: MlopsError) -> None:
+    """An error a person can act on, without a traceback."""
+    first, *rest = error.lines()
+    say(f"✗ {first}")
+    for line in rest:
+        say(line)
+
+
+def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """The result: one JSON document for machines, or the summary and what comes next for people."""
+    if as_json:
+        import json
+
+        print(json.dumps(outcome.data, indent=2, sort_keys=True, default=str))  # noqa: T201
+        return
+    print(outcome.summary)  # noqa: T201
+    for step in outcome.next_steps:
+        print(f"  next: {step}")  # noqa: T201

@@ -1,0 +1,172 @@
+"""One tree of errors. Each class has an exit code of its own; `docs/exit-codes.md` lists them.
+
+Standard library only: the Lambda carries this module in its zip.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 3
+EXIT_INTERRUPTED = 130
+
+
+class MlopsError(Exception):
+    """An error a person can act on.
+
+    Args:
+        what: What failed, in one line.
+        cause: The real cause, as far as it is known; may have several lines.
+        next_step: What to do now, in the imperative.
+        link: Where the log or page with the details is.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, cause: str = "", next_step: str = "", link: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+        self.next_step = next_step
+        self.link = link
+
+    def lines(self) -> list[str]:
+        """The message as a CI log shows it, one fact a line."""
+        facts = (("why", self.cause), ("log", self.link), ("next", self.next_step))
+        return [self.what, *(f"  {label}: {fact}" for label, fact in facts if fact)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class UsageError(MlopsError):
+    """The command line cannot be carried out as given (argparse uses the same code)."""
+
+    exit_code = 2
+
+
+class ManifestError(MlopsError):
+    """`mlops.yml` is missing, unreadable or not valid."""
+
+    exit_code = 10
+
+
+class SourceError(MlopsError):
+    """The git history cannot answer: no repository, no commits, a shallow clone that cannot be deepened."""
+
+    exit_code = 11
+
+
+class ContractError(MlopsError):
+    """A document between CI, Lambda and DAGs has the wrong shape."""
+
+    exit_code = 12
+
+
+class SettingsError(MlopsError):
+    """The platform's settings or a CI variable are missing or wrong."""
+
+    exit_code = 13
+
+
+class AuthenticationError(MlopsError):
+    """AWS, GitLab or the registry does not accept who we are."""
+
+    exit_code = 14
+
+
+class VersionError(MlopsError):
+    """A version, tag or resource name does not follow the rules."""
+
+    exit_code = 15
+
+
+class RegistryError(MlopsError):
+    """The registry refused or could not be reached."""
+
+    exit_code = 20
+
+
+class BuildError(MlopsError):
+    """The image could not be built."""
+
+    exit_code = 21
+
+
+class EngineError(MlopsError):
+    """There is no container engine, or it does not answer."""
+
+    exit_code = 22
+
+
+class TriggerError(MlopsError):
+    """The Lambda or Airflow behind it did not accept the run."""
+
+    exit_code = 30
+
+
+class RunFailedError(MlopsError):
+    """The DAG run ended in failure."""
+
+    exit_code = 31
+
+
+class RunTimeoutError(MlopsError):
+    """The DAG run did not end within the time we were given; it goes on."""
+
+    exit_code = 32
+
+
+class EvidenceError(MlopsError):
+    """Evaluation, comparison or lineage is missing or broken."""
+
+    exit_code = 33
+
+
+class StorageError(MlopsError):
+    """An S3 object is missing or may not be read."""
+
+    exit_code = 34
+
+
+class GateFailedError(MlopsError):
+    """The new model does not meet its goals. Templates allow this code, so the pipeline shows a warning."""
+
+    exit_code = 40
+
+
+class DeploymentRefusedError(MlopsError):
+    """There is no evidence that this model may go to production."""
+
+    exit_code = 41
+
+
+class NotificationError(MlopsError):
+    """A channel did not take the message."""
+
+    exit_code = 50
+
+
+class GitLabError(MlopsError):
+    """GitLab's API refused or could not be reached."""
+
+    exit_code = 51
+
+
+class TerraformError(MlopsError):
+    """Terraform failed."""
+
+    exit_code = 60
+
+
+class LocalStackError(MlopsError):
+    """The local stack could not be started, used or stopped."""
+
+    exit_code = 70
+
+
+class PrerequisiteError(MlopsError):
+    """A program this machine needs is missing."""
+
+    exit_code = 71

@@ -1,0 +1,81 @@
+"""What GitLab tells a job about the pipeline it runs in.
+
+https://docs.gitlab.com/ci/variables/predefined_variables/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mlops.contract import Origin
+from mlops.errors import SettingsError
+
+Kind = Literal["merge_request", "default_branch", "branch", "tag", "schedule", "local"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """The pipeline of this job; `local` kind when there is none."""
+
+    kind: Kind
+    pipeline_id: str
+    pipeline_iid: int
+    merge_request_iid: int | None
+    commit_sha: str
+    ref: str
+    default_branch: str
+    server_url: str
+    project_id: str
+    origin: Origin
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> Pipeline:
+        """Read the predefined variables.
+
+        Raises:
+            SettingsError: when a variable that must be a number is none.
+        """
+        return cls(
+            kind=_kind(variables),
+            pipeline_id=variables.get("CI_PIPELINE_ID", "0"),
+            pipeline_iid=_number(variables, "CI_PIPELINE_IID") or 0,
+            merge_request_iid=_number(variables, "CI_MERGE_REQUEST_IID"),
+            commit_sha=variables.get("CI_COMMIT_SHA", ""),
+            ref=variables.get("CI_COMMIT_REF_NAME", ""),
+            default_branch=variables.get("CI_DEFAULT_BRANCH", "main"),
+            server_url=variables.get("CI_SERVER_URL", ""),
+            project_id=variables.get("CI_PROJECT_ID", ""),
+            origin=Origin(
+                project_path=variables.get("CI_PROJECT_PATH", ""),
+                ref=variables.get("CI_COMMIT_REF_NAME", ""),
+                commit_sha=variables.get("CI_COMMIT_SHA", ""),
+                commit_title=variables.get("CI_COMMIT_TITLE", "")[:200],
+                pipeline_url=variables.get("CI_PIPELINE_URL", ""),
+                pipeline_source=variables.get("CI_PIPELINE_SOURCE", ""),
+                job_url=variables.get("CI_JOB_URL", ""),
+                user=variables.get("GITLAB_USER_LOGIN", ""),
+            ),
+        )
+
+
+def _kind(variables: Mapping[str, str]) -> Kind:
+    if not variables.get("CI_PIPELINE_SOURCE"):
+        return "local"
+    if variables["CI_PIPELINE_SOURCE"] == "schedule":
+        return "schedule"
+    if variables.get("CI_MERGE_REQUEST_IID"):
+        return "merge_request"
+    if variables.get("CI_COMMIT_TAG"):
+        return "tag"
+    if variables.get("CI_COMMIT_BRANCH") == variables.get("CI_DEFAULT_BRANCH", "main"):
+        return "default_branch"
+    return "branch"
+
+
+def _number(variables: Mapping[str, str], name: str) -> int | None:
+    text = variables.get(name, "")
+    if text and not text.isdecimal():
+        raise SettingsError(f"{name} is no number", cause=f"found {text!r}")
+    return int(text) if text else None

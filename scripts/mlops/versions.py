@@ -1,0 +1,162 @@
+"""Versions, and the names they have where `.` and `+` are not allowed. Pure functions.
+
+    image version    1.3.0                 a released image
+                     1.3.0-mr42.7          an image of merge request 42, pipeline 7
+    model version    1.3.0+retrain.0       the first training of that image
+
+An ECR tag or S3 key cannot hold `+` (it becomes `_`). A SageMaker name holds only letters, digits and
+hyphens, at most 63 (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html), so
+
+    web-safety, phishing-url, 1.3.0-mr42.7+retrain.2  <->  web-safety--phishing-url--1-3-0-mr42-7--r2
+
+which reads back without loss, because project and model never hold two hyphens in a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from semver import Version
+
+from mlops.errors import VersionError
+
+RESOURCE_NAME_LIMIT = 63
+# The longest version a name must have room for: --999-999-999-mr99999-9999--r999
+_VERSION_ROOM = len("--999-999-999-mr99999-9999--r999")
+# project and model together, with the two hyphens between them
+NAME_BUDGET = RESOURCE_NAME_LIMIT - _VERSION_ROOM - len("--")
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PRERELEASE = re.compile(r"mr(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_BUILD = re.compile(r"retrain\.(0|[1-9]\d*)")
+_RESOURCE = re.compile(
+    r"(?P<project>[a-z0-9]+(?:-[a-z0-9]+)*)--(?P<model>[a-z0-9]+(?:-[a-z0-9]+)*)"
+    r"--(?P<core>\d+-\d+-\d+)(?:-(?P<mr>mr\d+)-(?P<pipeline>\d+))?--r(?P<retrain>\d+)"
+)
+
+
+def parse_image_version(text: str) -> Version:
+    """An image version.
+
+    Raises:
+        VersionError: when it is not `1.3.0` or `1.3.0-mr42.7`.
+    """
+    try:
+        version = Version.parse(text)
+    except ValueError as error:
+        raise VersionError(
+            f"{text!r} is no image version", cause=str(error), next_step="Use MAJOR.MINOR.PATCH."
+        ) from error
+    if version.build or (version.prerelease and not _PRERELEASE.fullmatch(version.prerelease)):
+        raise VersionError(f"{text!r} is no image version", cause="allowed are 1.3.0 and 1.3.0-mr42.7")
+    return version
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A trained model's version: the image's, and the number of its training, from 0."""
+
+    image: Version
+    retrain: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `1.3.0+retrain.0`.
+
+        Raises:
+            VersionError: when it is anything else.
+        """
+        image, _, build = text.partition("+")
+        match = _BUILD.fullmatch(build)
+        if not match:
+            raise VersionError(f"{text!r} is no model version", next_step="Use one such as 1.3.0+retrain.0.")
+        return cls(parse_image_version(image), int(match[1]))
+
+    def __str__(self) -> str:
+        return f"{self.image}+retrain.{self.retrain}"
+
+    @property
+    def tag(self) -> str:
+        """The form for ECR tags and S3 keys: `1.3.0_retrain.0`."""
+        return str(self).replace("+", "_")
+
+    @classmethod
+    def from_tag(cls, tag: str) -> Self:
+        """The inverse of `tag`.
+
+        Raises:
+            VersionError: when it is none.
+        """
+        return cls.parse(tag.replace("_", "+", 1))
+
+
+def check_names(project: str, model: str) -> None:
+    """Refuse names that a SageMaker name could not hold together with a version.
+
+    Raises:
+        VersionError: saying which name, and by how many characters.
+    """
+    for kind, name in (("project", project), ("model", model)):
+        if not NAME.fullmatch(name):
+            raise VersionError(
+                f"{kind} name {name!r} is not valid",
+                next_step="Use lower-case letters and digits, with single hyphens between them.",
+            )
+    excess = len(project) + len(model) - NAME_BUDGET
+    if excess > 0:
+        raise VersionError(
+            f"project '{project}' and model '{model}' are {excess} characters too long together",
+            cause=f"{NAME_BUDGET} characters leave room for a version in a SageMaker name of {RESOURCE_NAME_LIMIT}",
+            next_step="Shorten one of them.",
+        )
+
+
+def resource_prefix(project: str, model: str) -> str:
+    """What the SageMaker names of all versions of a model begin with."""
+    return f"{project}--{model}--"
+
+
+def endpoint_name(project: str, model: str) -> str:
+    """The SageMaker endpoint of a model; environments are separate accounts."""
+    return f"{project}--{model}"
+
+
+def resource_name(project: str, model: str, version: ModelVersion) -> str:
+    """The SageMaker name of a model version.
+
+    Raises:
+        VersionError: when it would not fit.
+    """
+    check_names(project, model)
+    image = re.sub(r"[.]", "-", str(version.image))
+    name = f"{resource_prefix(project, model)}{image}--r{version.retrain}"
+    if len(name) > RESOURCE_NAME_LIMIT:
+        raise VersionError(f"{name} is longer than {RESOURCE_NAME_LIMIT} characters")
+    return name
+
+
+def parse_resource_name(name: str) -> tuple[str, str, ModelVersion] | None:
+    """Project, model and version of a SageMaker name; None when it is not one of ours."""
+    match = _RESOURCE.fullmatch(name)
+    if not match:
+        return None
+    text = match["core"].replace("-", ".")
+    if match["mr"]:
+        text += f"-{match['mr']}.{match['pipeline']}"
+    try:
+        return match["project"], match["model"], ModelVersion.parse(f"{text}+retrain.{int(match['retrain'])}")
+    except VersionError:  # leading zeros: a name of somebody else's
+        return None
+
+
+def job_name(project: str, model: str, version: ModelVersion, step: str, run: str, attempt: int) -> str:
+    """A SageMaker job's name: readable, and different for every step, DAG run and attempt.
+
+    Airflow's own way of renaming on collision would break what follows, so names never collide.
+    """
+    identity = hashlib.sha256(f"{version}|{step}|{run}|{attempt}".encode()).hexdigest()[:8]
+    readable = f"{step}--{resource_name(project, model, version)}"
+    return f"{readable[: RESOURCE_NAME_LIMIT - 9].rstrip('-')}-{identity}"
