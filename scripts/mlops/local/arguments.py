@@ -1,0 +1,44 @@
+"""The arguments of `mlops local`; imported only when that command is asked for."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The subcommands and their options."""
+    parser.add_argument(
+        "--name", default="default", help="which stack; two names never collide (default: default)"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    up = actions.add_parser("up", help="start GitLab, AWS and Airflow on this machine")
+    up.add_argument(
+        "--engine",
+        choices=("auto", "docker", "process"),
+        default="auto",
+        help="how jobs run: in containers, or as processes; auto takes Docker where its engine answers",
+    )
+
+    run = actions.add_parser("run", help="push a model repo to the local GitLab and run its pipeline")
+    run.add_argument("repository", nargs="?", default=".", help="the model repo (default: this folder)")
+    run.add_argument("--deploy", action="store_true", help="click the manual deploy job afterwards")
+    run.add_argument(
+        "--override", default="", metavar="REASON", help="with --deploy: in spite of the evidence"
+    )
+    kind = run.add_mutually_exclusive_group()
+    kind.add_argument("--merge-request", type=int, metavar="IID", help="as the pipeline of a merge request")
+    kind.add_argument("--schedule", action="store_true", help="as a scheduled pipeline")
+
+    actions.add_parser("inbox", help="what e-mail and Slack received")
+    actions.add_parser("status", help="what is running, and where")
+    actions.add_parser("env", help="print the variables that point a shell at this stack")
+    logs = actions.add_parser("logs", help="print a log of the stack")
+    logs.add_argument("log", nargs="?", default="", help="a name from the list that `logs` alone prints")
+    down = actions.add_parser("down", help="stop everything this stack started")
+    down.add_argument("--all", action="store_true", help="every stack of this checkout")
+
+    demo = actions.add_parser("demo", help="four pushes, from git push to a served prediction")
+    demo.add_argument("--engine", choices=("auto", "docker", "process"), default="auto", help="as for `up`")
+    demo.add_argument("--summary", default="demo-summary.json", metavar="FILE", help="where the summary goes")
+    demo.add_argument("--keep", action="store_true", help="leave the stack running")

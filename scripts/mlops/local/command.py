@@ -1,0 +1,44 @@
+"""`mlops local`: dispatches to one module an action."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from mlops.outcome import Outcome
+
+
+def run(arguments: Namespace) -> Outcome:
+    """Carry out the action; each imports only what it needs."""
+    # pylint: disable=too-many-return-statements  # one an action
+    match arguments.action:
+        case "up":
+            from mlops.local.up import up
+
+            return up(arguments.name, arguments.engine)
+        case "run":
+            from mlops.local.run import run as run_pipeline
+
+            return run_pipeline(arguments)
+        case "inbox":
+            from mlops.local.inbox import inbox
+
+            return inbox(arguments.name)
+        case "down":
+            from mlops.local.down import down
+
+            return down(arguments.name, every=arguments.all)
+        case "demo":
+            from mlops.local.demo.command import demo
+
+            return demo(arguments.engine, Path(arguments.summary), keep=arguments.keep)
+        case "status" | "env":
+            from mlops.local import status
+
+            return (
+                status.status(arguments.name) if arguments.action == "status" else status.env(arguments.name)
+            )
+        case _:
+            from mlops.local.status import logs
+
+            return logs(arguments.name, arguments.log)

@@ -1,0 +1,27 @@
+"""AWS clients of a local stack, for what a person does by hand in a real account."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mlops.local.stack import REGION
+
+if TYPE_CHECKING:
+    from mlops.local.stack import Stack
+
+
+def client(stack: Stack, service: str) -> Any:
+    """A boto3 client that talks to this stack whatever the caller's own AWS variables say."""
+    return _client(stack.aws_endpoint, service)
+
+
+@cache
+def _client(endpoint: str, service: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
+    return session.client(
+        service, endpoint_url=endpoint, config=Config(proxies={}, retries={"max_attempts": 2})
+    )

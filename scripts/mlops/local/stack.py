@@ -1,0 +1,126 @@
+"""One local stack: where its parts answer, and whether they still run.
+
+`stack.json` below the stack's home is written by the supervisor once its servers listen, completed by `up`
+with what Terraform made, and removed by `down`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from mlops.decode import dumps, loads
+from mlops.errors import LocalStackError
+from mlops.local import paths
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+AIRFLOW_ENVIRONMENT = "ml-ops-local"
+TEMPLATES_PROJECT = "platform/ml-ops"
+FILE = "stack.json"
+
+Engine = Literal["docker", "process"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A running stack. Ports are on 127.0.0.1."""
+
+    name: str
+    home: str
+    engine: Engine
+    pid: int
+    """The supervisor; it leads the process group of the servers."""
+    started: float
+    """The supervisor's start, seconds since the epoch: with the pid it names one process."""
+    aws_port: int
+    gitlab_port: int
+    airflow_port: int
+    outputs: dict[str, str] = field(default_factory=dict)
+    """What Terraform made; empty until `up` is done."""
+
+    @property
+    def folder(self) -> Path:
+        """The stack's home."""
+        return Path(self.home)
+
+    @property
+    def aws_endpoint(self) -> str:
+        """Where every AWS API answers."""
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    @property
+    def gitlab_url(self) -> str:
+        """Where git and GitLab's API answer."""
+        return f"http://127.0.0.1:{self.gitlab_port}"
+
+    @property
+    def airflow_url(self) -> str:
+        """Airflow's web server; only the local MWAA talks to it, and people."""
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What a GitLab runner with access to this account would give to its jobs."""
+        return {
+            **aws_environment(self.aws_endpoint),
+            "MLOPS_ENGINE": self.engine,
+        }
+
+    def running(self) -> bool:
+        """Whether the supervisor is alive; a pid that was given to another process does not count."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def save(self) -> None:
+        """Write stack.json in one step."""
+        draft = self.folder / (FILE + ".part")
+        draft.write_text(dumps(self), encoding="utf-8")
+        draft.replace(self.folder / FILE)
+
+    def completed(self, outputs: dict[str, str]) -> Stack:
+        """This stack with what Terraform made."""
+        return replace(self, outputs=outputs)
+
+
+def aws_environment(endpoint: str) -> dict[str, str]:
+    """The variables that point AWS's own SDKs at the local endpoint, and nowhere else."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def find(name: str) -> Stack | None:
+    """The stack of that name, running or not; None when there is none."""
+    file = paths.home(name) / FILE
+    return loads(Stack, file.read_bytes(), str(file)) if file.exists() else None
+
+
+def require(name: str) -> Stack:
+    """The running stack of that name.
+
+    Raises:
+        LocalStackError: when it is not up.
+    """
+    stack = find(name)
+    if stack is None or not stack.running() or not stack.outputs:
+        option = "" if name == "default" else f" --name {name}"
+        raise LocalStackError(f"The local stack '{name}' is not up", next_step=f"Run: mlops local{option} up")
+    return stack
+
+
+def names() -> Iterator[str]:
+    """The stacks of this checkout that have a stack.json."""
+    for file in sorted(paths.stacks().glob(f"*/{FILE}")):
+        yield file.parent.name

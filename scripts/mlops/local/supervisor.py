@@ -1,0 +1,160 @@
+"""The process behind `mlops local up`: serves AWS and GitLab, and keeps Airflow.
+
+It leads a session of its own, so everything it starts can be stopped together; Airflow and served
+endpoints outlive a signal to their parent alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.local import paths, processes
+from mlops.local.stack import ACCOUNT, AIRFLOW_ENVIRONMENT, REGION, Stack
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from werkzeug.serving import BaseWSGIServer
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class _Listener:
+    """A bound socket: its port is ours from now on, while the application is still being made."""
+
+    socket: socket.socket
+
+    @classmethod
+    def bind(cls) -> _Listener:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((_LOOPBACK, 0))
+        listener.listen(128)
+        return cls(listener)
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+    def serve(self, app: WSGIApplication) -> BaseWSGIServer:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Handler(WSGIRequestHandler):
+            """Keeps connections open, and leaves request lines out of the log."""
+
+            protocol_version = "HTTP/1.1"
+
+            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+                """Say nothing: thousands of polls would bury what matters."""
+
+        server = make_server(
+            _LOOPBACK, self.port, app, threaded=True, request_handler=Handler, fd=self.socket.fileno()
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="mlops.local.supervisor")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--engine", choices=("docker", "process"), required=True)
+    arguments = parser.parse_args()
+    home = paths.home(arguments.name)
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    aws, gitlab, airflow = _Listener.bind(), _Listener.bind(), _free_port()
+    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}")
+    try:
+        return _serve(arguments.name, home, arguments.engine, aws, gitlab, airflow, airflow_process, stopping)
+    finally:
+        processes.stop_group(airflow_process.pid)
+        airflow_process.wait()
+
+
+def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+    name: str,
+    home: Path,
+    engine: str,
+    aws: _Listener,
+    gitlab: _Listener,
+    airflow: int,
+    airflow_process: subprocess.Popen[bytes],
+    stopping: threading.Event,
+) -> int:
+    import psutil
+    from mlops.local.aws.app import LocalAwsConfig, create_app
+    from mlops.local.gitlab.app import create_app as create_gitlab
+
+    aws_app = create_app(
+        LocalAwsConfig(
+            home=home / "aws",
+            port=aws.port,
+            region=REGION,
+            account=ACCOUNT,
+            engine="docker" if engine == "docker" else "process",
+            airflow_url=f"http://{_LOOPBACK}:{airflow}",
+            airflow_environment=AIRFLOW_ENVIRONMENT,
+            lambda_python=paths.airflow_python(),
+        )
+    )
+    try:
+        servers = [aws.serve(aws_app), gitlab.serve(create_gitlab(home / "gitlab", gitlab.port))]
+        Stack(
+            name=name,
+            home=str(home),
+            engine="docker" if engine == "docker" else "process",
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            aws_port=aws.port,
+            gitlab_port=gitlab.port,
+            airflow_port=airflow,
+        ).save()
+        while not stopping.wait(0.5):
+            if airflow_process.poll() is not None:
+                print(f"Airflow ended with {airflow_process.returncode}", file=sys.stderr)  # noqa: T201
+                return 1
+        for server in servers:
+            server.shutdown()
+        return 0
+    finally:
+        aws_app.close()
+
+
+def _start_airflow(home: Path, port: int, aws_endpoint: str) -> subprocess.Popen[bytes]:
+    from mlops.local import airflow
+
+    folder = home / "airflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = airflow.environment(folder, port, aws_endpoint, paths.checkout() / "dags")
+    with (home / "logs" / "airflow.log").open("ab") as log:
+        return subprocess.Popen(
+            airflow.command(),
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

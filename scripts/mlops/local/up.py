@@ -1,0 +1,199 @@
+"""`mlops local up`: start everything, and say what took how long."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops.errors import LocalStackError, MlopsError
+from mlops.local import paths
+from mlops.local.down import stop_stack
+from mlops.local.stack import TEMPLATES_PROJECT, Engine, Stack, find
+from mlops.outcome import Outcome
+
+_SUPERVISOR_SECONDS = 60
+_AIRFLOW_SECONDS = 180
+
+
+class Stopwatch:
+    """Seconds per step, in the order they were taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        """Add the time spent inside to `step`."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
+
+
+def up(name: str, engine: str) -> Outcome:
+    """Start the stack, or find it running.
+
+    Raises:
+        LocalStackError: when a part does not start; everything started is stopped again.
+    """
+    stack = find(name)
+    if stack is not None and stack.running() and stack.outputs:
+        return _outcome(stack, f"The local stack '{name}' is already up", {})
+    if stack is not None:
+        stop_stack(stack)
+    chosen = choose_engine(engine)
+    home = paths.home(name)
+    # State is in memory, so a new start begins with nothing; Terraform's state of the last one would lie.
+    shutil.rmtree(home, ignore_errors=True)
+    (home / "logs").mkdir(parents=True)
+    watch = Stopwatch()
+    started = time.monotonic()
+    try:
+        with watch.time("servers"):
+            stack = _start_supervisor(name, home, chosen)
+        stack = _furnish(stack, watch)
+        with watch.time("airflow (rest)"):
+            _wait_for_airflow(stack)
+        stack.save()
+    except BaseException as error:
+        broken = find(name)
+        if broken is not None:
+            stop_stack(broken, keep_logs=True)
+        if isinstance(error, MlopsError):
+            raise
+        raise LocalStackError(f"The local stack '{name}' did not start", cause=repr(error)) from error
+    watch.seconds["total"] = time.monotonic() - started
+    return _outcome(stack, f"The local stack '{name}' is up", watch.seconds)
+
+
+def choose_engine(wanted: str) -> Engine:
+    """The engine asked for; `auto` takes Docker where it answers.
+
+    Raises:
+        EngineError: when Docker was asked for by name and does not answer.
+    """
+    if wanted == "process":
+        return "process"
+    from mlops.clients.engine import ping
+
+    if wanted == "docker":
+        ping()
+        return "docker"
+    try:
+        ping()
+    except MlopsError:
+        return "process"
+    return "docker"
+
+
+def _start_supervisor(name: str, home: Path, engine: Engine) -> Stack:
+    command = [sys.executable, "-m", "mlops.local.supervisor", "--name", name, "--engine", engine]
+    with (home / "logs" / "supervisor.log").open("ab") as log:
+        supervisor = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            cwd=paths.checkout(),
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _SUPERVISOR_SECONDS
+    while time.monotonic() < deadline:
+        stack = find(name)
+        if stack is not None:
+            return stack
+        if supervisor.poll() is not None:
+            break
+        time.sleep(0.05)
+    from mlops.local import processes
+
+    processes.stop_group(supervisor.pid)
+    raise LocalStackError(
+        "The local servers did not start",
+        cause=tail(home / "logs" / "supervisor.log"),
+        link=str(home / "logs" / "supervisor.log"),
+    )
+
+
+def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
+    """Create in the local AWS what Terraform creates in a real one, and fill in what it leaves empty."""
+    from mlops.local.pipeline import publish_templates
+
+    from mlops import lambda_package
+    from mlops.local import terraform
+
+    with watch.time("templates"):
+        publish_templates(stack, TEMPLATES_PROJECT)
+    with watch.time("terraform"):
+        package = lambda_package.build(stack.folder / "dag-trigger.zip")
+        outputs = terraform.apply(stack.folder / "terraform", stack.aws_endpoint, package)
+    with watch.time("secrets"):
+        _put_slack_webhook(stack, str(outputs["slack_secret"]))
+    return stack.completed(
+        {key: value if isinstance(value, str) else json.dumps(value) for key, value in outputs.items()}
+    )
+
+
+def _put_slack_webhook(stack: Stack, secret: str) -> None:
+    """A person puts the real webhook there once; it is never in Terraform's state."""
+    from mlops.local.sdk import client
+
+    value = {
+        "conn_type": "slackwebhook",
+        "host": f"{stack.aws_endpoint}/slack",
+        "password": "services/T000/B000/local",
+    }
+    client(stack, "secretsmanager").put_secret_value(SecretId=secret, SecretString=json.dumps(value))
+
+
+def _wait_for_airflow(stack: Stack) -> None:
+    from mlops.local import airflow
+
+    try:
+        airflow.wait_ready(stack.airflow_url, _AIRFLOW_SECONDS)
+    except MlopsError as error:
+        log = stack.folder / "logs" / "airflow.log"
+        raise LocalStackError(
+            "Airflow did not start", cause=f"{error.what}\n{tail(log)}", link=str(log)
+        ) from error
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The end of a log; empty when there is none."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _outcome(stack: Stack, first: str, seconds: dict[str, float]) -> Outcome:
+    how = "in containers (Docker)" if stack.engine == "docker" else "as processes (no container engine)"
+    lines = [
+        first + (f" after {seconds['total']:.1f} s" if seconds else ""),
+        f"  jobs run  {how}",
+        f"  GitLab    {stack.gitlab_url}",
+        f"  AWS       {stack.aws_endpoint}",
+        f"  Airflow   {stack.airflow_url}",
+    ]
+    parts = [f"{step} {value:.1f} s" for step, value in seconds.items() if step != "total"]
+    if parts:
+        lines.append(f"  time      {', '.join(parts)}")
+    option = "" if stack.name == "default" else f"--name {stack.name} "
+    return Outcome(
+        summary="\n".join(lines),
+        data={
+            "name": stack.name,
+            "engine": stack.engine,
+            "aws": stack.aws_endpoint,
+            "gitlab": stack.gitlab_url,
+            "airflow": stack.airflow_url,
+            "seconds": {step: round(value, 2) for step, value in seconds.items()},
+        },
+        next_steps=(f"mlops local {option}run examples/phishing-url --deploy", f"mlops local {option}down"),
+    )

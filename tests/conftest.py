@@ -1,0 +1,38 @@
+"""What holds for every test: nothing real is touched by accident."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the credentials, the pipeline or the settings of the person who runs it."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "CI_", "GITLAB_", "MLOPS_", "TF_VAR_", "SLACK_")) or name == "CI":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A unit test that leaves the machine fails, wherever it went."""
+    if "tests/unit/" in str(request.path):
+        connect = socket.socket.connect
+
+        def guarded(self: socket.socket, address: Any) -> None:
+            if self.family != socket.AF_UNIX and not str(address[0]).startswith(_LOOPBACK):
+                raise AssertionError(f"a unit test tried to reach {address}")
+            connect(self, address)
+
+        monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops import contract
+from mlops.contract import (
+    CONFS,
+    DEPLOYMENT_DAG,
+    REST_PATH_LIMIT,
+    RUN_ID,
+    RUN_ID_LIMIT,
+    TRAINING_DAG,
+    conf_pointer,
+    is_conf_pointer,
+    parse_conf,
+    parse_request,
+    run_id,
+)
+from mlops.decode import encode
+from mlops.errors import ContractError
+
+
+def training_conf() -> dict[str, Any]:
+    conf: dict[str, Any] = encode(
+        contract.TrainingConf(
+            schema_version=1,
+            project="web-safety",
+            model="phishing-url",
+            model_version="1.0.0+retrain.0",
+            image_version="1.0.0",
+            image_uri="registry/web-safety/phishing-url@sha256:" + "0" * 64,
+            evidence_uri="s3://bucket/web-safety/phishing-url/1.0.0_retrain.0/",
+            training=contract.Training(
+                channels={"train": "s3://bucket/data/"},
+                instance_type="ml.m5.large",
+                instance_count=1,
+                volume_gb=10,
+                max_runtime_seconds=600,
+                spot=False,
+                max_wait_seconds=600,
+            ),
+            evaluation=contract.Evaluation(
+                data="s3://bucket/test/",
+                instance_type="ml.m5.large",
+                volume_gb=10,
+                max_runtime_seconds=600,
+                metrics=(contract.Metric(name="f1", goal="maximize", min=0.8),),
+            ),
+        )
+    )
+    return conf
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "action": "trigger",
+        "dag_id": TRAINING_DAG,
+        "run_id": "phishing-url.0123456789.1",
+        "conf": training_conf(),
+        **changes,
+    }
+
+
+def test_a_conf_reads_back_as_it_was_written() -> None:
+    assert encode(parse_conf(TRAINING_DAG, training_conf())) == training_conf()
+
+
+def test_a_request_of_another_dag_passes_its_conf_through() -> None:
+    assert parse_request(request(dag_id="their.dag", conf={"any": 1})).conf == {"any": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 2}, "schema version 2"),
+        ({"action": "destroy"}, "event.action must be one of trigger, status"),
+        ({"dag_id": "a/b"}, "event.dag_id is not valid"),
+        ({"dag_id": "a" * 51}, "event.dag_id is not valid"),
+        ({"run_id": "../x"}, "event.run_id is not valid"),
+        ({"run_id": "a" * 34}, "event.run_id is not valid"),
+        ({"conf": {**training_conf(), "modle": "x"}}, "conf has an unknown key 'modle'"),
+        ({"conf": {**training_conf(), "schema_version": 9}}, "conf has schema version 9"),
+        ({"conf": {}}, "conf lacks the key"),
+        ({"conf": []}, "event.conf must be an object"),
+        ({"extra": 1}, "event has an unknown key 'extra'"),
+    ],
+)
+def test_a_malformed_request_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        parse_request(request(**changes))
+
+
+@pytest.mark.parametrize("event", [None, "", [], 7])
+def test_what_is_no_object_is_refused(event: object) -> None:
+    with pytest.raises(ContractError, match="event must be an object"):
+        parse_request(event)
+
+
+def test_a_pointer_passes_in_place_of_a_conf() -> None:
+    pointer = conf_pointer("s3://bucket/conf.json", "0" * 64)
+    assert is_conf_pointer(pointer)
+    assert not is_conf_pointer(training_conf())
+    assert parse_request(request(conf=pointer)).conf == pointer
+
+
+@given(st.text(), st.text(), st.integers(min_value=1, max_value=999))
+def test_a_run_id_is_always_valid_and_always_the_same(label: str, identity: str, attempt: int) -> None:
+    first = run_id(label, identity, attempt)
+    assert RUN_ID.fullmatch(first)
+    assert first == run_id(label, identity, attempt)
+
+
+def test_run_ids_differ_where_the_work_does() -> None:
+    ids = {run_id("m", "a"), run_id("m", "b"), run_id("m", "a", 2), run_id("n", "a")}
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("dag", CONFS)
+def test_the_longest_path_to_airflow_fits_mwaa(dag: str) -> None:
+    assert len(f"/dags/{dag}/dagRuns/{'x' * RUN_ID_LIMIT}") <= REST_PATH_LIMIT
+
+
+def test_both_dags_have_a_conf() -> None:
+    assert set(CONFS) == {TRAINING_DAG, DEPLOYMENT_DAG}
+
+
+@pytest.mark.parametrize("module", ["mlops.contract", "mlops.errors", "mlops.decode", "mlops.evidence"])
+def test_the_contract_needs_the_standard_library_only(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "others = {name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names) - {'mlops', '__main__'}\n"
+        "print(sorted(name for name in others if not name.startswith('_')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0]={sys.path!r}\n{code}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]"
