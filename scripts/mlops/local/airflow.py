@@ -1,0 +1,146 @@
+"""A real Apache Airflow on this machine, in an environment of its own: how it is configured and started.
+
+It runs with `.venv-airflow`, which holds the versions that Amazon MWAA offers. `airflow_runner.py` is the
+program; this module only describes and asks it, so it imports nothing of Airflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from mlops.errors import LocalStackError
+from mlops.local import paths
+
+RUNNER = Path(__file__).with_name("airflow_runner.py")
+
+# Airflow's parallelism of 2 lets tasks wait for seconds on two cores; tasks here mostly wait for AWS.
+PARALLELISM = 8
+
+
+def command() -> list[str]:
+    """The command line; start it in a session of its own, with `environment()`.
+
+    Raises:
+        LocalStackError: when Airflow is not installed in this checkout.
+    """
+    # -P: this folder's airflow.py must not stand in for Airflow
+    return [str(paths.airflow_python()), "-P", str(RUNNER)]
+
+
+def environment(
+    home: Path, port: int, aws_endpoint: str, dags_folder: Path, region: str = "eu-west-1"
+) -> dict[str, str]:
+    """The variables Airflow runs with; nothing of the caller's environment but PATH, HOME and locale.
+
+    Args:
+        home: Where database, logs and passwords go; below the stack's home.
+        port: Of the web server and REST API, on the loopback interface.
+        aws_endpoint: The local AWS, such as `http://127.0.0.1:4566`.
+        dags_folder: The checkout's `dags/`.
+        region: The one region there is.
+    """
+    home = home.resolve()
+    # The tokens Airflow's parts show each other; they live as long as this process.
+    jwt_secret, api_secret = secrets.token_urlsafe(64), secrets.token_urlsafe(64)
+    base_url = f"http://127.0.0.1:{port}"
+    options = {
+        "CORE__DAGS_FOLDER": str(dags_folder.resolve()),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": str(PARALLELISM),
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port),
+        "API__BASE_URL": base_url,
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": api_secret,
+        "API_AUTH__JWT_SECRET": jwt_secret,
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
+        "DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
+        "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "LOGGING__LOGGING_LEVEL": "INFO",
+        "USAGE_DATA_COLLECTION__ENABLED": "False",
+        "OPERATORS__DEFAULT_DEFERRABLE": "True",
+        # As on MWAA: connections come from Secrets Manager, here from the local one.
+        "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
+        "SECRETS__BACKEND_KWARGS": json.dumps(
+            {"connections_prefix": "airflow/connections", "variables_prefix": None, "config_prefix": None}
+        ),
+    }
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return (
+        inherited
+        | {f"AIRFLOW__{name}": value for name, value in options.items()}
+        | {
+            "AIRFLOW_HOME": str(home),
+            "AWS_ENDPOINT_URL": aws_endpoint,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
+            "MLOPS_CHECK_INTERVAL": "1",
+            # macOS: a forked child may not touch its frameworks otherwise
+            "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+        }
+    )
+
+
+def wait_ready(url: str, timeout: float, alive: Callable[[], bool] = lambda: True) -> None:
+    """Return once every part of Airflow is healthy and our DAGs are parsed.
+
+    Raises:
+        LocalStackError: when it is not ready within `timeout` seconds, or is not `alive` any more.
+    """
+    deadline = time.monotonic() + timeout
+    seen = "no answer yet"
+    while time.monotonic() < deadline:
+        if not alive():
+            raise LocalStackError(
+                "Airflow ended while it was starting", cause=seen, next_step="Run: mlops local logs"
+            )
+        try:
+            with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310  # our own loopback URL
+                health = json.load(answer)
+            seen = ", ".join(
+                f"{part} {state['status']}" for part, state in health.items() if state.get("status")
+            )
+            if all(health[part]["status"] == "healthy" for part in health):
+                if _dags_are_parsed(url):
+                    return
+                seen = "the DAGs are not parsed yet"
+        except (URLError, OSError, ValueError) as error:
+            seen = str(error)
+        time.sleep(0.1)
+    raise LocalStackError(
+        f"Airflow was not ready within {timeout:.0f} seconds",
+        cause=seen,
+        next_step="Run: mlops local logs",
+    )
+
+
+def _dags_are_parsed(url: str) -> bool:
+    with urlopen(f"{url}/auth/token", timeout=5) as answer:  # noqa: S310
+        token = json.load(answer)["access_token"]
+    request = Request(f"{url}/api/v2/dags?limit=10", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    with urlopen(request, timeout=5) as answer:  # noqa: S310
+        listing = json.load(answer)
+    return bool(listing["total_entries"] >= 2)

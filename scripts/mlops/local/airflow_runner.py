@@ -1,0 +1,159 @@
+"""Runs Airflow: imported once, then one forked process a component. Executed by `.venv-airflow`'s Python.
+
+Four `airflow` commands would each import Airflow and its providers, which takes two cores some 15 seconds.
+Here the children, the executor's workers and every task's process share what this process has imported.
+Ends when it is told to, or when a component dies: Airflow without its scheduler looks alive and does nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import sys
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+# What the components and the tasks' processes need. Imported by name, since type checkers and linters look at
+# this file from the other environment, which has no Airflow.
+PRELOADED = (
+    "airflow.cli.cli_parser",
+    "airflow.cli.commands.dag_processor_command",
+    "airflow.cli.commands.scheduler_command",
+    "airflow.cli.commands.triggerer_command",
+    "airflow.dag_processing.manager",
+    "airflow.executors.local_executor",
+    "airflow.jobs.scheduler_job_runner",
+    "airflow.providers.amazon.aws.operators.sagemaker",
+    "airflow.providers.amazon.aws.operators.sns",
+    "airflow.providers.amazon.aws.secrets.secrets_manager",
+    "airflow.providers.slack.operators.slack_webhook",
+    "airflow.sdk",
+    "airflow.sdk.execution_time.task_runner",
+    "boto3",
+)
+
+_STARTED = time.monotonic()
+_PATIENCE_SECONDS = 3.0
+
+
+def say(line: str) -> None:
+    print(f"[{time.monotonic() - _STARTED:5.1f} s] {line}", flush=True)  # noqa: T201
+
+
+def prepare_database(home: Path) -> None:
+    """Give a new home the tables, in SQLite: a copy of those a first start made, which saves a second."""
+    database = home / "airflow.db"
+    if database.exists():
+        return
+    # Beside the packages, so a new set of packages makes a new one.
+    template = Path(sys.prefix) / f"airflow-{version('apache-airflow-core')}.db"
+    if not template.exists():
+        import_module("airflow.utils.db").initdb()
+        close_database()
+        draft = template.with_name(f"{template.name}.{os.getpid()}")
+        shutil.copyfile(database, draft)
+        draft.replace(template)
+    else:
+        shutil.copyfile(template, database)
+
+
+def close_database() -> None:
+    """Close the database in this process: a forked child must not share a connection."""
+    import_module("airflow.settings").dispose_orm(do_log=False)
+
+
+def fork(name: str, home: Path) -> int:
+    """Start a component, whose output goes to `<name>.log`, and return its process id."""
+    pid = os.fork()
+    if not pid:
+        _become(name, home)
+    return pid
+
+
+def _become(name: str, home: Path) -> NoReturn:
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        log = os.open(home / f"{name}.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        import_module("airflow.settings").configure_orm()
+        gc.enable()
+        sys.argv = ["airflow", *COMPONENTS[name]]
+        import_module("airflow.__main__").main()
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    except BaseException:  # pylint: disable=broad-exception-caught  # a forked child must never return
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def end(running: dict[int, str], code: int) -> NoReturn:
+    """End the children, then whatever is left of the process group, this process included."""
+    for pid in running:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while running and time.monotonic() < deadline:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        running.pop(pid, None)
+        if not pid:
+            time.sleep(0.05)
+    say("stopped" if not running else f"stopped by force: {', '.join(running.values())}")
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(code)
+
+
+def main() -> None:
+    home = Path(os.environ["AIRFLOW_HOME"])
+    gc.disable()  # half of what imports leave behind is looked at again and again, and none is garbage
+    import_module("airflow.settings")
+    say("Airflow imported")
+    running: dict[int, str] = {}
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        end(running, 0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    prepare_database(home)
+    # First, because building its 680 routes takes five seconds, in which the rest can be imported.
+    running[fork("api-server", home)] = "api-server"
+    for module in PRELOADED:
+        import_module(module)
+    say("database and imports ready")
+    close_database()
+    gc.collect()
+    gc.freeze()  # children do not copy pages only because the collector looks at them
+    gc.enable()
+    for name in ("scheduler", "dag-processor", "triggerer"):
+        running[fork(name, home)] = name
+    say("components forked")
+    pid, status = os.wait()
+    name = running.pop(pid)
+    say(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}; see {home / (name + '.log')}")
+    end(running, 1)
+
+
+if __name__ == "__main__":
+    main()
