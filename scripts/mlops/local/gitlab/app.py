@@ -1,0 +1,153 @@
+"""The local GitLab's web application: routes requests to git, to the API and to two plain pages.
+
+It listens on loopback and believes whoever reaches it; only what a job token may not do is refused, since that
+is what surprises people on the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, request
+
+from mlops.local.gitlab import api, pipelines, projects, smart_http
+from mlops.local.gitlab.api import RefusedError
+from mlops.local.gitlab.projects import Project
+
+_PAGE = 20  # GitLab's own default for per_page
+
+
+def create_app(home: Path, port: int) -> Flask:
+    """The WSGI application.
+
+    Args:
+        home: Where repositories and records are kept.
+        port: The port it is served on, for the links in its answers.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    app = Flask(__name__, static_folder=None)
+    _add_git(app, home)
+    _add_pages(app, home)
+    _add_api(app, home, f"http://127.0.0.1:{port}")
+
+    @app.errorhandler(RefusedError)
+    def refused(error: RefusedError) -> tuple[Response, int]:
+        return jsonify({"message": error.message}), error.status
+
+    return app
+
+
+def _add_git(app: Flask, home: Path) -> None:
+    @app.route("/<path:path>.git/<path:rest>", methods=["GET", "POST"])
+    def git(path: str, rest: str) -> Any:
+        if not projects.valid_path(path) or projects.find_project(home, path) is None:
+            abort(404)
+        return smart_http.serve(request, home / "repositories", f"{path}.git/{rest}")
+
+
+def _add_pages(app: Flask, home: Path) -> None:
+    @app.get("/<path:path>/-/jobs/<int:number>")
+    def job_log(path: str, number: int) -> Response:
+        found = pipelines.find_by_job(home, number)
+        if found is None or found[0].project_path != path:
+            abort(404)
+        log = Path(found[1].log)
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "(no output yet)\n"
+        return Response(text, mimetype="text/plain")
+
+    @app.get("/<path:path>/-/pipelines/<int:number>")
+    def pipeline(path: str, number: int) -> Response:
+        found = pipelines.find(home, number)
+        if found is None or found.project_path != path:
+            abort(404)
+        lines = [f"pipeline {found.id} of {path}, {found.source} of {found.ref}: {found.status}", ""]
+        lines += [
+            f"{job.status:8}  {job.stage:12}  {job.name:16}  {request.host_url}{path}/-/jobs/{job.id}"
+            for job in found.jobs
+        ]
+        return Response("\n".join(lines) + "\n", mimetype="text/plain")
+
+
+def _add_api(app: Flask, home: Path, url: str) -> None:
+    """The routes of /api/v4. A project is named by its number or its path, with `/` as %2F."""
+    project_url = "/api/v4/projects/<path:key>"
+
+    def route(method: str, path: str) -> Callable[[Callable[..., Any]], None]:
+        def register(answer: Callable[..., Any]) -> None:
+            def view(key: str, **parts: Any) -> tuple[Response, int]:
+                _authorize(path)
+                project = projects.find_project(home, key)
+                if project is None:
+                    raise RefusedError(404, "404 Project Not Found")
+                document = answer(project, **parts)
+                return _answer(document), 201 if method == "POST" else 200
+
+            app.add_url_rule(project_url + path, f"{method} {path}", view, methods=[method])
+
+        return register
+
+    tags = "/repository/tags"
+    notes = "/merge_requests/<int:iid>/notes"
+    pipeline = "/pipelines/<int:number>"
+
+    route("GET", "")(lambda project: api.project_document(project, url))
+    route("GET", tags)(lambda project: api.list_tags(project, request.args))
+    route("GET", f"{tags}/<path:name>")(lambda project, name: api.get_tag(project, name))
+    route("POST", tags)(lambda project: api.create_tag(project, _body()))
+    route("GET", "/releases")(lambda project: api.list_releases(home, project))
+    route("GET", "/releases/<path:tag>")(lambda project, tag: api.get_release(home, project, tag))
+    route("POST", "/releases")(lambda project: api.create_release(home, project, _body(), url))
+    route("GET", notes)(lambda project, iid: api.list_notes(home, project, iid))
+    route("POST", notes)(lambda project, iid: api.create_note(home, project, iid, _body()))
+    route("GET", pipeline)(lambda project, number: api.get_pipeline(home, project, number, url))
+
+    @route("PUT", f"{notes}/<int:note>")
+    def _update_note(project: Project, iid: int, note: int) -> Any:
+        return api.update_note(home, project, iid, note, _body())
+
+    @route("GET", f"{pipeline}/jobs")
+    def _list_jobs(project: Project, number: int) -> Any:
+        return api.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
+
+
+def _authorize(path: str) -> None:
+    """Refuse who is nobody, and a job token where GitLab lets it read at most.
+
+    https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
+    """
+    if request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization"):
+        return
+    if not request.headers.get("JOB-TOKEN"):
+        raise RefusedError(401, "401 Unauthorized")
+    if request.method != "GET" and not path.startswith("/releases"):
+        raise RefusedError(403, "403 Forbidden")
+
+
+def _body() -> dict[str, Any]:
+    """The body, as JSON or as a form; GitLab takes attributes in the query too."""
+    document = request.get_json(silent=True)
+    return {**request.args, **request.form, **(document if isinstance(document, dict) else {})}
+
+
+def _answer(document: Any) -> Response:
+    """The document; one page of it when it is a list."""
+    if not isinstance(document, list):
+        return jsonify(document)
+    page = max(1, request.args.get("page", 1, type=int))
+    size = min(100, max(1, request.args.get("per_page", _PAGE, type=int)))
+    pages = max(1, -(-len(document) // size))
+    response = jsonify(document[(page - 1) * size : page * size])
+    response.headers |= {
+        "X-Page": str(page),
+        "X-Per-Page": str(size),
+        "X-Total": str(len(document)),
+        "X-Total-Pages": str(pages),
+        "X-Next-Page": str(page + 1) if page < pages else "",
+    }
+    if page < pages:
+        following = {**request.args.to_dict(), "page": str(page + 1), "per_page": str(size)}
+        query = "&".join(f"{name}={value}" for name, value in following.items())
+        response.headers["Link"] = f'<{request.base_url}?{query}>; rel="next"'
+    return response

@@ -1,0 +1,109 @@
+"""The pipelines of the local GitLab. The process that runs one writes them; the server shows them.
+
+Statuses are GitLab's own words: https://docs.gitlab.com/api/jobs/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mlops.decode import decode, encode
+from mlops.local.gitlab import records
+from mlops.local.gitlab.projects import Project
+
+Status = Literal["created", "running", "success", "failed", "canceled", "skipped", "manual"]
+
+_FILE = "pipelines.json"
+# Job ids of a pipeline are its own id and a running number: unique, and they count up as GitLab's do.
+_JOBS_OF_A_PIPELINE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job; `seconds` and `exit_code` are known once it ended."""
+
+    id: int
+    name: str
+    stage: str
+    status: Status = "created"
+    allow_failure: bool = False
+    exit_code: int | None = None
+    seconds: float | None = None
+    log: str = ""
+    """The file its output goes to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A pipeline; `id` counts over all projects, `iid` in its own."""
+
+    id: int
+    iid: int
+    project_id: int
+    project_path: str
+    ref: str
+    sha: str
+    source: str
+    tag: bool = False
+    created_at: str
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """What GitLab would show for the whole; a job that may fail never makes it fail."""
+        states = {
+            job.status for job in self.jobs if not (job.allow_failure and job.status in ("failed", "manual"))
+        }
+        for status in ("running", "failed", "canceled"):
+            if status in states:
+                return status
+        return "created" if states == {"created"} else "success"
+
+
+def create(  # pylint: disable=too-many-arguments  # a pipeline has as many facts
+    home: Path, project: Project, *, ref: str, sha: str, source: str, tag: bool, created_at: str
+) -> Pipeline:
+    """A new pipeline without jobs, with the next numbers."""
+    with records.edit(home / _FILE) as documents:
+        pipeline = Pipeline(
+            id=1 + max((int(number) for number in documents), default=0),
+            iid=1 + sum(one["project_id"] == project.id for one in documents.values()),
+            project_id=project.id,
+            project_path=project.path,
+            ref=ref,
+            sha=sha,
+            source=source,
+            tag=tag,
+            created_at=created_at,
+        )
+        documents[str(pipeline.id)] = encode(pipeline)
+    return pipeline
+
+
+def job_id(pipeline_id: int, position: int) -> int:
+    """The number of the job at this position of its pipeline, from 0."""
+    return pipeline_id * _JOBS_OF_A_PIPELINE + position + 1
+
+
+def save_jobs(home: Path, pipeline: Pipeline, jobs: Sequence[Job]) -> Pipeline:
+    """Write how the jobs are doing."""
+    changed = replace(pipeline, jobs=tuple(jobs))
+    with records.edit(home / _FILE) as documents:
+        documents[str(pipeline.id)] = encode(changed)
+    return changed
+
+
+def find(home: Path, pipeline_id: int) -> Pipeline | None:
+    """The pipeline of that number."""
+    document = records.read(home / _FILE).get(str(pipeline_id))
+    return None if document is None else decode(Pipeline, document, f"pipeline {pipeline_id}")
+
+
+def find_by_job(home: Path, wanted: int) -> tuple[Pipeline, Job] | None:
+    """The job of that number, and its pipeline."""
+    pipeline = find(home, wanted // _JOBS_OF_A_PIPELINE)
+    job = next((job for job in pipeline.jobs if job.id == wanted), None) if pipeline else None
+    return (pipeline, job) if pipeline and job else None
