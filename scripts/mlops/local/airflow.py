@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def environment(
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(PARALLELISM),
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{_free_port()}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
@@ -144,3 +145,9 @@ def _dags_are_parsed(url: str) -> bool:
     with urlopen(request, timeout=5) as answer:  # noqa: S310
         listing = json.load(answer)
     return bool(listing["total_entries"] >= 2)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -12,19 +12,29 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
-COMPONENTS = {
-    "api-server": ["api-server"],
+# What workers talk to; in a process of its own since both applications take seconds to build their routes.
+EXECUTION_API = os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+
+WEB = {
+    "api-server": ["api-server", "--apps", "core"],
+    "execution-api": ["api-server", "--apps", "execution", "--port", str(urlsplit(EXECUTION_API).port)],
+}
+REST = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
+
 # What the components and the tasks' processes need. Imported by name, since type checkers and linters look at
 # this file from the other environment, which has no Airflow.
 PRELOADED = (
@@ -74,25 +84,28 @@ def close_database() -> None:
     import_module("airflow.settings").dispose_orm(do_log=False)
 
 
-def fork(name: str, home: Path) -> int:
+def fork(name: str, words: list[str], home: Path) -> int:
     """Start a component, whose output goes to `<name>.log`, and return its process id."""
     pid = os.fork()
     if not pid:
-        _become(name, home)
+        _become(home / f"{name}.log", words)
     return pid
 
 
-def _become(name: str, home: Path) -> NoReturn:
+def _become(log: Path, words: list[str]) -> NoReturn:
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        log = os.open(home / f"{name}.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        output = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         import_module("airflow.settings").configure_orm()
+        # Half of what building the routes makes is looked at again and again, and none of it is garbage.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 50)
         gc.enable()
-        sys.argv = ["airflow", *COMPONENTS[name]]
+        sys.argv = ["airflow", *words]
         import_module("airflow.__main__").main()
         code = 0
     except SystemExit as exit_:
@@ -124,9 +137,20 @@ def end(running: dict[int, str], code: int) -> NoReturn:
     os._exit(code)
 
 
+def warm_up() -> None:
+    """One request, or the first task of the first run would wait four seconds for the routes of its API."""
+    while True:
+        try:
+            with urlopen(f"{EXECUTION_API}health", timeout=60):  # noqa: S310  # our own loopback URL
+                say("workers' API answers")
+                return
+        except OSError:
+            time.sleep(0.1)
+
+
 def main() -> None:
     home = Path(os.environ["AIRFLOW_HOME"])
-    gc.disable()  # half of what imports leave behind is looked at again and again, and none is garbage
+    gc.disable()
     import_module("airflow.settings")
     say("Airflow imported")
     running: dict[int, str] = {}
@@ -137,18 +161,19 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     prepare_database(home)
-    # First, because building its 680 routes takes five seconds, in which the rest can be imported.
-    running[fork("api-server", home)] = "api-server"
+    # First, because they take the longest; the rest is imported meanwhile.
+    for name, words in WEB.items():
+        running[fork(name, words, home)] = name
     for module in PRELOADED:
         import_module(module)
     say("database and imports ready")
     close_database()
     gc.collect()
     gc.freeze()  # children do not copy pages only because the collector looks at them
-    gc.enable()
-    for name in ("scheduler", "dag-processor", "triggerer"):
-        running[fork(name, home)] = name
+    for name, words in REST.items():
+        running[fork(name, words, home)] = name
     say("components forked")
+    threading.Thread(target=warm_up, daemon=True).start()
     pid, status = os.wait()
     name = running.pop(pid)
     say(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}; see {home / (name + '.log')}")
