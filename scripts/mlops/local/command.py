@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> Outcome:
         case "demo":
             from mlops.local.demo.command import demo
 
-            return demo(arguments.engine, Path(arguments.summary), keep=arguments.keep)
+            return demo(arguments.name, arguments.engine, Path(arguments.summary), keep=arguments.keep)
         case "status" | "env":
             from mlops.local import status
 

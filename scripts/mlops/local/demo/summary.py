@@ -1,0 +1,87 @@
+"""demo-summary.json: what the demo saw, read from what the jobs left behind."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from mlops.local import sdk
+from mlops.local.inbox import messages
+from mlops.local.pipeline import PipelineRun
+from mlops.local.stack import Stack
+
+STAGES = ("lint", "test", "containerize", "train", "evaluate", "deploy")
+
+
+def push_document(done: PipelineRun, seconds: dict[str, float]) -> dict[str, Any]:
+    """One push: from the dotenv reports of its jobs, and the comparison beside its evaluation."""
+    variables = done.variables
+    comparison = _comparison(done)
+    deploy = done.job("deploy")
+    return {
+        "commit": done.commit,
+        "image_version": variables["IMAGE_VERSION"],
+        "image_digest": variables["IMAGE_DIGEST"],
+        "model_version": variables["MODEL_VERSION"],
+        "built": variables["IMAGE_BUILT"] == "true",
+        "trained": variables["TRAINED"] == "true",
+        "dag_run_id": variables["DAG_RUN_ID"],
+        "metrics": {line["name"]: line["challenger"] for line in comparison["metrics"]},
+        "champion": comparison["champion"],
+        "gate": comparison["gate"],
+        "deployed": deploy.exit_code == 0,
+        "deploy_exit_code": deploy.exit_code,
+        "seconds": seconds,
+    }
+
+
+def endpoint_document(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The endpoint, with what it answered."""
+    return {
+        "name": name,
+        "model_version": answer["model"]["version"],
+        "prediction": answer["predictions"][0],
+        "manifest": answer["model"],
+    }
+
+
+def document(stack: Stack, pushes: Sequence[dict[str, Any]], endpoint: dict[str, Any]) -> dict[str, Any]:
+    """The whole summary."""
+    keys = ("at", "channel", "to", "subject")
+    return {
+        "pushes": list(pushes),
+        "endpoint": endpoint,
+        "inbox": [{key: message[key] for key in keys} for message in messages(stack)],
+        "engine": stack.engine,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("ml-ops", "moto", "boto3")},
+            "airflow": _airflow_version(stack),
+        },
+    }
+
+
+def table(pushes: Sequence[dict[str, Any]]) -> str:
+    """Where the time went, one line a push, in seconds."""
+    from tabulate import tabulate
+
+    rows = [
+        [number, push["model_version"], push["gate"], "yes" if push["deployed"] else "no"]
+        + [f"{push['seconds'].get(stage, 0):.1f}" for stage in (*STAGES, "total")]
+        for number, push in enumerate(pushes, 1)
+    ]
+    return tabulate(rows, headers=["push", "model version", "gate", "deployed", *STAGES, "total"])
+
+
+def _comparison(done: PipelineRun) -> dict[str, Any]:
+    (file,) = done.job("evaluate").artifacts.rglob("comparison.json")
+    comparison: dict[str, Any] = json.loads(file.read_bytes())
+    return comparison
+
+
+def _airflow_version(stack: Stack) -> str:
+    environment = sdk.client(stack, "mwaa").get_environment(Name="ml-ops-local")["Environment"]
+    return str(environment["AirflowVersion"])

@@ -1,0 +1,141 @@
+"""`mlops local run`: push a model repo to the local GitLab, and run its pipeline."""
+
+from __future__ import annotations
+
+import subprocess
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from mlops import console
+from mlops.errors import ManifestError, SourceError
+from mlops.local import pipeline, sdk
+from mlops.local.gitlab.projects import DEFAULT_BRANCH, create_project
+from mlops.local.pipeline import PipelineRun
+from mlops.local.pipeline_variables import Trigger
+from mlops.local.stack import Stack, require
+from mlops.outcome import Outcome
+
+GROUP = "models"
+
+
+def run(arguments: Namespace) -> Outcome:
+    """Push HEAD and run its pipeline; with `--deploy`, click the manual job as well.
+
+    Raises:
+        LocalStackError: when the stack is not up.
+        SourceError: when the folder is no git repository with a commit.
+    """
+    stack = require(arguments.name)
+    repository = Path(arguments.repository).resolve()
+    upload_data(stack, repository)
+    project, commit = push(stack, repository)
+    done = pipeline.run(stack, project, commit, _trigger(arguments), echo=console.say)
+    if arguments.deploy and done.succeeded:
+        variables = {"MLOPS_OVERRIDE": arguments.override} if arguments.override else {}
+        done = pipeline.run_manual(stack, done, "deploy", variables, echo=console.say)
+    return Outcome(summary=table(done), data=document(done), exit_code=0 if done.succeeded else 1)
+
+
+def push(stack: Stack, repository: Path) -> tuple[str, str]:
+    """Push HEAD to the default branch of the repo's project, making the project where it is new.
+
+    Returns:
+        The project's path, and the commit.
+
+    Raises:
+        SourceError: when there is nothing to push, or git refuses.
+    """
+    project = f"{GROUP}/{repository.name.lower()}"
+    create_project(stack.folder / "gitlab", project)
+    url = f"{stack.gitlab_url}/{project}.git"
+    # The local GitLab takes what it is given: a second clone of the same repo may have another history.
+    git(repository, "push", "--quiet", "--force", url, f"HEAD:refs/heads/{DEFAULT_BRANCH}")
+    return project, git(repository, "rev-parse", "HEAD")
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """The output of git in a model repo.
+
+    Raises:
+        SourceError: when git refuses.
+    """
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SourceError(
+            f"git {arguments[0]} failed in {repository}",
+            cause=done.stderr.strip(),
+            next_step="Run this in a git repository with at least one commit.",
+        )
+    return done.stdout.strip()
+
+
+def upload_data(stack: Stack, repository: Path, say: Callable[[str], None] = console.say) -> None:
+    """Put the repo's sample data where the manifest's relative channels point, unless there is data already.
+
+    In a company the data is on S3 before there is a model. Here `data/train/` of the repo becomes
+    the channel whose prefix ends in `train/`.
+    """
+    from mlops import manifest
+
+    try:
+        models = manifest.load(repository / "mlops.yml").models
+    except ManifestError:
+        return  # the pipeline's own jobs say what is wrong with it
+    s3 = sdk.client(stack, "s3")
+    bucket = stack.outputs["bucket"]
+    prefixes = {
+        uri for model in models.values() for uri in (*model.training.channels.values(), model.evaluation.data)
+    }
+    for prefix in sorted(prefixes):
+        folder = repository / "data" / PurePosixPath(prefix).name
+        if "://" in prefix or not folder.is_dir():
+            continue
+        key = prefix.rstrip("/") + "/"
+        if s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"]:
+            continue
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        for file in files:
+            s3.upload_file(str(file), bucket, key + file.relative_to(folder).as_posix())
+        say(f"- data/{folder.name}/ → s3://{bucket}/{key} ({len(files)} files)")
+
+
+def table(done: PipelineRun) -> str:
+    """One line a job."""
+    signs = {"success": "✓", "failed": "✗", "warning": "!", "manual": "▶", "skipped": "-"}
+    lines = [
+        f"{done.project} {done.commit[:8]}: pipeline {done.id} {'passed' if done.succeeded else 'failed'}"
+    ]
+    for job in done.jobs:
+        seconds = f"{job.seconds:6.1f} s" if job.exit_code is not None else " " * 8
+        lines.append(f"  {signs[job.state]} {job.name:<14}{seconds}  {job.state}")
+    return "\n".join(lines)
+
+
+def document(done: PipelineRun) -> dict[str, object]:
+    """The pipeline for `--json`."""
+    return {
+        "pipeline": done.id,
+        "url": done.url,
+        "commit": done.commit,
+        "passed": done.succeeded,
+        "variables": done.variables,
+        "jobs": [
+            {
+                "name": job.name,
+                "state": job.state,
+                "exit_code": job.exit_code,
+                "seconds": job.seconds,
+                "log": str(job.log),
+            }
+            for job in done.jobs
+        ],
+    }
+
+
+def _trigger(arguments: Namespace) -> Trigger:
+    if arguments.merge_request:
+        return Trigger(kind="merge_request", ref="topic", merge_request=arguments.merge_request)
+    return Trigger(kind="schedule") if arguments.schedule else Trigger()
