@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,3 +42,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     demo.add_argument("--engine", choices=("auto", "docker", "process"), default="auto", help="as for `up`")
     demo.add_argument("--summary", default="demo-summary.json", metavar="FILE", help="where the summary goes")
     demo.add_argument("--keep", action="store_true", help="leave the stack running")
+
+    # `--name` and `--json` read well before the action and after it.
+    for action in actions.choices.values():
+        action.add_argument("--name", default=SUPPRESS, help=SUPPRESS)
+        action.add_argument("--json", action="store_true", default=SUPPRESS, help=SUPPRESS)

@@ -1,0 +1,66 @@
+"""The demo, run once per engine; the tests look at what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from mlops.local import paths
+from mlops.local.stack import Stack, require
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that ran and whose stack is still up."""
+
+    stack: Stack
+    summary: dict[str, Any]
+    output: str
+
+
+def mlops(*arguments: str, cwd: Path = CHECKOUT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the `mlops` command as a person would."""
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("mlops")), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def demo(name: str, engine: str, summary: Path, **variables: str) -> Iterator[Demo]:
+    """Run the demo, keep its stack for the tests, and stop it; nothing of it may be left running."""
+    arguments = ("demo", "--engine", engine, "--keep", "--summary", str(summary))
+    try:
+        done = mlops("local", "--name", name, *arguments, **variables)
+        assert done.returncode == 0, done.stderr[-6000:]
+        yield Demo(require(name), json.loads(summary.read_text()), done.stdout + done.stderr)
+    finally:
+        mlops("local", "--name", name, "down")
+    left = [process for process in psutil.process_iter(["cmdline"]) if str(paths.home(name)) in _words(process)]
+    assert left == []
+
+
+def _words(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or ())
+
+
+@pytest.fixture(scope="session")
+def in_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo with jobs as processes."""
+    summary = tmp_path_factory.mktemp("demo") / "summary.json"
+    yield from demo(f"e2e-{os.getpid()}", "process", summary)

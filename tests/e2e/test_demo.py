@@ -1,0 +1,137 @@
+"""The four pushes, through real engines: what `make demo` promises."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.errors import DeploymentRefusedError
+from mlops.local import sdk
+from tests.e2e.conftest import Demo, mlops
+
+
+def pushes(demo: Demo) -> list[dict[str, Any]]:
+    return list(demo.summary["pushes"])
+
+
+def test_the_first_model_is_released_trained_and_deployed(in_processes: Demo) -> None:
+    first = pushes(in_processes)[0]
+    assert first["image_version"] == "1.0.0"
+    assert first["model_version"] == "1.0.0+retrain.0"
+    assert first["champion"] is None
+    assert (first["built"], first["trained"], first["gate"], first["deployed"]) == (True, True, "passed", True)
+
+
+def test_the_improvement_is_the_next_minor_version_and_beats_the_champion(in_processes: Demo) -> None:
+    first, second, *_ = pushes(in_processes)
+    assert second["image_version"] == "1.1.0"
+    assert second["champion"] == first["model_version"]
+    assert second["metrics"]["f1"] > first["metrics"]["f1"]
+    assert (second["gate"], second["deployed"]) == ("passed", True)
+
+
+def test_a_documentation_change_builds_and_trains_nothing(in_processes: Demo) -> None:
+    _, second, third, _ = pushes(in_processes)
+    assert third["commit"] != second["commit"]
+    assert (third["built"], third["trained"]) == (False, False)
+    for same in ("image_version", "image_digest", "model_version"):
+        assert third[same] == second[same]
+
+
+def test_a_worse_model_fails_its_gate_and_is_refused(in_processes: Demo) -> None:
+    _, second, _, fourth = pushes(in_processes)
+    assert fourth["image_version"] == "1.1.1"
+    assert fourth["champion"] == second["model_version"]
+    assert fourth["metrics"]["f1"] < second["metrics"]["f1"]
+    assert (fourth["gate"], fourth["deployed"]) == ("failed", False)
+    assert fourth["deploy_exit_code"] == DeploymentRefusedError.exit_code
+
+
+def test_every_training_is_a_run_of_its_own(in_processes: Demo) -> None:
+    runs = [push["dag_run_id"] for push in pushes(in_processes) if push["trained"]]
+    assert len(runs) == len(set(runs)) == 3
+    assert all(runs)
+
+
+def test_the_endpoint_serves_the_improvement_and_says_what_it_is(in_processes: Demo) -> None:
+    endpoint = in_processes.summary["endpoint"]
+    assert endpoint["model_version"] == "1.1.0+retrain.0"
+    assert endpoint["manifest"]["name"] == "phishing-url"
+    assert endpoint["manifest"]["training_data"]["uri"].endswith("/data/phishing-url/train/")
+    assert endpoint["prediction"]["label"] in {"phishing", "legitimate"}
+
+
+def test_both_channels_heard_of_everything_once(in_processes: Demo) -> None:
+    subjects: dict[str, list[str]] = {"email": [], "slack": []}
+    for message in in_processes.summary["inbox"]:
+        subjects[message["channel"]].append(message["subject"])
+    # three trainings and two deployments
+    assert len(subjects["email"]) == len(subjects["slack"]) == 5
+    assert len(set(subjects["email"])) == 5
+
+
+def test_the_failed_gate_arrives_with_its_cause(in_processes: Demo) -> None:
+    shown = mlops("local", "--name", in_processes.stack.name, "inbox", "--json").stdout
+    texts = [one["text"] for one in json.loads(shown)["messages"] if "1.1.1+retrain.0" in one["subject"] + one["text"]]
+    assert len(texts) == 2
+    assert all("f1" in text and "/-/pipelines/" in text for text in texts)
+
+
+def test_the_summary_has_what_it_promises(in_processes: Demo) -> None:
+    summary = in_processes.summary
+    assert set(summary) == {"pushes", "endpoint", "inbox", "engine", "versions"}
+    assert summary["engine"] == "process"
+    assert summary["versions"]["airflow"].startswith("3.")
+    for push in summary["pushes"]:
+        assert {"lint", "test", "containerize", "train", "evaluate", "deploy", "total"} <= set(push["seconds"])
+
+
+def test_the_release_is_tagged_and_listed_in_gitlab(in_processes: Demo) -> None:
+    from gitlab import Gitlab
+
+    gitlab = Gitlab(in_processes.stack.gitlab_url, private_token="any", api_version="4")
+    project = gitlab.projects.get("models/phishing-url")
+    assert {release.tag_name for release in project.releases.list(get_all=True)} == {
+        "phishing-url/v1.0.0",
+        "phishing-url/v1.1.0",
+        "phishing-url/v1.1.1",
+    }
+
+
+def test_the_stack_listens_on_loopback_only(in_processes: Demo) -> None:
+    import psutil
+
+    children = psutil.Process(in_processes.stack.pid).children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in [psutil.Process(in_processes.stack.pid), *children]
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
+    secret = sdk.client(in_processes.stack, "secretsmanager").get_secret_value(SecretId="airflow/connections/slack")
+    password = json.loads(secret["SecretString"])["password"]
+    for file in (in_processes.stack.folder / "runs").rglob("*"):
+        if file.is_file() and ".gitlab-ci-local" in file.parts and file.stat().st_size < 1_000_000:
+            assert password.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.docker
+@pytest.mark.skipif("MLOPS_TEST_BASE_IMAGE" not in os.environ, reason="no container engine with a base image")
+def test_the_same_pushes_in_real_containers(tmp_path: Path) -> None:
+    from tests.e2e.conftest import demo
+
+    base = os.environ["MLOPS_TEST_BASE_IMAGE"]
+    for done in demo(f"docker-{os.getpid()}", "docker", tmp_path / "summary.json", MLOPS_BUILD_ARGS=f"BASE_IMAGE={base}"):
+        outcomes = [(push["built"], push["gate"], push["deployed"]) for push in pushes(done)]
+        assert outcomes == [(True, "passed", True), (True, "passed", True), (False, "passed", True), (True, "failed", False)]
+        assert done.summary["engine"] == "docker"
+        assert done.summary["endpoint"]["model_version"] == "1.1.0+retrain.0"
