@@ -1,0 +1,141 @@
+"""AWS clients: one cached session, standard retries, and one error for credentials that do not work.
+
+Where a client connects and who it is come from the SDK's own variables, files and roles.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
+
+from mlops.errors import AuthenticationError, SettingsError
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+# What services call credentials that they do not know or no longer take; a lack of permission is not one.
+_REJECTED = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidIdentityToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+_NEXT_STEP = "Give the job a role (aws-role-arn of the template), or log in: aws sso login."
+
+
+@overload
+def client(name: Literal["cloudwatch"]) -> CloudWatchClient: ...
+@overload
+def client(name: Literal["ecr"]) -> ECRClient: ...
+@overload
+def client(name: Literal["lambda"]) -> LambdaClient: ...
+@overload
+def client(name: Literal["logs"]) -> CloudWatchLogsClient: ...
+@overload
+def client(name: Literal["s3"]) -> S3Client: ...
+@overload
+def client(name: Literal["sagemaker"]) -> SageMakerClient: ...
+@overload
+def client(name: Literal["sagemaker-runtime"]) -> SageMakerRuntimeClient: ...
+@overload
+def client(name: Literal["secretsmanager"]) -> SecretsManagerClient: ...
+@overload
+def client(name: Literal["sns"]) -> SNSClient: ...
+@overload
+def client(name: Literal["ssm"]) -> SSMClient: ...
+@overload
+def client(name: Literal["sts"]) -> STSClient: ...
+def client(name: str) -> Any:
+    """A client of a service. Its calls raise AuthenticationError where AWS does not accept who we are.
+
+    Raises:
+        AuthenticationError: when there are no credentials at all.
+        SettingsError: when no region is set.
+    """
+    return _client(name)
+
+
+@cache
+def _client(name: str) -> Any:
+    from botocore.config import Config
+    from botocore.exceptions import NoRegionError
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, user_agent_extra="ml-ops"
+    )
+    try:
+        made: Any = _session().client(name, config=config)  # type: ignore[call-overload]
+    except NoRegionError as error:
+        raise SettingsError(
+            "No AWS region is set", cause=str(error), next_step="Set AWS_REGION, as a CI variable or here."
+        ) from error
+    made.meta.events.register("after-call", _check_answer)
+    made.meta.events.register("after-call-error", _check_exception)
+    return made
+
+
+@cache
+def _session() -> boto3.Session:
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    # Lambda, ECS and every other SDK say AWS_REGION; this one reads AWS_DEFAULT_REGION alone.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
+    try:
+        credentials = session.get_credentials()
+    except BotoCoreError as error:  # a profile, a process or a token file that does not work
+        _reject(str(error), error)
+    if credentials is None:
+        raise AuthenticationError("There are no AWS credentials", next_step=_NEXT_STEP)
+    return session
+
+
+def _check_answer(parsed: dict[str, Any], **_: object) -> None:
+    """Botocore's `after-call`: what a service answered, before the SDK makes it an exception."""
+    problem = parsed.get("Error", {})
+    if problem.get("Code") in _REJECTED:
+        _reject(f"{problem['Code']}: {problem.get('Message', '')}")
+
+
+def _check_exception(exception: Exception, **_: object) -> None:
+    """Botocore's `after-call-error`: the request was never answered."""
+    from botocore import exceptions
+
+    if isinstance(
+        exception,
+        (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.CredentialRetrievalError,
+            exceptions.TokenRetrievalError,
+            exceptions.SSOTokenLoadError,
+            exceptions.UnauthorizedSSOTokenError,
+        ),
+    ):
+        _reject(str(exception), exception)
+
+
+def _reject(cause: str, error: Exception | None = None) -> NoReturn:
+    raise AuthenticationError(
+        "AWS does not accept the job's credentials", cause=cause, next_step=_NEXT_STEP
+    ) from error
