@@ -51,7 +51,9 @@ def demo(name: str, engine: str, summary: Path, **variables: str) -> Iterator[De
         yield Demo(require(name), json.loads(summary.read_text()), done.stdout + done.stderr)
     finally:
         mlops("local", "--name", name, "down")
-    left = [process for process in psutil.process_iter(["cmdline"]) if str(paths.home(name)) in _words(process)]
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if str(paths.home(name)) in _words(process)
+    ]
     assert left == []
 
 

@@ -23,7 +23,12 @@ def test_the_first_model_is_released_trained_and_deployed(in_processes: Demo) ->
     assert first["image_version"] == "1.0.0"
     assert first["model_version"] == "1.0.0+retrain.0"
     assert first["champion"] is None
-    assert (first["built"], first["trained"], first["gate"], first["deployed"]) == (True, True, "passed", True)
+    assert (first["built"], first["trained"], first["gate"], first["deployed"]) == (
+        True,
+        True,
+        "passed",
+        True,
+    )
 
 
 def test_the_improvement_is_the_next_minor_version_and_beats_the_champion(in_processes: Demo) -> None:
@@ -76,7 +81,11 @@ def test_both_channels_heard_of_everything_once(in_processes: Demo) -> None:
 
 def test_the_failed_gate_arrives_with_its_cause(in_processes: Demo) -> None:
     shown = mlops("local", "--name", in_processes.stack.name, "inbox", "--json").stdout
-    texts = [one["text"] for one in json.loads(shown)["messages"] if "1.1.1+retrain.0" in one["subject"] + one["text"]]
+    texts = [
+        one["text"]
+        for one in json.loads(shown)["messages"]
+        if "1.1.1+retrain.0" in one["subject"] + one["text"]
+    ]
     assert len(texts) == 2
     assert all("f1" in text and "/-/pipelines/" in text for text in texts)
 
@@ -87,7 +96,9 @@ def test_the_summary_has_what_it_promises(in_processes: Demo) -> None:
     assert summary["engine"] == "process"
     assert summary["versions"]["airflow"].startswith("3.")
     for push in summary["pushes"]:
-        assert {"lint", "test", "containerize", "train", "evaluate", "deploy", "total"} <= set(push["seconds"])
+        assert {"lint", "test", "containerize", "train", "evaluate", "deploy", "total"} <= set(
+            push["seconds"]
+        )
 
 
 def test_the_release_is_tagged_and_listed_in_gitlab(in_processes: Demo) -> None:
@@ -117,7 +128,9 @@ def test_the_stack_listens_on_loopback_only(in_processes: Demo) -> None:
 
 
 def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
-    secret = sdk.client(in_processes.stack, "secretsmanager").get_secret_value(SecretId="airflow/connections/slack")
+    secret = sdk.client(in_processes.stack, "secretsmanager").get_secret_value(
+        SecretId="airflow/connections/slack"
+    )
     password = json.loads(secret["SecretString"])["password"]
     for file in (in_processes.stack.folder / "runs").rglob("*"):
         if file.is_file() and ".gitlab-ci-local" in file.parts and file.stat().st_size < 1_000_000:
@@ -130,8 +143,15 @@ def test_the_same_pushes_in_real_containers(tmp_path: Path) -> None:
     from tests.e2e.conftest import demo
 
     base = os.environ["MLOPS_TEST_BASE_IMAGE"]
-    for done in demo(f"docker-{os.getpid()}", "docker", tmp_path / "summary.json", MLOPS_BUILD_ARGS=f"BASE_IMAGE={base}"):
+    for done in demo(
+        f"docker-{os.getpid()}", "docker", tmp_path / "summary.json", MLOPS_BUILD_ARGS=f"BASE_IMAGE={base}"
+    ):
         outcomes = [(push["built"], push["gate"], push["deployed"]) for push in pushes(done)]
-        assert outcomes == [(True, "passed", True), (True, "passed", True), (False, "passed", True), (True, "failed", False)]
+        assert outcomes == [
+            (True, "passed", True),
+            (True, "passed", True),
+            (False, "passed", True),
+            (True, "failed", False),
+        ]
         assert done.summary["engine"] == "docker"
         assert done.summary["endpoint"]["model_version"] == "1.1.0+retrain.0"
