@@ -29,12 +29,12 @@ class Demo:
     output: str
 
 
-def mlops(*arguments: str, cwd: Path = CHECKOUT, **variables: str) -> subprocess.CompletedProcess[str]:
+def mlops(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the `mlops` command as a person would."""
     environment = {**os.environ, **variables}
     return subprocess.run(
         [str(Path(sys.executable).with_name("mlops")), *arguments],
-        cwd=cwd,
+        cwd=CHECKOUT,
         env=environment,
         capture_output=True,
         text=True,
