@@ -1,0 +1,230 @@
+"""The Lambda `dag-trigger`: starts any allowed DAG and says how its runs do.
+
+Standard library, boto3 and the shared contract only, so there is nothing to package.
+Takes a RunRequest, answers a RunAnswer (`mlops/contract.py`). Trouble that can be expected is an answer
+with a `problem`, never an exception, so that a caller need not read the Lambda's log.
+
+Environment:
+    AIRFLOW_ENVIRONMENT  the MWAA environment's name
+    ALLOWED_DAGS         DAG ids, comma separated; `*` allows all
+    AIRFLOW_URL          optional: where people open Airflow, for links to runs
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import boto3
+from botocore.config import Config
+
+from airflow_api import CONNECT_SECONDS, READ_SECONDS, AirflowApi, AirflowError, DagRun, RestApiClient
+from mlops.contract import CONF_LIMIT, ErrorKind, RunAnswer, RunProblem, RunRequest, canonical, parse_request
+from mlops.decode import encode
+from mlops.errors import ContractError
+
+_FINISHED = frozenset({"success", "failed"})
+
+
+class Context(Protocol):
+    """What is used of https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """The Lambda's own configuration."""
+
+    airflow_environment: str
+    allowed_dags: frozenset[str]
+    airflow_url: str
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Surroundings:
+        names = (name.strip() for name in variables.get("ALLOWED_DAGS", "").split(","))
+        return cls(
+            airflow_environment=variables.get("AIRFLOW_ENVIRONMENT", ""),
+            allowed_dags=frozenset(name for name in names if name),
+            airflow_url=variables.get("AIRFLOW_URL", "").rstrip("/"),
+        )
+
+    def allows(self, dag_id: str) -> bool:
+        return "*" in self.allowed_dags or dag_id in self.allowed_dags
+
+
+@functools.cache
+def _client() -> RestApiClient:
+    """One client a container: making it costs more than the call. Its own retries are off, ours know more."""
+    config = Config(
+        connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
+    )
+    return cast(RestApiClient, boto3.client("mwaa", config=config))
+
+
+def handler(event: object, context: Context) -> dict[str, Any]:
+    """The Lambda's entry point."""
+    return respond(event, context, _client(), Surroundings.read(os.environ))
+
+
+def respond(
+    event: object,
+    context: Context,
+    client: RestApiClient,
+    surroundings: Surroundings,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Answer one event and leave one log line."""
+    started = time.monotonic()
+    api = AirflowApi(
+        client,
+        surroundings.airflow_environment,
+        lambda: context.get_remaining_time_in_millis() / 1000,
+        sleep,
+    )
+    answer = _answer(event, api, surroundings)
+    problem = answer.problem
+    _log(
+        level="INFO" if problem is None else "ERROR",
+        request_id=context.aws_request_id,
+        action=_text(event, "action"),
+        dag_id=answer.dag_id,
+        run_id=answer.run_id,
+        created=answer.created,
+        outcome=problem.kind if problem else answer.state,
+        airflow_status=problem.status if problem else None,
+        airflow_calls=api.calls,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return cast(dict[str, Any], encode(answer))
+
+
+def _answer(event: object, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+    try:
+        request = _read(event, surroundings)
+        if request.action == "trigger":
+            return _trigger(request, api, surroundings)
+        return _status(request, api, surroundings)
+    except AirflowError as error:
+        return RunAnswer(dag_id=_text(event, "dag_id"), run_id=_text(event, "run_id"), problem=error.problem)
+
+
+def _read(event: object, surroundings: Surroundings) -> RunRequest:
+    """The request, once everything that Airflow need not be asked for is checked."""
+    try:
+        request = parse_request(event)
+        # These are wildcards or steps up a path in a URL, not names.
+        if not request.dag_id.strip(".") or not request.run_id.strip(".~"):
+            raise ContractError(
+                "event.dag_id or event.run_id is not valid", cause="it has only dots or tildes"
+            )
+        size = len(canonical(request.conf))
+    except ContractError as error:
+        message = f"{error.what}: {error.cause}" if error.cause else error.what
+        step = error.next_step or "Use ci-templates, Lambda and DAGs of one release of ml-ops."
+        raise _refusal("malformed", message, step) from error
+    except ValueError as error:  # NaN, which json.loads accepts and JSON does not have
+        raise _refusal(
+            "malformed", f"event.conf is no JSON: {error}", "Write only finite numbers."
+        ) from error
+    if not surroundings.allows(request.dag_id):
+        allowed = ", ".join(sorted(surroundings.allowed_dags)) or "none"
+        raise _refusal(
+            "dag_not_allowed",
+            f"DAG '{request.dag_id}' may not be triggered here; allowed: {allowed}",
+            "Add it to the allowed DAGs of this environment's Terraform.",
+        )
+    if size > CONF_LIMIT:
+        raise _refusal(
+            "conf_too_large",
+            f"conf has {size} bytes, at most {CONF_LIMIT} travel",
+            "Put it on S3 and send a pointer (conf_uri, conf_sha256).",
+        )
+    if not surroundings.airflow_environment:
+        raise _refusal(
+            "environment_missing",
+            "AIRFLOW_ENVIRONMENT of the Lambda is not set",
+            "Apply this environment's Terraform.",
+        )
+    return request
+
+
+def _trigger(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+    if api.is_paused(request.dag_id):
+        run = api.find(request.dag_id, request.run_id)
+        if run is None or run.state not in _FINISHED or canonical(run.conf) != canonical(request.conf):
+            raise _paused(request.dag_id)
+        return _answer_with(request, run, surroundings)  # a run that is over does not mind
+    run, created = api.start(request.dag_id, request.run_id, request.conf)
+    return _answer_with(request, run, surroundings, created=created)
+
+
+def _status(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+    run = api.find(request.dag_id, request.run_id)
+    if run is None:
+        raise _refusal(
+            "run_not_found",
+            f"DAG '{request.dag_id}' has no run '{request.run_id}'",
+            "Start it: run the job that triggers it again.",
+        )
+    if run.state == "queued":  # it has no tasks yet, and would stay so for ever if the DAG is paused
+        if api.is_paused(request.dag_id):
+            raise _paused(request.dag_id)
+        return _answer_with(request, run, surroundings)
+    tasks = api.tasks(request.dag_id, request.run_id)
+    return RunAnswer(
+        dag_id=request.dag_id,
+        run_id=request.run_id,
+        state=run.state,
+        tasks=tasks,
+        run_url=_run_url(request, surroundings),
+    )
+
+
+def _answer_with(
+    request: RunRequest, run: DagRun, surroundings: Surroundings, *, created: bool = False
+) -> RunAnswer:
+    return RunAnswer(
+        dag_id=request.dag_id,
+        run_id=request.run_id,
+        created=created,
+        state=run.state,
+        run_url=_run_url(request, surroundings),
+    )
+
+
+def _run_url(request: RunRequest, surroundings: Surroundings) -> str:
+    if not surroundings.airflow_url:
+        return ""
+    return f"{surroundings.airflow_url}/dags/{request.dag_id}/runs/{request.run_id}"
+
+
+def _refusal(kind: ErrorKind, message: str, next_step: str) -> AirflowError:
+    return AirflowError(RunProblem(kind=kind, message=message, next_step=next_step, retryable=False))
+
+
+def _paused(dag_id: str) -> AirflowError:
+    return _refusal(
+        "dag_paused",
+        f"DAG '{dag_id}' is paused: Airflow takes its runs and never starts them",
+        "Switch the DAG on in Airflow, then run this job again.",
+    )
+
+
+def _text(event: object, key: str) -> str:
+    value = event.get(key) if isinstance(event, Mapping) else None
+    return value[:100] if isinstance(value, str) else ""
+
+
+def _log(**facts: object) -> None:
+    """One JSON line for CloudWatch. Never the conf: it may name what is nobody's business."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
