@@ -1,0 +1,38 @@
+"""`python -m mlops.local.aws --home DIRECTORY --port PORT`: the local AWS alone, until ^C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.server import serve
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="mlops.local.aws")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--region", default="eu-west-1")
+    parser.add_argument("--account", default="123456789012")
+    parser.add_argument("--engine", choices=("process", "docker"), default="process")
+    parser.add_argument("--airflow-url", default="http://127.0.0.1:8080")
+    parser.add_argument("--airflow-environment", default="ml-ops-local")
+    parser.add_argument("--lambda-python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--health-check-seconds", type=float, default=60.0)
+    arguments = parser.parse_args()
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    config = LocalAwsConfig(**{**vars(arguments), "home": arguments.home.resolve()})
+    with serve(config):
+        print(f"AWS answers at {config.endpoint}", file=sys.stderr, flush=True)  # noqa: T201
+        stopping.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The local AWS as one WSGI application: who answers which request.
+
+A request's SigV4 signature names its service. SageMaker, MWAA and parts of ECR are ours, everything else is
+moto's. What is not signed for AWS is the registry (/v2/), Slack (/slack/) or ourselves (/_mlops/).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from werkzeug.wrappers import Request, Response
+
+from mlops.local.aws.children import Children
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.inbox import Inbox, Slack
+from mlops.local.aws.wire import ServiceError, error_response, json_response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["LocalAws", "LocalAwsConfig", "create_app"]
+
+_LOG = logging.getLogger(__name__)
+_SERVICE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/[^/]*/(?P<service>[^/]+)/aws4_request")
+
+
+class LocalAws:
+    """One account in one region. Close it to end every process and container it started."""
+
+    def __init__(self, config: LocalAwsConfig) -> None:
+        from mlops.local.aws import lambda_runtime, mail
+        from mlops.local.aws.ecr import Ecr
+        from mlops.local.aws.registry import Registry
+
+        self.config = config
+        config.home.mkdir(parents=True, exist_ok=True)
+        self._moto = _moto(config)
+        self._children = Children()
+        self._inbox = Inbox(config.home / "inbox.jsonl")
+        self._slack = Slack(self._inbox)
+        self._registry = Registry(config)
+        self._ecr = Ecr(config, self._registry, self._moto)
+        mail.deliver_to(self._inbox)
+        lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            answer = self._answer(Request(environ), environ)
+            if answer is None:
+                return self._moto(environ, start_response)
+        except Exception:  # pylint: disable=broad-exception-caught  # the server must go on
+            _LOG.exception("%s %s failed", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"))
+            answer = error_response(
+                ServiceError("InternalFailure", "The local AWS failed; its log says why.", status=500),
+                "application/json",
+            )
+        return answer(environ, start_response)
+
+    def close(self) -> None:
+        """End every process this account started."""
+        self._children.close()
+
+    def _answer(self, request: Request, environ: WSGIEnvironment) -> Response | None:
+        """Our answer, or None where moto is to give one."""
+        signature = _SERVICE.match(request.headers.get("Authorization", ""))
+        if signature is None:
+            return self._unsigned(request)
+        if signature["service"] == "ecr":
+            return self._ecr.handle(request, environ)
+        return None
+
+    def _unsigned(self, request: Request) -> Response | None:
+        path = request.path
+        if path == "/v2" or path.startswith("/v2/"):
+            return self._registry.handle(request)
+        if path.startswith("/slack/"):
+            return self._slack.webhook(request)
+        if path == "/_mlops/health":
+            return json_response({"status": "ok"})
+        if path == "/_mlops/inbox":
+            return json_response(self._inbox.messages())
+        if path == "/_mlops/slack/faults" and request.method == "POST":
+            return self._slack.set_faults(request)
+        if path.startswith("/_mlops/"):
+            return json_response({"error": "there is no such page"}, status=404)
+        return None
+
+
+def create_app(config: LocalAwsConfig) -> LocalAws:
+    """The application; serve it on 127.0.0.1 at the configured port, which its own answers name.
+
+    There can be one a process: moto keeps its state in modules.
+    """
+    return LocalAws(config)
+
+
+def _moto(config: LocalAwsConfig) -> WSGIApplication:
+    # moto reads these when it is imported
+    os.environ["MOTO_ACCOUNT_ID"] = config.account
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    return application

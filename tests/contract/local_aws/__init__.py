@@ -1,0 +1,1 @@
+"""The local AWS against the service models of botocore."""
