@@ -1,0 +1,226 @@
+"""The text of every notification, for Slack and for e-mail. Pure functions.
+
+Limits: a Slack message has at most 50 blocks, a section 3,000 characters and a header 150
+(https://docs.slack.dev/reference/block-kit/blocks/section-block); an SNS subject is one line of ASCII
+under 100 characters, a message at most 256 KiB (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.contract import DeploymentConf, Origin, TrainingConf
+from mlops.evidence import Comparison, Failure, Lineage
+
+SUBJECT_LIMIT = 99
+BODY_LIMIT = 256 * 1024
+SECTION_LIMIT = 3000
+HEADER_LIMIT = 150
+BLOCK_LIMIT = 50
+_CAUSE_LIMIT = 2500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One notification in both forms; `subject` is also what Slack shows where it cannot show blocks."""
+
+    subject: str
+    body: str
+    blocks: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A paragraph; `code` keeps its columns."""
+
+    text: str
+    code: bool = False
+
+
+Link = tuple[str, str]
+
+
+def training_finished(conf: TrainingConf, comparison: Comparison, lineage: Lineage) -> Message:
+    """A model was trained and evaluated: the metric table, the gate, and what may be done now."""
+    against = f"against {comparison.champion}" if comparison.champion else "with nothing in production yet"
+    parts = [
+        _Part(f"Evaluated on {comparison.evaluated_on}, {against}."),
+        _Part(metric_table(comparison), code=True),
+    ]
+    if comparison.gate == "passed":
+        title = f"{conf.model} {conf.model_version}: trained, gate passed"
+        parts.append(_Part("Next: run the job `deploy` of this pipeline to put it into production."))
+    else:
+        title = f"{conf.model} {conf.model_version}: trained, gate FAILED"
+        parts.append(_Part("Why:\n" + "\n".join(f"• {reason}" for reason in comparison.reasons())))
+        parts.append(
+            _Part(
+                "Next: improve the model and push. The job `deploy` refuses this version without an override."
+            )
+        )
+    parts.append(_Part(f"Data {lineage.data_fingerprint[:12]}, training job {lineage.training_job}."))
+    return _message(title, parts, _links(conf.origin), conf.origin)
+
+
+def deployed(conf: DeploymentConf, *, endpoint_config: str, replaced: str | None, answer: str) -> Message:
+    """An endpoint serves a model: its details, and how its first answer looked.
+
+    Args:
+        conf: What was asked for.
+        endpoint_config: The configuration that the endpoint serves now.
+        replaced: The model version before; None when the endpoint is new.
+        answer: The smoke test's answer.
+    """
+    deployment = conf.deployment
+    facts = [
+        f"Endpoint: {deployment.endpoint_name}",
+        f"Configuration: {endpoint_config}",
+        f"Instances: {deployment.instance_count} x {deployment.instance_type}",
+        f"Before: {replaced or 'nothing, this endpoint is new'}",
+    ]
+    parts = [_Part("\n".join(facts)), _Part(f"Smoke test answered:\n{answer[:1000]}", code=True)]
+    title = f"{conf.model} {conf.model_version}: deployed"
+    if conf.override is not None:
+        title += " by OVERRIDE"
+        parts.insert(
+            0, _Part(f"Override by {conf.override.user or 'somebody unknown'}: {conf.override.reason}")
+        )
+    return _message(title, parts, _links(conf.origin), conf.origin)
+
+
+def run_failed(failure: Failure, origin: Origin) -> Message:
+    """A DAG run failed: the real cause, where its log is, and what to do."""
+    what = failure.model or "a model"
+    version = f" {failure.model_version}" if failure.model_version else ""
+    title = f"{what}{version}: {failure.dag_id} FAILED at {failure.task_id}"
+    parts = [_Part(failure.cause[:_CAUSE_LIMIT], code=True), _Part(f"Next: {failure.next_step}")]
+    return _message(
+        title, parts, [("Log", failure.log_url), *_links(origin)], origin, f"Run {failure.run_id}"
+    )
+
+
+def job_failed(  # pylint: disable=too-many-arguments
+    *, job: str, stage: str, cause: str, model: str, job_url: str, origin: Origin
+) -> Message:
+    """A job of a CI pipeline failed outside a DAG run."""
+    title = f"{model or origin.project_path or 'pipeline'}: job {job} FAILED"
+    parts = [_Part(cause[:_CAUSE_LIMIT], code=True)] if cause else []
+    parts.append(
+        _Part(f"Next: read the end of the log of `{job}` (stage {stage}); its last lines say what to do.")
+    )
+    return _message(title, parts, [("Log", job_url), *_links(origin)], origin)
+
+
+def channel_test(origin: Origin) -> Message:
+    """What `mlops notify --test` sends."""
+    parts = [_Part("This is a test of the notification channels. Nothing failed and there is nothing to do.")]
+    return _message("ml-ops: test message", parts, _links(origin), origin)
+
+
+def metric_table(comparison: Comparison) -> str:
+    """champion, challenger, change and gate of every metric, in aligned columns."""
+    rows = [("metric", "champion", "challenger", "change", "gate")]
+    rows += [
+        (
+            line.name,
+            "-" if line.champion is None else f"{line.champion:.4f}",
+            f"{line.challenger:.4f}",
+            "-" if line.change is None else f"{line.change:+.4f}",
+            line.gate,
+        )
+        for line in comparison.metrics
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 4) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _links(origin: Origin) -> list[Link]:
+    return [("Pipeline", origin.pipeline_url), ("Job", origin.job_url)]
+
+
+def _message(
+    title: str, parts: Sequence[_Part], links: Iterable[Link], origin: Origin, footnote: str = ""
+) -> Message:
+    known = [(label, url) for label, url in links if url]
+    commit = f"{origin.commit_sha[:8]} {origin.commit_title}".strip()
+    where = " · ".join(
+        part for part in (origin.project_path, origin.ref, commit, origin.user, footnote) if part
+    )
+    body = [
+        title,
+        *(part.text for part in parts),
+        "\n".join(f"{label}: {url}" for label, url in known),
+        where,
+    ]
+    return Message(
+        subject=_subject(title),
+        body=_cut("\n\n".join(paragraph for paragraph in body if paragraph), BODY_LIMIT),
+        blocks=tuple(_blocks(title, parts, known, where)),
+    )
+
+
+def _blocks(title: str, parts: Sequence[_Part], links: list[Link], where: str) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": _one_line(title)[:HEADER_LIMIT]}}
+    ]
+    for part in parts:
+        blocks.extend(_section(text) for text in _sections(part))
+    if links:
+        blocks.append(_section(" · ".join(f"<{_url(url)}|{label}>" for label, url in links)))
+    if where:
+        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(where)[:2000]}]})
+    return blocks[:BLOCK_LIMIT]
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _sections(part: _Part) -> list[str]:
+    """The part in pieces that fit, broken between lines where that is possible."""
+    fence = "```" if part.code else ""
+    room = SECTION_LIMIT - 2 * len(fence) - 2
+    text = _escape(part.text.replace("```", "'''"))
+    pieces: list[str] = []
+    while text:
+        cut = len(text)
+        if cut > room:
+            cut = text.rfind("\n", 1, room) if "\n" in text[1:room] else room
+            entity = text.rfind("&", cut - 5, cut)
+            cut = cut if entity < 0 or ";" in text[entity:cut] else entity
+        piece, text = text[:cut], text[cut:].lstrip("\n")
+        pieces.append(f"{fence}\n{piece}\n{fence}" if fence else piece)
+    return pieces
+
+
+def _subject(title: str) -> str:
+    """One line of ASCII, as SNS wants it."""
+    return _one_line(title).encode("ascii", "replace").decode()[:SUBJECT_LIMIT]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()
+
+
+def _escape(text: str) -> str:
+    """Slack's three control characters: a commit title must not become a link or mention everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _url(url: str) -> str:
+    return _escape(url).replace("|", "%7C").replace("\n", "")
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, never half a character."""
+    encoded = text.encode()
+    return text if len(encoded) <= limit else encoded[: limit - 4].decode(errors="ignore") + " …"
