@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ _ALWAYS = (
     "--no-artifacts-to-source",
     "--max-job-name-padding=0",
 )
+# What the overlay sets for each job, over the program's own values.
+_OF_A_JOB = ("CI_JOB_ID", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
 # Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters.
 _WITHHELD = re.compile(
     r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE)(_.*)?|PYTHON.*|CI_.*"
@@ -87,6 +90,10 @@ class Checkout:
         """The file with a job's output."""
         return self.folder / STATE / "output" / f"{safe_name(job)}.log"
 
+    def includes(self, host: str, project: str, ref: str) -> Path:
+        """Where files included from a project are looked for before they are fetched."""
+        return self.folder / STATE / "includes" / host / project / ref
+
     def build(self, job: str) -> Path:
         """The folder a job runs in."""
         return self.folder / STATE / "builds" / safe_name(job)
@@ -120,70 +127,93 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
     return [_planned(document) for document in documents if document["when"] != "never"]
 
 
-def start(  # pylint: disable=too-many-arguments
-    checkout: Checkout,
-    jobs: Sequence[PlannedJob],
-    overlay: Mapping[str, Any],
-    *,
-    only: str = "",
-    echo: Callable[[str], None],
-    limit_seconds: float,
-) -> Iterator[Event]:
-    """Run the pipeline, or `only` one job of it, and tell what happens while it happens.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run of the pipeline, or of `only` one job of it.
 
-    Args:
-        overlay: Keys to change in jobs, by the job's name; lists are replaced.
-        echo: Gets every line of output, without its end.
-        limit_seconds: After which everything is stopped.
-
-    Raises:
-        LocalStackError: when gitlab-ci-local itself failed, or the time was up.
+    `overlay` holds what to change in jobs, by the job's name; lists are replaced.
     """
-    name = f"{STATE}/pipeline.json"  # JSON is YAML
-    document = {"include": [{"local": "/.gitlab-ci.yml"}], **overlay}
-    (checkout.folder / name).write_text(json.dumps(document), encoding="utf-8")
-    # The plan was validated already.
-    command = _command(checkout, "--no-json-schema-validation", *([only] if only else []), file=name)
-    process = subprocess.Popen(
-        command,
-        cwd=checkout.folder,
-        env=_environment(checkout),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
+
+    checkout: Checkout
+    jobs: Sequence[PlannedJob]
+    overlay: Mapping[str, Any]
+    only: str = ""
+
+    def events(self, echo: Callable[[str], None], limit_seconds: float) -> Iterator[Event]:
+        """Run it, and tell what happens while it happens; `echo` gets every line of output.
+
+        Raises:
+            LocalStackError: when gitlab-ci-local itself failed, or the time was up.
+        """
+        last: deque[str] = deque(maxlen=20)
+        started: dict[str, float] = {}
+        expired = threading.Event()
+        with self._start() as process:
+
+            def stop() -> None:
+                expired.set()
+                processes.stop_group(process.pid)  # which closes the pipe, and ends the loop below
+
+            timer = threading.Timer(limit_seconds, stop)
+            timer.start()
+            try:
+                for line in process.stdout or ():
+                    text = line.rstrip("\n")
+                    echo(text)
+                    last.append(text)
+                    event = _event(text, self.jobs, started)
+                    if event:
+                        yield event
+            except BaseException:
+                processes.stop_group(process.pid)  # interrupted: no job outlives its pipeline
+                raise
+            finally:
+                timer.cancel()
+        if expired.is_set():
+            raise LocalStackError(f"The pipeline did not end within {limit_seconds:.0f} s, and was stopped")
+        if process.returncode not in (0, 1) or (process.returncode == 1 and not started):
+            raise LocalStackError("gitlab-ci-local failed", cause="\n".join(last))
+
+    def _start(self) -> subprocess.Popen[str]:
+        name = f"{STATE}/pipeline.json"  # JSON is YAML
+        document = {"include": [{"local": "/.gitlab-ci.yml"}], **self.overlay}
+        (self.checkout.folder / name).write_text(json.dumps(document), encoding="utf-8")
+        # The plan was validated already.
+        arguments = ("--no-json-schema-validation", *([self.only] if self.only else []))
+        return subprocess.Popen(
+            _command(self.checkout, *arguments, file=name),
+            cwd=self.checkout.folder,
+            env=_environment(self.checkout),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+
+def check_out(folder: Path, variables: Mapping[str, str], tools: tuple[Path, ...]) -> Checkout:
+    """The clone in `folder`/source, and its variables where only this user reads them."""
+    file = folder / "variables.json"
+    document = {
+        name: {"type": "variable", "values": {"*": literal(value)}} for name, value in variables.items()
+    }
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as sink:
+        json.dump(document, sink)
+    return Checkout(
+        folder=folder / "source",
+        variables_file=file,
+        tools=tools,
+        ignored=(*variables, *_OF_A_JOB),
+        unset=tuple(name for name, value in variables.items() if not value),
     )
-    late = threading.Event()
 
-    def stop() -> None:
-        late.set()
-        processes.stop_group(process.pid)
 
-    timer = threading.Timer(limit_seconds, stop)
-    timer.start()
-    last: list[str] = []
-    started: dict[str, float] = {}
-    try:
-        for line in process.stdout or ():
-            text = line.rstrip("\n")
-            echo(text)
-            last = [*last[-20:], text]
-            event = _event(text, jobs, started)
-            if event:
-                yield event
-    finally:
-        timer.cancel()
-        if process.poll() is None and process.stdout:
-            # Interrupted: no job may outlive its pipeline.
-            process.stdout.close()
-            processes.stop_group(process.pid)
-        process.wait()
-    if late.is_set():
-        raise LocalStackError(f"The pipeline did not end within {limit_seconds:.0f} s, and was stopped")
-    if process.returncode not in (0, 1) or (process.returncode == 1 and not started):
-        raise LocalStackError("gitlab-ci-local failed", cause="\n".join(last))
+def literal(value: str) -> str:
+    """A value that the expansion of variables leaves as it is."""
+    return value.replace("$", "$$")
 
 
 def safe_name(job: str) -> str:

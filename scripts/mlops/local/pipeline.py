@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from mlops.errors import LocalStackError, UsageError
 from mlops.local import gitlab_ci_local as engine
 from mlops.local import paths
 from mlops.local.gitlab import pipelines, projects
-from mlops.local.gitlab.projects import Project, create_project
+from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
+from mlops.local.job_board import JobBoard, JobResult
 from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
-from mlops.local.stack import Stack
+from mlops.local.stack import TEMPLATES_PROJECT, Stack
 
-# GitLab's default for a new project (https://docs.gitlab.com/ci/pipelines/settings/): jobs meet a shallow clone.
+# GitLab's default for a new project, so that jobs meet a shallow clone:
+# https://docs.gitlab.com/ci/pipelines/settings/#limit-the-number-of-changes-fetched-during-clone
 _DEPTH = 20
-_LIMIT_SECONDS = 3600.0
 
-# Variables that the overlay gives each job.
-_OF_A_JOB = ("CI_JOB_ID", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
-
-State = Literal["success", "failed", "warning", "manual", "skipped"]
-
-_STATUSES: dict[State, pipelines.Status] = {
-    "success": "success",
-    "failed": "failed",
-    "warning": "failed",
-    "manual": "manual",
-    "skipped": "skipped",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """How a job ended. A warning is a failure that the template allows."""
-
-    name: str
-    stage: str
-    state: State
-    exit_code: int | None
-    seconds: float
-    artifacts: Path
-    log: Path
-    variables: dict[str, str]
-    """Its dotenv report."""
+Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +36,11 @@ class PipelineRun:
     url: str
     commit: str
     trigger: Trigger
-    folder: Path
     jobs: tuple[JobResult, ...]
+    folder: Path
+    planned: tuple[engine.PlannedJob, ...] = field(repr=False)
+    settings: dict[str, str] = field(repr=False)
+    """The CI variables all jobs got."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -81,7 +57,7 @@ class PipelineRun:
     @property
     def succeeded(self) -> bool:
         """Whether GitLab would show it green, or with a warning."""
-        return all(job.state != "failed" for job in self.jobs)
+        return all(job.state not in ("failed", "canceled") for job in self.jobs)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -89,8 +65,23 @@ class PipelineRun:
         return {name: value for job in self.jobs for name, value in job.variables.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        variables: More CI variables, as a person would set them for the project.
+        tools: Folders that jobs find programs in before all others.
+        limit_seconds: After which a pipeline is stopped.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    tools: tuple[Path, ...] = ()
+    limit_seconds: float = 3600.0
+
+
 def publish_templates(
-    stack: Stack, project: str, source: Path | None = None, versions: tuple[str, ...] = ("1",)
+    stack: Stack, project: str, source: Path | None = None, versions: Iterable[str] = ("1",)
 ) -> str:
     """Put the templates of this checkout into the local GitLab, as they are in the work tree.
 
@@ -105,97 +96,85 @@ def publish_templates(
         LocalStackError: when git refuses.
     """
     folder = source or paths.checkout()
-    repository = create_project(stack.folder / "gitlab", project).repository
+    repository = projects.create_project(stack.folder / "gitlab", project).repository
     index = repository / "publish.index"
     index.unlink(missing_ok=True)
-    identity = {"GIT_AUTHOR_NAME": "ml-ops", "GIT_AUTHOR_EMAIL": "ml-ops@localhost"}
-    identity |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in identity.items()}
+    environment = {**_git_environment(), "GIT_INDEX_FILE": str(index)}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": "ml-ops", f"GIT_{role}_EMAIL": "ml-ops@localhost"}
 
     def git(*arguments: str) -> str:
-        environment = {**_git_environment(), **identity, "GIT_INDEX_FILE": str(index)}
-        command = ["git", f"--git-dir={repository}", f"--work-tree={folder}", *arguments]
-        return _git(command, folder, environment)
+        return _git([f"--git-dir={repository}", f"--work-tree={folder}", *arguments], folder, environment)
 
     git("add", "--force", "ci-templates")
     tree = git("write-tree")
-    parent = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{projects.DEFAULT_BRANCH}")
-    if not parent or git("rev-parse", f"{parent}^{{tree}}") != tree:
-        parents = ("-p", parent) if parent else ()
-        parent = git("commit-tree", *parents, "-m", "Publish the templates of this checkout", tree)
-        git("update-ref", f"refs/heads/{projects.DEFAULT_BRANCH}", parent)
+    commit = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{DEFAULT_BRANCH}")
+    if not commit or git("rev-parse", f"{commit}^{{tree}}") != tree:
+        parents = ("-p", commit) if commit else ()
+        commit = git("commit-tree", *parents, "-m", "Publish the templates of this checkout", tree)
+        git("update-ref", f"refs/heads/{DEFAULT_BRANCH}", commit)
     for version in versions:
-        git("update-ref", f"refs/tags/{version}", parent)
+        git("update-ref", f"refs/tags/{version}", commit)
     index.unlink(missing_ok=True)
-    return parent
+    return commit
 
 
-def run(  # pylint: disable=too-many-arguments
+def run(  # pylint: disable=too-many-arguments,too-many-locals
     stack: Stack,
     project: str,
     commit: str,
-    trigger: Trigger,
+    trigger: Trigger | None = None,
     *,
-    variables: Mapping[str, str] | None = None,
-    tools: tuple[Path, ...] = (),
-    echo: Callable[[str], None] = print,
-    limit_seconds: float = _LIMIT_SECONDS,
+    echo: Echo = print,
+    options: Options | None = None,
 ) -> PipelineRun:
     """Run the pipeline of a pushed commit until nothing is left but manual jobs.
 
     Args:
         project: The project's path in the local GitLab.
         commit: A commit that was pushed there.
-        variables: More CI variables, as a person would set them for the project.
-        tools: Folders that jobs find programs in first.
+        trigger: By default a push to the default branch.
         echo: Gets every line of output.
 
     Raises:
         LocalStackError: when the project, the commit or the engine is missing, or the CI file is not valid.
     """
+    options, trigger = options or Options(), trigger or Trigger()
     home = stack.folder / "gitlab"
     found = projects.find_project(home, project)
     if found is None:
         raise LocalStackError(f"The local GitLab has no project {project}", next_step="Push to it first.")
     facts = _commit(found, commit)
-    pipeline = pipelines.create(
-        home,
-        found,
-        ref=trigger.ref,
-        sha=facts.sha,
-        source=SOURCES[trigger.kind],
-        tag=trigger.kind == "tag",
-        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-    )
+    pipeline = _create(home, found, facts, trigger)
     folder = stack.folder / "runs" / str(pipeline.id)
     _clone(f"{stack.gitlab_url}/{project}.git", facts.sha, folder / "source")
-    given = {
+    settings = {
         **predefined(pipeline, trigger, facts, stack.gitlab_url),
         "MLOPS_VENVS": str(paths.cache() / "model-venvs"),
         **stack.environment(),
-        **(variables or {}),
+        **options.variables,
     }
-    checkout = _checkout(folder, given, tools)
-    planned = engine.plan(checkout)
-    board = _Board(home, pipeline, planned, checkout)
+    checkout = engine.check_out(folder, settings, options.tools)
+    _fetch_templates(home, checkout)
+    planned = tuple(engine.plan(checkout))
+    board = JobBoard(home, pipeline, planned, checkout)
     overlay = board.overlay(stack.gitlab_url)
-    for event in engine.start(checkout, planned, overlay, echo=echo, limit_seconds=limit_seconds):
-        board.note(event)
-    # gitlab-ci-local takes any failure of a job with `allow_failure: exit_codes` for an allowed one.
+    whole = engine.Run(checkout=checkout, jobs=planned, overlay=overlay)
+    _follow(board, whole, echo, options.limit_seconds)
     for name in board.forgotten():
         always = {**overlay, name: {**overlay[name], "rules": [{"when": "always"}]}}
-        for event in engine.start(
-            checkout, planned, always, only=name, echo=echo, limit_seconds=limit_seconds
-        ):
-            board.note(event)
+        _follow(board, replace(whole, overlay=always, only=name), echo, options.limit_seconds)
     return PipelineRun(
         id=pipeline.id,
         iid=pipeline.iid,
         project=project,
-        url=given["CI_PIPELINE_URL"],
+        url=settings["CI_PIPELINE_URL"],
         commit=facts.sha,
         trigger=trigger,
-        folder=folder,
         jobs=board.finish(),
+        folder=folder,
+        planned=planned,
+        settings=settings,
     )
 
 
@@ -205,11 +184,10 @@ def run_manual(  # pylint: disable=too-many-arguments
     job: str,
     variables: Mapping[str, str] | None = None,
     *,
-    tools: tuple[Path, ...] = (),
-    echo: Callable[[str], None] = print,
-    limit_seconds: float = _LIMIT_SECONDS,
+    echo: Echo = print,
+    options: Options | None = None,
 ) -> PipelineRun:
-    """Start a manual job of a pipeline that ran, or one that ended once more, with the artifacts of the others.
+    """Start a manual job of a pipeline that ran, or repeat one that ended; it gets the others' artifacts.
 
     Args:
         variables: What a person fills in beside the button.
@@ -218,8 +196,8 @@ def run_manual(  # pylint: disable=too-many-arguments
         UsageError: when there is no such job, or GitLab would not offer it.
         LocalStackError: when the engine fails.
     """
-    before = done.job(job)
-    if before.state == "skipped":
+    options = options or Options()
+    if done.job(job).state == "skipped":
         raise UsageError(
             f"The job '{job}' cannot be started",
             cause="a job it needs did not succeed",
@@ -229,151 +207,50 @@ def run_manual(  # pylint: disable=too-many-arguments
     pipeline = pipelines.find(home, done.id)
     if pipeline is None:
         raise LocalStackError(f"The local GitLab has no pipeline {done.id}")
-    given = json.loads((done.folder / "variables.json").read_text(encoding="utf-8"))
-    given = {name: entry["values"]["*"].replace("$$", "$") for name, entry in given.items()}
-    checkout = _checkout(done.folder, {**given, **(variables or {})}, tools)
-    planned = engine.plan(checkout)
-    board = _Board(home, pipeline, planned, checkout, done.jobs)
+    checkout = engine.check_out(done.folder, {**done.settings, **(variables or {})}, options.tools)
+    board = JobBoard(home, pipeline, done.planned, checkout, done.jobs)
     overlay = board.overlay(stack.gitlab_url)
-    for event in engine.start(checkout, planned, overlay, only=job, echo=echo, limit_seconds=limit_seconds):
-        board.note(event)
-    # The next manual job is not given what a person typed for this one.
-    _checkout(done.folder, given, tools)
+    alone = engine.Run(checkout=checkout, jobs=done.planned, overlay=overlay, only=job)
+    _follow(board, alone, echo, options.limit_seconds)
     return replace(done, jobs=board.finish())
 
 
-class _Board:
-    """What is known of the jobs of one pipeline, kept up to date in the local GitLab."""
+def _fetch_templates(home: Path, checkout: engine.Checkout) -> None:
+    """Fetch the templates at once; gitlab-ci-local would make a clone for each of the files, 0.1 s each.
 
-    def __init__(
-        self,
-        home: Path,
-        pipeline: pipelines.Pipeline,
-        planned: list[engine.PlannedJob],
-        checkout: engine.Checkout,
-        before: tuple[JobResult, ...] = (),
-    ) -> None:
-        self._home = home
-        self._pipeline = pipeline
-        self._planned = planned
-        self._checkout = checkout
-        self._states: dict[str, State] = {job.name: job.state for job in before}
-        self._codes: dict[str, int | None] = {job.name: job.exit_code for job in before}
-        self._seconds: dict[str, float] = {job.name: job.seconds for job in before}
-        self._running: set[str] = set()
-        self._show()
-
-    def overlay(self, server: str) -> dict[str, dict[str, Any]]:
-        """What differs for each job: its own variables; caches and services are the machine's."""
-        return {
-            job.name: {
-                "services": [],
-                "cache": [],
-                "variables": {
-                    "CI_JOB_ID": str(self._id(position)),
-                    "CI_JOB_URL": f"{server}/{self._pipeline.project_path}/-/jobs/{self._id(position)}",
-                    "CI_PROJECT_DIR": _literal(str(self._checkout.build(job.name))),
-                    "CI_BUILDS_DIR": _literal(str(self._checkout.build(job.name).parent)),
-                },
-            }
-            for position, job in enumerate(self._planned)
-        }
-
-    def note(self, event: engine.Event) -> None:
-        """Take in that a job started or ended."""
-        if event.exit_code is None:
-            self._running.add(event.job)
-        else:
-            planned = next(job for job in self._planned if job.name == event.job)
-            self._running.discard(event.job)
-            self._codes[event.job] = event.exit_code
-            self._seconds[event.job] = event.seconds
-            self._states[event.job] = (
-                "success"
-                if event.exit_code == 0
-                else "warning"
-                if planned.tolerates(event.exit_code)
-                else "failed"
-            )
-        self._show()
-
-    def forgotten(self) -> list[str]:
-        """The jobs for a failure that did not run although there was one."""
-        if "failed" not in self._states.values():
-            return []
-        return [
-            job.name for job in self._planned if job.when == "on_failure" and job.name not in self._states
-        ]
-
-    def finish(self) -> tuple[JobResult, ...]:
-        """The results; whatever did not run was skipped, or waits for a person."""
-        broken: set[str] = set()
-        for job in self._planned:
-            needed = [name for name in (job.needs or ()) if name in broken]
-            if job.name not in self._states or self._states[job.name] in ("manual", "skipped"):
-                self._states[job.name] = "manual" if job.when == "manual" and not needed else "skipped"
-            if self._states[job.name] in ("failed", "skipped") and job.when != "on_failure":
-                broken.add(job.name)
-        self._show()
-        return tuple(
-            JobResult(
-                name=job.name,
-                stage=job.stage,
-                state=self._states[job.name],
-                exit_code=self._codes.get(job.name),
-                seconds=round(self._seconds.get(job.name, 0.0), 2),
-                artifacts=self._checkout.artifacts(job.name),
-                log=self._checkout.log(job.name),
-                variables=_dotenv(self._checkout.artifacts(job.name)),
-            )
-            for job in self._planned
-        )
-
-    def _id(self, position: int) -> int:
-        return pipelines.job_id(self._pipeline.id, position)
-
-    def _show(self) -> None:
-        """Write it where the local GitLab's API and pages find it."""
-        jobs = []
-        for position, job in enumerate(self._planned):
-            state = self._states.get(job.name)
-            status: pipelines.Status = _STATUSES[state] if state else "created"
-            jobs.append(
-                pipelines.Job(
-                    id=self._id(position),
-                    name=job.name,
-                    stage=job.stage,
-                    status="running" if job.name in self._running else status,
-                    allow_failure=job.may_fail or state == "warning",
-                    exit_code=self._codes.get(job.name),
-                    seconds=self._seconds.get(job.name),
-                    log=str(self._checkout.log(job.name)),
-                )
-            )
-        pipelines.save_jobs(self._home, self._pipeline, jobs)
+    What it does not find here, such as a template that does not exist, it still asks the local GitLab for.
+    """
+    templates = projects.find_project(home, TEMPLATES_PROJECT)
+    if templates is None:
+        return
+    shape = ("for-each-ref", "--format=%(refname:strip=2)", "refs/heads", "refs/tags")
+    for ref in projects.git(templates.repository, *shape).split():
+        folder = checkout.includes("127.0.0.1", TEMPLATES_PROJECT, ref)
+        folder.mkdir(parents=True)
+        environment = {**_git_environment(), "GIT_INDEX_FILE": str(checkout.folder / ".git" / "templates")}
+        command = [f"--git-dir={templates.repository}", f"--work-tree={folder}", "checkout", ref, "--", "."]
+        _git(command, folder, environment)
 
 
-def _checkout(folder: Path, variables: Mapping[str, str], tools: tuple[Path, ...]) -> engine.Checkout:
-    """Write the variables where only this user reads them; on a command line everybody would."""
-    file = folder / "variables.json"
-    document = {
-        name: {"type": "variable", "values": {"*": _literal(value)}} for name, value in variables.items()
-    }
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as sink:
-        json.dump(document, sink)
-    return engine.Checkout(
-        folder=folder / "source",
-        variables_file=file,
-        tools=tools,
-        ignored=(*variables, *_OF_A_JOB),
-        unset=tuple(name for name, value in variables.items() if not value),
+def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: float) -> None:
+    try:
+        for event in engine_run.events(echo, limit_seconds):
+            board.note(event)
+    except BaseException:
+        board.cancel()
+        raise
+
+
+def _create(home: Path, project: Project, commit: Commit, trigger: Trigger) -> pipelines.Pipeline:
+    return pipelines.create(
+        home,
+        project,
+        ref=trigger.ref,
+        sha=commit.sha,
+        source=SOURCES[trigger.kind],
+        tag=trigger.kind == "tag",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
-
-
-def _literal(value: str) -> str:
-    """A value that GitLab's expansion leaves as it is."""
-    return value.replace("$", "$$")
 
 
 def _commit(project: Project, commit: str) -> Commit:
@@ -386,11 +263,11 @@ def _commit(project: Project, commit: str) -> Commit:
         raise LocalStackError(
             f"The local GitLab has no commit {commit} in {project.path}", next_step="Push it first."
         ) from error
-    sha, parents, author, timestamp, message = projects.git(
-        project.repository, "log", "-1", shape, name, "--"
-    ).split("\0")
-    before = parents.split()[0] if parents else ""
-    return Commit(sha=sha, before=before, message=message.strip(), author=author, timestamp=timestamp)
+    facts = projects.git(project.repository, "log", "-1", shape, name, "--").split("\0")
+    sha, parents, author, timestamp, message = facts
+    return Commit(
+        sha=sha, before=parents.partition(" ")[0], message=message.strip(), author=author, timestamp=timestamp
+    )
 
 
 def _clone(url: str, sha: str, folder: Path) -> None:
@@ -398,24 +275,25 @@ def _clone(url: str, sha: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for arguments in (
-        ("init", "--quiet", f"--initial-branch={projects.DEFAULT_BRANCH}"),
+        ("init", "--quiet", f"--initial-branch={DEFAULT_BRANCH}"),
         ("remote", "add", "origin", url),
-        # gitlab-ci-local asks for both of these.
-        ("symbolic-ref", "refs/remotes/origin/HEAD", f"refs/remotes/origin/{projects.DEFAULT_BRANCH}"),
+        # gitlab-ci-local asks for these three.
+        ("symbolic-ref", "refs/remotes/origin/HEAD", f"refs/remotes/origin/{DEFAULT_BRANCH}"),
         ("config", "user.name", "local"),
         ("config", "user.email", "local@localhost"),
         ("fetch", "--quiet", "--no-tags", f"--depth={_DEPTH}", "origin", sha),
         ("checkout", "--quiet", "--detach", sha),
     ):
-        _git(["git", *arguments], folder, _git_environment())
+        _git(arguments, folder, _git_environment())
 
 
-def _git(command: list[str], folder: Path, environment: Mapping[str, str]) -> str:
+def _git(arguments: Iterable[str], folder: Path, environment: Mapping[str, str]) -> str:
+    command = ["git", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
-        raise LocalStackError(f"{' '.join(command[:4])} failed", cause=done.stderr.strip())
+        raise LocalStackError(f"{' '.join(command)} failed", cause=done.stderr.strip())
     return done.stdout.strip()
 
 
@@ -423,14 +301,3 @@ def _git_environment() -> dict[str, str]:
     """Without the variables that would point git at another repository, or at a proxy."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, "GIT_TERMINAL_PROMPT": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-
-
-def _dotenv(artifacts: Path) -> dict[str, str]:
-    """The variables a job reported; gitlab-ci-local keeps the file apart from the other artifacts."""
-    variables = {}
-    for file in sorted((artifacts / ".gitlab-ci-reports" / "dotenv").rglob("*")):
-        if file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
-                name, _, value = line.partition("=")
-                variables[name] = value
-    return variables

@@ -1,7 +1,7 @@
 """The part of GitLab's REST API that we call: tags, releases, merge request notes, a pipeline's jobs.
 
-Each function answers what GitLab documents at https://docs.gitlab.com/api/rest/, and raises `RefusedError` with
-GitLab's own status and message where it does.
+Each function answers what GitLab documents at https://docs.gitlab.com/api/rest/, and raises `RefusedError`
+with GitLab's own status and message where it does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The local GitLab's web application: routes requests to git, to the API and to two plain pages.
 
-It listens on loopback and believes whoever reaches it; only what a job token may not do is refused, since that
-is what surprises people on the real one.
+It listens on loopback and believes whoever reaches it; only what a job token may not do is refused, since
+that is what surprises people on the real one.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
 
     route("GET", "")(lambda project: api.project_document(project, url))
     route("GET", tags)(lambda project: api.list_tags(project, request.args))
-    route("GET", f"{tags}/<path:name>")(lambda project, name: api.get_tag(project, name))
+    route("GET", f"{tags}/<path:name>")(api.get_tag)
     route("POST", tags)(lambda project: api.create_tag(project, _body()))
     route("GET", "/releases")(lambda project: api.list_releases(home, project))
     route("GET", "/releases/<path:tag>")(lambda project, tag: api.get_release(home, project, tag))

@@ -32,7 +32,7 @@ def serve(request: Request, repositories: Path, inside: str) -> Response:
         repositories: The folder of bare repositories.
         inside: The path below that folder, such as `group/project.git/info/refs`.
     """
-    backend = subprocess.Popen(
+    backend = subprocess.Popen(  # pylint: disable=consider-using-with  # it outlives this function
         ["git", "http-backend"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
