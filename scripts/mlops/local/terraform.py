@@ -1,0 +1,178 @@
+"""The real Terraform and provider against the local AWS: root `terraform/root` with the values of `local`.
+
+Each stack works in a copy below its home, with an override beside it, so the checkout stays clean and two
+stacks never meet. The state is a file there, and is gone when the stack is: so are the resources.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops.local import paths
+from mlops.local.stack import aws_environment
+
+if TYPE_CHECKING:
+    from mlops.clients.terraform import Terraform
+
+_LOCK_FILE = ".terraform.lock.hcl"
+_VALUES = "stack.tfvars.json"
+# Seconds; a healthy apply takes ten.
+_TIMEOUT = 300
+
+# What the provider would ask a real AWS, and how it would wait for one. AWS_ENDPOINT_URL points every
+# service at the local AWS, those included that no module uses yet.
+_OVERRIDE = {
+    "provider": {
+        "aws": {
+            "skip_credentials_validation": True,
+            "skip_metadata_api_check": True,
+            "skip_region_validation": True,
+            "s3_use_path_style": True,
+            "max_retries": 2,
+        }
+    }
+}
+
+
+def apply(
+    home: Path,
+    aws_endpoint: str,
+    package: Path,
+    models: Mapping[str, Sequence[str]] | None = None,
+    log_group_url: str | None = None,
+) -> dict[str, Any]:
+    """Create in the local AWS what Terraform creates in a real account; again after a change is fine.
+
+    Args:
+        home: A folder of the stack, for copy, state and log.
+        aws_endpoint: Such as `http://127.0.0.1:4566`.
+        package: The Lambda's zip.
+        models: Projects and their models, beside those of `models.auto.tfvars`.
+        log_group_url: Where people find logs, with `{group}`; the default is CloudWatch's console.
+
+    Returns:
+        The outputs of `terraform/root/outputs.tf`.
+
+    Raises:
+        PrerequisiteError: when Terraform is missing and cannot be fetched.
+        TerraformError: when it fails.
+    """
+    values = {
+        "dag_trigger_package": str(package.resolve()),
+        "extra_models": {project: sorted(names) for project, names in (models or {}).items()},
+        "log_group_url": log_group_url,
+    }
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
+    terraform = workspace(home, aws_endpoint)
+    # Only we change what is there, so nothing needs to be read again.
+    terraform.apply_now(refresh=False, parallelism=20)
+    return terraform.outputs()
+
+
+def destroy(home: Path, aws_endpoint: str) -> None:
+    """Remove everything `apply` created, with all that is in it.
+
+    Raises:
+        TerraformError: when it fails.
+    """
+    workspace(home, aws_endpoint).destroy_now(parallelism=20)
+
+
+def workspace(home: Path, aws_endpoint: str) -> Terraform:
+    """The root in `home`, initialised; `apply` has written the values there.
+
+    Raises:
+        PrerequisiteError: when Terraform is missing and cannot be fetched.
+        TerraformError: when the provider cannot be fetched.
+    """
+    from mlops.clients.terraform import Terraform, find_terraform
+
+    source = paths.checkout() / "terraform"
+    root = home / "root"
+    # The backend is for real accounts; the tests are not of this run.
+    ignored = shutil.ignore_patterns("backend.tf", "tests", "README.md", ".terraform")
+    for part in ("root", "modules"):
+        shutil.copytree(source / part, home / part, ignore=ignored, dirs_exist_ok=True)
+    (root / "local_override.tf.json").write_text(json.dumps(_OVERRIDE, indent=2), encoding="utf-8")
+
+    kept = paths.cache() / "terraform" / _fingerprint(home)
+    plugins = paths.cache() / "terraform" / "plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    terraform = Terraform(
+        program=find_terraform(paths.checkout() / ".mlops" / "bin"),
+        folder=root,
+        environment={
+            **_inherited(),
+            **aws_environment(aws_endpoint),
+            # a person's own profiles have no say here
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "TF_DATA_DIR": str(kept),
+            "TF_PLUGIN_CACHE_DIR": str(plugins),
+            # The provider reads a large schema each time it starts: a third less CPU for it, while Airflow
+            # starts beside it.
+            "GOGC": "400",
+        },
+        var_files=[source / "environments" / "local" / "values.tfvars", home / _VALUES],
+        log=home / "terraform.log",
+        timeout=_TIMEOUT,
+    )
+    with _locked(plugins / ".lock"):
+        if not _is_initialised(kept):
+            shutil.rmtree(kept, ignore_errors=True)
+            terraform.initialise()
+    _forget_hashes(root / _LOCK_FILE)
+    return terraform
+
+
+def _inherited() -> dict[str, str]:
+    """What Terraform needs of the caller's environment; nothing of it that could reach a real account."""
+    names = ("PATH", "HOME", "TMPDIR", "TF_CLI_CONFIG_FILE", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in names if name in os.environ} | {
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def _fingerprint(home: Path) -> str:
+    """Changes with every file that an initialisation depends on."""
+    digest = hashlib.sha256()
+    for part in ("root", "modules"):
+        for file in sorted((home / part).rglob("*")):
+            if file.suffix == ".tf" or file.name == _LOCK_FILE:
+                digest.update(str(file.relative_to(home)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _is_initialised(data: Path) -> bool:
+    """Whether modules and provider are there; a provider may be a link to a place that has gone."""
+    providers = list(data.glob("providers/*/*/*/*/*/terraform-provider-*"))
+    return (data / "modules" / "modules.json").exists() and any(file.exists() for file in providers)
+
+
+def _forget_hashes(lock: Path) -> None:
+    """Strike the hashes from this copy of the lock file.
+
+    Terraform checked the provider against them when it was fetched. Left in, every command would hash its
+    700 MB again, for half a second each.
+    """
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(re.sub(r"\n  hashes = \[[^\]]*\]", "", text), encoding="utf-8")
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Let one process initialise at a time: Terraform's plugin cache allows no two."""
+    with file.open("w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,10 @@
+# The local stack: no account, nothing that must last.
+environment             = "local"
+account_id              = "123456789012"
+region                  = "eu-west-1"
+airflow_environment     = "ml-ops-local"
+email_addresses         = ["ml-team@example.com"]
+dag_trigger_concurrency = null
+log_retention_days      = 7
+disposable              = true
+quick                   = true

@@ -1,0 +1,87 @@
+# The one way from CI into Airflow: starts allowed DAGs and tells how they are doing.
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.name
+  account   = data.aws_caller_identity.current.account_id
+
+  # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonmanagedworkflowsforapacheairflow.html
+  airflow_role_arn = "arn:${local.partition}:airflow:${local.region}:${local.account}:role/${var.airflow_environment}/${var.airflow_role}"
+  log_group        = "/aws/lambda/${var.function_name}"
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  name              = local.log_group
+  retention_in_days = var.log_retention_days
+}
+
+resource "aws_iam_role" "this" {
+  name        = var.function_name
+  description = "Taken by the Lambda ${var.function_name}"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  name = "dag-trigger"
+  role = aws_iam_role.this.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "CallAirflow"
+        Effect   = "Allow"
+        Action   = "airflow:InvokeRestApi"
+        Resource = local.airflow_role_arn
+      },
+      {
+        # The group is Terraform's, so the function may not make one.
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:*"
+      },
+    ]
+  })
+}
+
+resource "aws_lambda_function" "this" {
+  function_name                  = var.function_name
+  description                    = "Starts an Airflow DAG by name and reports the state of its runs"
+  role                           = aws_iam_role.this.arn
+  filename                       = var.package
+  source_code_hash               = filebase64sha256(var.package)
+  handler                        = "handler.handler"
+  runtime                        = "python3.13"
+  architectures                  = ["arm64"]
+  memory_size                    = 256
+  timeout                        = var.timeout_seconds
+  reserved_concurrent_executions = var.reserved_concurrency
+
+  environment {
+    variables = {
+      AIRFLOW_ENVIRONMENT = var.airflow_environment
+      ALLOWED_DAGS        = join(",", sort(tolist(var.allowed_dags)))
+    }
+  }
+
+  logging_config {
+    log_format            = "JSON"
+    log_group             = aws_cloudwatch_log_group.this.name
+    application_log_level = "INFO"
+    system_log_level      = "WARN"
+  }
+
+  # Its first invocation may come at once.
+  depends_on = [aws_iam_role_policy.this]
+}

@@ -1,0 +1,91 @@
+variable "function_name" {
+  description = "The Lambda's name, and its role's."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{1,64}$", var.function_name))
+    error_message = "function_name must have at most 64 letters, digits, hyphens and underscores."
+  }
+}
+
+variable "package" {
+  description = "The path of the zip that scripts/mlops/lambda_package.py builds."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = endswith(var.package, ".zip")
+    error_message = "package must be the path of a .zip file."
+  }
+}
+
+variable "airflow_environment" {
+  description = "The name of the MWAA environment to call."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z][0-9A-Za-z_-]{0,79}$", var.airflow_environment))
+    error_message = "airflow_environment must be a name MWAA allows: a letter, then at most 79 letters, digits, hyphens and underscores."
+  }
+}
+
+variable "airflow_role" {
+  description = "The Airflow role the calls are made with; Op may start runs and read their state."
+  type        = string
+  default     = "Op"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]+$", var.airflow_role))
+    error_message = "airflow_role must name one role, such as Op."
+  }
+}
+
+variable "allowed_dags" {
+  description = "The DAGs that may be started; every other is refused."
+  type        = set(string)
+  default     = ["model_deployment", "model_training"]
+  nullable    = false
+
+  validation {
+    condition     = length(var.allowed_dags) > 0 && alltrue([for dag in var.allowed_dags : can(regex("^[A-Za-z0-9_.-]{1,50}$", dag))])
+    error_message = "Name at least one DAG, each of at most 50 letters, digits, dots, hyphens and underscores."
+  }
+}
+
+variable "timeout_seconds" {
+  description = "How long one call may take: MWAA answers within 10 seconds, and a throttled call is made again."
+  type        = number
+  default     = 60
+  nullable    = false
+
+  validation {
+    condition     = var.timeout_seconds >= 15 && var.timeout_seconds <= 900
+    error_message = "timeout_seconds must be 15 to 900."
+  }
+}
+
+variable "reserved_concurrency" {
+  description = "How many calls may run at once: MWAA takes about 10 a second. Null reserves none, which new accounts with a quota of 10 need."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= 1, false)
+    error_message = "reserved_concurrency must be 1 or more, or null; 0 would switch the function off."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days that the Lambda's logs are kept."
+  type        = number
+  default     = 90
+  nullable    = false
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be a number of days CloudWatch Logs offers, such as 30, 90 or 365."
+  }
+}

@@ -1,0 +1,7 @@
+output "execution_role_arn" {
+  description = "The role to name in jobs and models."
+  value       = aws_iam_role.execution.arn
+
+  # A role without its policy would fail the first job.
+  depends_on = [aws_iam_role_policy.execution]
+}

@@ -1,0 +1,8 @@
+# What CI jobs and DAG tasks read at run time, so that nothing of an account is written in a model repo.
+
+resource "aws_ssm_parameter" "this" {
+  name        = var.parameter_name
+  description = "What the platform says of itself; read by the mlops command and the DAGs"
+  type        = "String"
+  value       = jsonencode(var.settings)
+}

@@ -1,0 +1,32 @@
+variable "parameter_name" {
+  description = "The Parameter Store name that the mlops command reads."
+  type        = string
+  default     = "/ml-ops/settings"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", var.parameter_name))
+    error_message = "parameter_name must be a path that begins with a slash."
+  }
+}
+
+variable "settings" {
+  description = "The document, with the fields of scripts/mlops/settings.py; all of it may be read by every job, so none of it is a secret."
+  type = object({
+    environment         = string
+    region              = string
+    bucket              = string
+    execution_role_arn  = string
+    topic_arn           = string
+    trigger_function    = string
+    airflow_environment = string
+    slack_secret        = string
+    log_group_url       = string
+  })
+  nullable = false
+
+  validation {
+    condition     = length(jsonencode(var.settings)) <= 4096
+    error_message = "The settings do not fit into a standard parameter of 4,096 bytes."
+  }
+}

@@ -1,0 +1,39 @@
+variable "bucket_name" {
+  description = "The bucket's name, unique in all of AWS."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.bucket_name))
+    error_message = "bucket_name must have 3 to 63 lower-case letters, digits and hyphens (a dot would break TLS certificates)."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "The KMS key that encrypts objects; null for S3's own key."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-z-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key."
+  }
+}
+
+variable "noncurrent_version_days" {
+  description = "Days until overwritten and deleted versions of objects expire; null leaves the lifecycle out, for which the provider waits about a minute."
+  type        = number
+  default     = 90
+
+  validation {
+    condition     = var.noncurrent_version_days == null || try(var.noncurrent_version_days >= 1 && floor(var.noncurrent_version_days) == var.noncurrent_version_days, false)
+    error_message = "noncurrent_version_days must be a whole number from 1, or null."
+  }
+}
+
+variable "force_destroy" {
+  description = "Whether destroying the bucket deletes what is in it; only where nothing must last."
+  type        = bool
+  default     = false
+  nullable    = false
+}

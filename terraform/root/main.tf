@@ -1,0 +1,86 @@
+# One environment of the platform. Every environment is this root with other values.
+
+provider "aws" {
+  region = var.region
+  # The wrong profile or role cannot change another environment.
+  allowed_account_ids = [var.account_id]
+
+  default_tags {
+    tags = {
+      "ml-ops:environment" = var.environment
+      "ml-ops:managed-by"  = "terraform"
+    }
+  }
+}
+
+locals {
+  projects = setunion(keys(var.models), keys(var.extra_models))
+  repositories = toset(flatten([
+    for project in local.projects : [
+      for model in setunion(lookup(var.models, project, []), lookup(var.extra_models, project, [])) : "${project}/${model}"
+    ]
+  ]))
+
+  # {group} and {stream} are replaced by those who show a link.
+  console = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#logsV2:log-groups/log-group/{group}/log-events/{stream}"
+}
+
+module "storage" {
+  source = "../modules/storage"
+
+  bucket_name             = "${var.name}-${var.environment}-${var.account_id}"
+  noncurrent_version_days = var.quick ? null : 90
+  force_destroy           = var.disposable
+}
+
+module "registry" {
+  source = "../modules/registry"
+
+  repositories      = local.repositories
+  expire_after_days = var.quick ? null : 14
+  force_delete      = var.disposable
+}
+
+module "notifications" {
+  source = "../modules/notifications"
+
+  topic_name           = "${var.name}-notifications"
+  email_addresses      = var.email_addresses
+  secret_recovery_days = var.disposable ? 0 : 30
+}
+
+module "sagemaker" {
+  source = "../modules/sagemaker"
+
+  role_name          = "${var.name}-sagemaker-execution"
+  bucket_arn         = module.storage.bucket_arn
+  repositories       = module.registry.repository_arns
+  log_retention_days = var.log_retention_days
+}
+
+module "dag_trigger" {
+  source = "../modules/dag-trigger"
+
+  function_name        = "${var.name}-dag-trigger"
+  package              = var.dag_trigger_package
+  airflow_environment  = var.airflow_environment
+  reserved_concurrency = var.dag_trigger_concurrency
+  log_retention_days   = var.log_retention_days
+}
+
+module "settings" {
+  source = "../modules/settings"
+
+  parameter_name = "/${var.name}/settings"
+  settings = {
+    environment         = var.environment
+    region              = var.region
+    bucket              = module.storage.bucket
+    execution_role_arn  = module.sagemaker.execution_role_arn
+    topic_arn           = module.notifications.topic_arn
+    trigger_function    = module.dag_trigger.function_name
+    airflow_environment = var.airflow_environment
+    slack_secret        = module.notifications.slack_secret
+    log_group_url       = coalesce(var.log_group_url, local.console)
+  }
+}

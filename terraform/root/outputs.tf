@@ -1,0 +1,34 @@
+output "bucket" {
+  description = "The bucket of data, models and evidence."
+  value       = module.storage.bucket
+}
+
+output "topic_arn" {
+  description = "The SNS topic that reaches e-mail."
+  value       = module.notifications.topic_arn
+}
+
+output "trigger_function" {
+  description = "The Lambda that starts DAGs."
+  value       = module.dag_trigger.function_name
+}
+
+output "repositories" {
+  description = "The address of each model's repository, by `<project>/<model>`."
+  value       = module.registry.repository_urls
+}
+
+output "execution_role_arn" {
+  description = "The role of SageMaker's jobs and endpoints."
+  value       = module.sagemaker.execution_role_arn
+}
+
+output "settings_parameter" {
+  description = "The parameter the mlops command and the DAGs read."
+  value       = module.settings.parameter
+}
+
+output "slack_secret" {
+  description = "The secret that awaits the Slack connection."
+  value       = module.notifications.slack_secret
+}
