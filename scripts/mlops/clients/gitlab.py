@@ -1,0 +1,145 @@
+"""GitLab's API, with a project token: https://docs.gitlab.com/user/project/settings/project_access_tokens/
+
+The job token may neither write merge request notes nor list a pipeline's jobs. Everything here is an extra
+where `MLOPS_GITLAB_TOKEN` is set; no stage needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops.errors import GitLabError
+
+if TYPE_CHECKING:
+    from gitlab import Gitlab
+
+TOKEN = "MLOPS_GITLAB_TOKEN"  # noqa: S105  # the variable's name
+_TIMEOUT = 15
+# https://docs.gitlab.com/administration/instance_limits/: a note or a description has at most a million.
+_TEXT_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A failed job; `reason` is GitLab's word, such as `script_failure`."""
+
+    name: str
+    stage: str
+    url: str
+    reason: str
+    allowed: bool
+    """Whether the pipeline is green all the same."""
+
+
+class GitLabProject:
+    """What we ask of one project. Every failure is a GitLabError; the token is in none of them."""
+
+    def __init__(self, api: Gitlab, project_id: str) -> None:
+        self._project = api.projects.get(project_id, lazy=True)
+
+    def create_release(self, tag: str, ref: str, description: str) -> bool:
+        """Tag `ref` and make a release of it; False when there is a release of that tag.
+
+        Raises:
+            GitLabError: when GitLab refuses.
+        """
+        from gitlab.exceptions import GitlabCreateError
+
+        with _errors(f"make the release {tag}"):
+            try:
+                self._project.releases.create(
+                    {"tag_name": tag, "ref": ref, "name": tag, "description": description[:_TEXT_LIMIT]}
+                )
+            except GitlabCreateError as error:
+                if error.response_code == 409:
+                    return False
+                raise
+        return True
+
+    def put_note(self, merge_request: int, marker: str, text: str) -> None:
+        """Write the note that begins with `marker`, an HTML comment nobody sees, or replace its text.
+
+        Raises:
+            GitLabError: when GitLab refuses.
+        """
+        from gitlab.exceptions import GitlabUpdateError
+
+        body = f"{marker}\n{text}"[:_TEXT_LIMIT]
+        with _errors(f"write to merge request !{merge_request}"):
+            notes = self._project.mergerequests.get(merge_request, lazy=True).notes
+            for note in notes.list(iterator=True):
+                if str(note.body).startswith(marker):
+                    note.body = body
+                    try:
+                        note.save()
+                    except GitlabUpdateError as error:
+                        if error.response_code not in {403, 404}:  # somebody else's, or deleted meanwhile
+                            raise
+                        continue
+                    return
+            notes.create({"body": body})
+
+    def failed_jobs(self, pipeline_id: str) -> list[Job]:
+        """The pipeline's failed jobs, in the order they were made.
+
+        Raises:
+            GitLabError: when GitLab refuses.
+        """
+        with _errors(f"list the jobs of pipeline {pipeline_id}"):
+            pipeline = self._project.pipelines.get(int(pipeline_id), lazy=True)
+            jobs = [
+                Job(
+                    name=str(job.name),
+                    stage=str(job.stage),
+                    url=str(job.web_url),
+                    reason=str(getattr(job, "failure_reason", "") or ""),
+                    allowed=bool(getattr(job, "allow_failure", False)),
+                )
+                for job in pipeline.jobs.list(iterator=True, scope=["failed"])
+            ]
+        return jobs[::-1]
+
+
+def connect(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
+    """The project of this pipeline; None outside GitLab, or where there is no token."""
+    token, url = variables.get(TOKEN, ""), variables.get("CI_SERVER_URL", "")
+    project_id = variables.get("CI_PROJECT_ID", "")
+    if not (token and url and project_id):
+        return None
+    from gitlab import Gitlab
+
+    return GitLabProject(Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops"), project_id)
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    from gitlab.exceptions import GitlabAuthenticationError, GitlabError
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except GitlabAuthenticationError as error:
+        raise GitLabError(
+            f"GitLab does not let us {what}",
+            cause=f"{error.response_code}: {error.error_message}",
+            next_step=f"Renew the project access token in {TOKEN}; it needs the scope api.",
+        ) from error
+    except GitlabError as error:
+        step = (
+            f"Give the token in {TOKEN} the scope api and the role Developer."
+            if error.response_code in {403, 404}
+            else "Try again; if it stays, look at GitLab's status."
+        )
+        raise GitLabError(
+            f"GitLab did not {what}",
+            cause=f"{error.response_code or 'no HTTP status'}: {error.error_message}"[:500],
+            next_step=step,
+        ) from error
+    except RequestException as error:
+        raise GitLabError(
+            f"GitLab did not {what}", cause=str(error), next_step="Check that the job reaches GitLab."
+        ) from error

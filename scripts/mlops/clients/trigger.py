@@ -1,0 +1,175 @@
+"""The Lambda `dag-trigger`, as CI jobs call it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlops.clients.storage import Storage
+from mlops.contract import (
+    CONF_LIMIT,
+    SCHEMA_VERSION,
+    Conf,
+    ErrorKind,
+    RunAnswer,
+    RunProblem,
+    RunRequest,
+    canonical,
+    conf_pointer,
+)
+from mlops.decode import encode, loads
+from mlops.errors import ContractError, TriggerError
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+# The Lambda has tried for its own time-out before each of these, in seconds.
+_PAUSES = (2.0, 5.0, 10.0)
+_PASSING = frozenset(
+    {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "ResourceNotReadyException"}
+)
+
+
+class Trigger:
+    """Starts runs and asks how they do. What Airflow refuses is in the answer's `problem`.
+
+    Args:
+        client: boto3's `lambda` client.
+        function: The Lambda's name.
+        storage: Takes a conf that is too large to travel.
+        sleep: Waits for that many seconds.
+    """
+
+    def __init__(
+        self,
+        client: LambdaClient,
+        function: str,
+        storage: Storage,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._function = function
+        self._storage = storage
+        self._sleep = sleep
+
+    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer:
+        """Start the run, or find it when it has this conf. Trouble that may pass is waited out for a while.
+
+        Args:
+            dag_id: Which DAG.
+            run_id: Decides which run it is; asking again never starts a second one.
+            conf: Travels unchanged.
+            spill_uri: The S3 object to put a conf into that is too large to travel.
+
+        Raises:
+            TriggerError: when the Lambda itself cannot be used.
+            StorageError: when a large conf cannot be written.
+        """
+        document: dict[str, Any] = encode(conf)
+        text = canonical(document)
+        if len(text) > CONF_LIMIT:
+            self._storage.write(text, spill_uri, "application/json")
+            document = conf_pointer(spill_uri, hashlib.sha256(text).hexdigest())
+        request = RunRequest(
+            schema_version=SCHEMA_VERSION, action="trigger", dag_id=dag_id, run_id=run_id, conf=document
+        )
+        for pause in _PAUSES:
+            answer = self._ask(request)
+            if answer.problem is None or not answer.problem.retryable:
+                return answer
+            self._sleep(pause)
+        return self._ask(request)
+
+    def status(self, dag_id: str, run_id: str) -> RunAnswer:
+        """How the run does, asked once.
+
+        Raises:
+            TriggerError: when the Lambda itself cannot be used.
+        """
+        return self._ask(
+            RunRequest(schema_version=SCHEMA_VERSION, action="status", dag_id=dag_id, run_id=run_id)
+        )
+
+    def _ask(self, request: RunRequest) -> RunAnswer:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            reply = self._client.invoke(
+                FunctionName=self._function,
+                InvocationType="RequestResponse",
+                Payload=json.dumps(encode(request)).encode(),
+            )
+            payload = reply["Payload"].read()
+        except ClientError as error:
+            return self._refused(request, error)
+        except BotoCoreError as error:  # no connection, or none that lasted
+            return _passing(request, "airflow_unavailable", f"the Lambda {self._function}: {error}")
+        if reply.get("FunctionError"):
+            return self._crashed(request, payload)
+        try:
+            return loads(RunAnswer, payload, f"the answer of the Lambda {self._function}")
+        except ContractError as error:
+            raise TriggerError(
+                error.what,
+                cause=error.cause,
+                next_step="Use ci-templates and Lambda of one release of ml-ops: apply its Terraform.",
+            ) from error
+
+    def _refused(self, request: RunRequest, error: Any) -> RunAnswer:
+        code = error.response["Error"]["Code"]
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _PASSING or status == 429 or status >= 500:
+            return _passing(
+                request, "throttled" if status == 429 else "airflow_unavailable", f"Lambda: {error}"
+            )
+        if code == "ResourceNotFoundException":
+            step = "Apply this environment's Terraform, or check the account and region of the job."
+        elif code == "AccessDeniedException":
+            step = f"Grant the job's role lambda:InvokeFunction on {self._function}."
+        else:
+            step = f"Look at the state of the function {self._function} in the Lambda console."
+        raise TriggerError(
+            f"The Lambda {self._function} cannot be invoked", cause=str(error), next_step=step
+        ) from error
+
+    def _crashed(self, request: RunRequest, payload: bytes) -> RunAnswer:
+        """The function ended without an answer of ours: cut off, which may pass, or broken."""
+        try:
+            document = json.loads(payload)
+        except ValueError:
+            document = {}
+        details: Mapping[str, Any] = document if isinstance(document, dict) else {}
+        message = str(details.get("errorMessage", ""))
+        if "timed out" in message or details.get("errorType") == "Sandbox.Timedout":
+            return _passing(request, "airflow_unavailable", f"the Lambda {self._function}: {message}")
+        raise TriggerError(
+            f"The Lambda {self._function} failed",
+            cause=f"{details.get('errorType', 'unknown error')}: {message}"[:1000],
+            next_step=f"Read the end of the log group /aws/lambda/{self._function}.",
+        )
+
+
+def refusal(answer: RunAnswer) -> TriggerError:
+    """The error a person reads for an answer with a problem."""
+    problem = answer.problem
+    if problem is None:
+        raise ValueError("this answer has no problem")
+    return TriggerError(
+        f"DAG {answer.dag_id}: {problem.kind.replace('_', ' ')}",
+        cause=problem.message,
+        next_step=problem.next_step,
+        link=answer.run_url,
+    )
+
+
+def _passing(request: RunRequest, kind: ErrorKind, message: str) -> RunAnswer:
+    problem = RunProblem(
+        kind=kind,
+        message=message,
+        next_step="Run this job again in a few minutes; it goes on where it stopped.",
+        retryable=True,
+    )
+    return RunAnswer(dag_id=request.dag_id, run_id=request.run_id, problem=problem)
