@@ -1,0 +1,1 @@
+"""Tells phishing websites from legitimate ones: trained, evaluated and served by one image."""

@@ -1,0 +1,171 @@
+"""Answer requests: GET /ping and POST /invocations, as SageMaker asks.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+
+cheroot, CherryPy's server, rather than the standard library's: a bounded number of threads, time-outs for
+slow clients, and on SIGTERM the requests in hand are answered first.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cheroot.wsgi import Server
+
+from phishing_url import artifact
+from phishing_url.container import ModelError, Paths
+from phishing_url.features import COLUMNS, Site, read_site
+
+logger = logging.getLogger(__name__)
+
+# Thousands of websites in one request; SageMaker itself stops at 6 MB.
+BODY_LIMIT = 1024 * 1024
+# SageMaker kills a container 30 s after it sent SIGTERM.
+SHUTDOWN_SECONDS = 20
+
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class RequestError(Exception):
+    """A request that cannot be answered; `status` is the HTTP status line."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_json(text: str) -> list[Site]:
+    """`{"instances": [{feature: value, ...}, ...]}`.
+
+    Raises:
+        ModelError: saying what is wrong with it.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"the body is no valid JSON: {error}") from error
+    if not isinstance(document, dict) or list(document) != ["instances"]:
+        raise ModelError('the body must be {"instances": [{feature: value, ...}, ...]}')
+    instances = document["instances"]
+    if not isinstance(instances, list) or not all(isinstance(one, dict) for one in instances):
+        raise ModelError("'instances' must be a list of objects")
+    return [read_site(one, f"instances[{index}]") for index, one in enumerate(instances)]
+
+
+def read_csv(text: str) -> list[Site]:
+    """One website a line, without a header: the values of COLUMNS, in that order.
+
+    Raises:
+        ModelError: naming the line.
+    """
+    sites = []
+    try:
+        for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+            if len(row) != len(COLUMNS):
+                raise ModelError(f"line {number} has {len(row)} values; it must have {len(COLUMNS)}")
+            sites.append(read_site(dict(zip(COLUMNS, row, strict=True)), f"line {number}"))
+    except csv.Error as error:
+        raise ModelError(f"the body is no valid CSV: {error}") from error
+    return sites
+
+
+READERS = {"application/json": read_json, "text/csv": read_csv}
+
+
+class Application:
+    """The WSGI application of one loaded model."""
+
+    def __init__(self, model: artifact.Model) -> None:
+        self._model = model
+        metadata = model.metadata
+        data = metadata["training_data"]
+        self._identity = {
+            "name": metadata["name"],
+            "version": metadata["version"],
+            "training_data": {"uri": data["uri"], "fingerprint": data["fingerprint"]},
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            status, answer = "200 OK", self._answer(environ)
+        except RequestError as error:
+            status, answer = error.status, {"error": str(error)}
+        except Exception:  # pylint: disable=broad-exception-caught  # a caller never sees a traceback
+            logger.exception("the request could not be answered")
+            status, answer = "500 Internal Server Error", {"error": "internal error; see the endpoint's log"}
+        body = json.dumps({**answer, "model": self._identity}).encode()
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _answer(self, environ: dict[str, Any]) -> dict[str, Any]:
+        match environ["REQUEST_METHOD"], environ["PATH_INFO"]:
+            case "GET", "/ping":
+                return {}
+            case "POST", "/invocations":
+                return {"predictions": self._predict(_read_sites(environ))}
+            case _, "/ping" | "/invocations":
+                raise RequestError("405 Method Not Allowed", "use GET /ping or POST /invocations")
+            case _:
+                raise RequestError("404 Not Found", "use GET /ping or POST /invocations")
+
+    def _predict(self, sites: list[Site]) -> list[dict[str, Any]]:
+        return [
+            {"label": "phishing" if value >= 0.5 else "legitimate", "probability": round(value, 6)}
+            for value in self._model.probabilities(sites)
+        ]
+
+
+def _read_sites(environ: dict[str, Any]) -> list[Site]:
+    content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    reader = READERS.get(content_type)
+    if reader is None:
+        allowed = " or ".join(READERS)
+        raise RequestError(
+            "415 Unsupported Media Type", f"Content-Type is '{content_type}'; it must be {allowed}"
+        )
+    body: bytes = environ["wsgi.input"].read(BODY_LIMIT + 1)
+    if len(body) > BODY_LIMIT:
+        raise RequestError("413 Content Too Large", f"the body is larger than {BODY_LIMIT} bytes")
+    try:
+        sites = reader(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RequestError("400 Bad Request", f"the body is no UTF-8: {error.reason}") from error
+    except ModelError as error:
+        raise RequestError("400 Bad Request", str(error)) from error
+    if not sites:
+        raise RequestError("400 Bad Request", "there is no website in the body")
+    return sites
+
+
+def serve(paths: Paths) -> None:
+    """Serve until SIGTERM. The port opens once the model is loaded, so /ping never lies.
+
+    Raises:
+        ModelError: when the model cannot be loaded or the port cannot be opened.
+    """
+    application = Application(artifact.load(paths.model))
+    host = os.environ.get("MLOPS_BIND_HOST", "127.0.0.1")
+    port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
+    if not port.isdecimal():
+        raise ModelError(f"SAGEMAKER_BIND_TO_PORT is {port!r}; it must be a port number")
+    server = Server((host, int(port)), application, numthreads=4, shutdown_timeout=SHUTDOWN_SECONDS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.prepare()
+    except OSError as error:
+        raise ModelError(f"Cannot listen on {host}:{port}: {error}") from error
+    logger.info("serving on %s:%s", host, port)
+    try:
+        server.serve()
+    except (KeyboardInterrupt, SystemExit):
+        logger.info("stopping")
+    finally:
+        server.stop()
