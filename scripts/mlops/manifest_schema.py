@@ -1,0 +1,299 @@
+"""The sections of `mlops.yml`: what may be written, what is the default, what is checked.
+
+Limits that are SageMaker's come from its API reference; botocore's service model has the same numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+Goal = Literal["maximize", "minimize"]
+
+_MAXIMIZED = """
+accuracy average_precision auc balanced_accuracy bleu dice explained_variance f1 f1_macro f1_micro f1_weighted f2
+iou jaccard kappa map mcc ndcg pr_auc precision r2 recall roc_auc rouge sensitivity silhouette specificity
+"""
+_MINIMIZED = """
+brier_score cer error_rate false_negative_rate false_positive_rate hamming_loss latency_ms log_loss loss mae mape
+max_error medae mse msle perplexity rmse rmsle smape wer
+"""
+KNOWN_GOALS: dict[str, Goal] = {
+    **dict.fromkeys(_MAXIMIZED.split(), "maximize"),
+    **dict.fromkeys(_MINIMIZED.split(), "minimize"),
+}
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = r"[1-9][0-9]*[smhd]"
+
+
+def seconds(text: object) -> object:
+    """`90s`, `30m`, `2h` or `7d` in seconds."""
+    if not isinstance(text, str) or not re.fullmatch(_DURATION, text):
+        raise PydanticCustomError("duration", "a time with its unit, such as 90s, 30m, 2h or 7d")
+    return int(text[:-1]) * _UNITS[text[-1]]
+
+
+def _relative(text: str) -> str:
+    """A path below the manifest's directory, without a slash at its end."""
+    parts = [part for part in text.split("/") if part not in {"", "."}]
+    if text.startswith("/") or ".." in parts or "\\" in text:
+        raise PydanticCustomError("path", "a path below the manifest's directory, without `..`")
+    return "/".join(parts) or "."
+
+
+def _data(text: str) -> str:
+    """An S3 prefix as given, or a path in the platform's bucket; always with a slash at its end."""
+    if not re.fullmatch(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/)?[^/\s][^\s]{0,900}", text) or re.search(
+        r"(^|/)\.{0,2}/|(^|/)\.\.?$", text.removeprefix("s3://")
+    ):
+        raise PydanticCustomError(
+            "data", "s3://<bucket>/<prefix>/, or a path in the platform's bucket such as data/<model>/train/"
+        )
+    return text.rstrip("/") + "/"
+
+
+def _as_text(value: object) -> object:
+    """Hyper-parameters travel as text, whatever they were written as."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Duration = Annotated[
+    int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})
+]
+RelativePath = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(lambda value: _relative(value) if isinstance(value, str) else value),
+]
+DataPath = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(lambda value: _data(value) if isinstance(value, str) else value),
+]
+InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$", examples=["ml.m5.large"])]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", examples=["phishing-url"])]
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+HyperParameter = Annotated[
+    str,
+    Field(max_length=2500),
+    BeforeValidator(_as_text),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Frozen; unknown keys and wrong types are errors, and nothing is guessed from the wrong type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Image(Section):
+    """What the image is built from."""
+
+    context: RelativePath = "."
+    """The directory the Dockerfile may copy from, below the manifest's own."""
+    dockerfile: RelativePath | None = None
+    """Default: `Dockerfile` in the context."""
+
+
+class Training(Section):
+    """A SageMaker training job."""
+
+    channels: Annotated[dict[ChannelName, DataPath], Field(min_length=1, max_length=20)]
+    """Data by channel, one of them `train`: s3://<bucket>/<prefix>/ or a path in the platform's bucket."""
+    instance_type: InstanceType = "ml.m5.large"
+    instance_count: Annotated[int, Field(ge=1, le=100)] = 1
+    volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
+    """Disk of each instance."""
+    max_runtime: Annotated[Duration, Field(ge=60, le=28 * 86400)] = 3600
+    """The job is stopped after this time."""
+    spot: bool = False
+    """Use spare capacity: cheaper, may wait and be interrupted."""
+    max_wait: Annotated[Duration, Field(ge=60, le=28 * 86400)] | None = None
+    """With `spot`: waiting and running together. Default: twice `max_runtime`."""
+    hyper_parameters: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=256)], HyperParameter], Field(max_length=100)
+    ] = {}
+    """Given to the container as text."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if "train" not in self.channels:
+            raise PydanticCustomError("channels", "channels with one called 'train'")
+        if self.max_wait is not None and not self.spot:
+            raise PydanticCustomError("wait", "max_wait only together with `spot: true`")
+        if self.max_wait is not None and self.max_wait < self.max_runtime:
+            raise PydanticCustomError("wait", "a max_wait that is not shorter than max_runtime")
+        return self
+
+
+class Metric(Section):
+    """A metric of evaluation.json and its gate."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$", examples=["f1"])]
+    goal: Goal | None = None
+    """Known for common metrics such as f1 or rmse; to be given for all others."""
+    min: Number | None = None
+    """The gate fails below."""
+    max: Number | None = None
+    """The gate fails above."""
+    max_regression: Annotated[Number, Field(ge=0)] | None = None
+    """How much worse than the model in production it may be, in the metric's own unit."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.goal is None and self.name not in KNOWN_GOALS:
+            raise PydanticCustomError(
+                "metric", "a known metric, or one with `goal: maximize` or `goal: minimize`"
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise PydanticCustomError("bounds", "a min that is not above max")
+        return self
+
+
+class Evaluation(Section):
+    """A SageMaker processing job that evaluates the new model and the one in production on the same data."""
+
+    data: DataPath
+    """The test data: s3://<bucket>/<prefix>/ or a path in the platform's bucket."""
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=50)]
+    instance_type: InstanceType = "ml.m5.large"
+    volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
+    max_runtime: Annotated[Duration, Field(ge=60, le=5 * 86400)] = 1800
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("metrics", "metrics with different names")
+        return self
+
+
+class Retraining(Section):
+    """When the daily schedule trains the newest image again."""
+
+    max_age: Annotated[Duration, Field(ge=86400)] | None = None
+    """A model older than this is trained again. Default: never because of its age."""
+    on_drift: bool = False
+
+
+class SmokeTest(Section):
+    """One request that a fresh endpoint must answer with HTTP 200 and this model's version."""
+
+    content_type: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9.+-]+(; ?[a-z]+=[A-Za-z0-9-]+)?$")] = (
+        "application/json"
+    )
+    body: Any = None
+    """Text as it is, or a mapping or list that is sent as JSON."""
+    body_file: RelativePath | None = None
+    """Instead of `body`: a file below the manifest's directory."""
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if (self.body is None) == (self.body_file is None):
+            raise PydanticCustomError("body", "either `body` or `body_file`")
+        if not isinstance(self.body, (str, dict, list, type(None))):
+            raise PydanticCustomError("body", "a body that is text, a mapping or a list")
+        if isinstance(self.body, (dict, list)) and "json" not in self.content_type:
+            raise PydanticCustomError("body", "a body that is text, for a content_type that is no JSON")
+        return self
+
+
+class Deployment(Section):
+    """A SageMaker endpoint."""
+
+    smoke_test: SmokeTest
+    instance_type: InstanceType = "ml.m5.large"
+    instance_count: Annotated[int, Field(ge=1, le=100)] = 1
+    startup_timeout: Annotated[Duration, Field(ge=60, le=3600)] = 600
+    """How long a container may take until it answers /ping."""
+
+
+class Notifications(Section):
+    """Which channels of the platform hear of this model."""
+
+    slack: bool = True
+    email: bool = True
+
+
+class Model(Section):
+    """One model."""
+
+    training: Training
+    evaluation: Evaluation
+    deployment: Deployment
+    image: Image = Image()
+    retraining: Retraining = Retraining()
+    notifications: Notifications = Notifications()
+
+
+class Document(Section):
+    """The manifest of a model repository, mlops.yml."""
+
+    project: Name
+    """What the models belong to; part of every name on AWS."""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    environments: dict[Name, dict[Name, dict[str, Any]]] = {}
+    """By environment and model: keys that differ there. Mappings are merged, all else is replaced."""
+
+
+def duration(value: int) -> str:
+    """Seconds as they are written in a manifest, in the largest unit that fits."""
+    unit = next(unit for unit in "dhms" if value % _UNITS[unit] == 0)
+    return f"{value // _UNITS[unit]}{unit}"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `mlops.yml`, for editors and other tools.
+
+    An override has the shape of a model in which nothing is required, without `image`: an image is the same
+    in every environment.
+    """
+    schema = Document.model_json_schema()
+    definitions: dict[str, Any] = schema["$defs"]
+    definitions.update({f"{name}Override": _override(part) for name, part in definitions.items()})
+    for unused in ("ImageOverride", "MetricOverride"):
+        del definitions[unused]
+    del definitions["ModelOverride"]["properties"]["image"]
+    (by_model,) = schema["properties"]["environments"]["patternProperties"].values()
+    by_model["patternProperties"] = {
+        pattern: {"$ref": "#/$defs/ModelOverride"} for pattern in by_model["patternProperties"]
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mlops.yml", **_tidy(schema)}
+
+
+def _override(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_override(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    loose = {}
+    for key, value in part.items():
+        if key == "$ref":
+            loose[key] = f"{value}Override"
+        elif key == "items":  # a list is replaced as a whole, so what stands in it is complete
+            loose[key] = value
+        elif key not in {"required", "default"}:
+            loose[key] = _override(value)
+    return loose
+
+
+def _tidy(part: Any) -> Any:
+    """Without generated titles, with defaults as they are written, and closed where keys have a pattern."""
+    if isinstance(part, list):
+        return [_tidy(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    tidy = {key: _tidy(value) for key, value in part.items() if key not in {"title", "propertyNames"}}
+    if part.get("pattern") == f"^{_DURATION}$" and "default" in part:
+        tidy["default"] = duration(part["default"])
+    if "patternProperties" in part:
+        tidy["additionalProperties"] = False
+    return tidy
