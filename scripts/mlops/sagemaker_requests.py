@@ -1,0 +1,186 @@
+"""The requests we send to SageMaker for one model version. Pure functions.
+
+Containers follow SageMaker's contract (`train`, `serve`), and one verb more: `evaluate`, a processing job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.contract import Deployment, TrainingConf, canonical
+from mlops.versions import RESOURCE_NAME_LIMIT, ModelVersion, job_name, resource_name
+
+Request = dict[str, Any]
+VARIANT = "AllTraffic"
+
+_MODEL = "/opt/ml/processing/model"
+_TEST = "/opt/ml/processing/test"
+_EVALUATION = "/opt/ml/processing/evaluation"
+
+
+def environment(conf: TrainingConf, fingerprint: str) -> dict[str, str]:
+    """What a container knows of itself; the served model repeats it in each answer."""
+    channels = conf.training.channels
+    return {
+        "MLOPS_PROJECT": conf.project,
+        "MLOPS_MODEL": conf.model,
+        "MLOPS_MODEL_VERSION": conf.model_version,
+        "MLOPS_IMAGE_VERSION": conf.image_version,
+        "MLOPS_TRAINING_DATA": channels.get("train") or next(iter(channels.values()), ""),
+        "MLOPS_DATA_FINGERPRINT": fingerprint,
+    }
+
+
+def tags(conf: TrainingConf) -> list[dict[str, str]]:
+    """What every resource of a model version is found and billed by."""
+    values = {
+        "mlops:project": conf.project,
+        "mlops:model": conf.model,
+        "mlops:model-version": conf.model_version,
+        "mlops:evidence-uri": conf.evidence_uri,
+        "mlops:image-digest": conf.image_uri.rpartition("@")[2],
+    }
+    return [{"Key": key, "Value": value[:256]} for key, value in values.items()]
+
+
+def training_job(  # pylint: disable=too-many-arguments
+    conf: TrainingConf, *, role: str, fingerprint: str, run_id: str, attempt: int
+) -> Request:
+    """CreateTrainingJob; its artifact lands at `<evidence>/model/<job>/output/model.tar.gz`."""
+    training = conf.training
+    stopping = {"MaxRuntimeInSeconds": training.max_runtime_seconds}
+    if training.spot:
+        # Never below the run time:
+        # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StoppingCondition.html
+        stopping["MaxWaitTimeInSeconds"] = max(training.max_wait_seconds, training.max_runtime_seconds)
+    return {
+        "TrainingJobName": _job_name(conf, "train", run_id, attempt),
+        "RoleArn": role,
+        "AlgorithmSpecification": {"TrainingImage": conf.image_uri, "TrainingInputMode": "File"},
+        "InputDataConfig": [
+            {
+                "ChannelName": name,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": uri,
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+            }
+            for name, uri in training.channels.items()
+        ],
+        "OutputDataConfig": {"S3OutputPath": f"{conf.evidence_uri}model"},
+        "ResourceConfig": {
+            "InstanceType": training.instance_type,
+            "InstanceCount": training.instance_count,
+            "VolumeSizeInGB": training.volume_gb,
+        },
+        "StoppingCondition": stopping,
+        "EnableManagedSpotTraining": training.spot,
+        "HyperParameters": training.hyper_parameters,
+        "Environment": environment(conf, fingerprint),
+        "Tags": tags(conf),
+    }
+
+
+def model(conf: TrainingConf, *, role: str, fingerprint: str, artifact: str) -> Request:
+    """CreateModel."""
+    return {
+        "ModelName": resource_name(conf.project, conf.model, ModelVersion.parse(conf.model_version)),
+        "ExecutionRoleArn": role,
+        "PrimaryContainer": {
+            "Image": conf.image_uri,
+            "ModelDataUrl": artifact,
+            "Environment": environment(conf, fingerprint),
+        },
+        "Tags": tags(conf),
+    }
+
+
+def evaluation_job(  # pylint: disable=too-many-arguments
+    conf: TrainingConf,
+    *,
+    who: str,
+    image_uri: str,
+    artifact: str,
+    variables: Mapping[str, str],
+    role: str,
+    run_id: str,
+    attempt: int,
+) -> Request:
+    """CreateProcessingJob that writes `<evidence>/<who>/evaluation.json`; `who` is challenger or champion."""
+    evaluation = conf.evaluation
+
+    def channel(name: str, uri: str, path: str) -> Request:
+        return {
+            "InputName": name,
+            "S3Input": {
+                "S3Uri": uri,
+                "LocalPath": path,
+                "S3DataType": "S3Prefix",
+                "S3InputMode": "File",
+                "S3DataDistributionType": "FullyReplicated",
+            },
+        }
+
+    return {
+        "ProcessingJobName": _job_name(conf, f"evaluate-{who}", run_id, attempt),
+        "RoleArn": role,
+        "AppSpecification": {"ImageUri": image_uri, "ContainerArguments": ["evaluate"]},
+        "ProcessingInputs": [channel("model", artifact, _MODEL), channel("test", evaluation.data, _TEST)],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": "evaluation",
+                    "S3Output": {
+                        "S3Uri": f"{conf.evidence_uri}{who}",
+                        "LocalPath": _EVALUATION,
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+            ]
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": 1,
+                "InstanceType": evaluation.instance_type,
+                "VolumeSizeInGB": evaluation.volume_gb,
+            }
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": evaluation.max_runtime_seconds},
+        # A processing job's values may have 256 characters, fewer than a model's.
+        "Environment": {name: value[:256] for name, value in variables.items()},
+        "Tags": tags(conf),
+    }
+
+
+def endpoint_config(model_name: str, deployment: Deployment, tag_list: list[dict[str, str]]) -> Request:
+    """CreateEndpointConfig, named as its model."""
+    return {
+        "EndpointConfigName": model_name,
+        "ProductionVariants": [
+            {
+                "VariantName": VARIANT,
+                "ModelName": model_name,
+                "InstanceType": deployment.instance_type,
+                "InitialInstanceCount": deployment.instance_count,
+                "InitialVariantWeight": 1.0,
+                "ContainerStartupHealthCheckTimeoutInSeconds": deployment.startup_timeout_seconds,
+            }
+        ],
+        "Tags": tag_list,
+    }
+
+
+def renamed(request: Request) -> Request:
+    """The same configuration under a name that tells its settings, for when the plain name is taken."""
+    identity = hashlib.sha256(canonical({"variants": request["ProductionVariants"]})).hexdigest()[:8]
+    plain = str(request["EndpointConfigName"])[: RESOURCE_NAME_LIMIT - 9].rstrip("-")
+    return {**request, "EndpointConfigName": f"{plain}-{identity}"}
+
+
+def _job_name(conf: TrainingConf, step: str, run_id: str, attempt: int) -> str:
+    return job_name(conf.project, conf.model, ModelVersion.parse(conf.model_version), step, run_id, attempt)
