@@ -152,19 +152,6 @@ class Trigger:
         )
 
 
-def refusal(answer: RunAnswer) -> TriggerError:
-    """The error a person reads for an answer with a problem."""
-    problem = answer.problem
-    if problem is None:
-        raise ValueError("this answer has no problem")
-    return TriggerError(
-        f"DAG {answer.dag_id}: {problem.kind.replace('_', ' ')}",
-        cause=problem.message,
-        next_step=problem.next_step,
-        link=answer.run_url,
-    )
-
-
 def _passing(request: RunRequest, kind: ErrorKind, message: str) -> RunAnswer:
     problem = RunProblem(
         kind=kind,
