@@ -1,0 +1,123 @@
+"""The templates as files, filled in, and as gitlab-ci-local evaluates them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops.local import gitlab_ci_local as engine
+from mlops.local import paths
+from mlops.local.gitlab.pipelines import Pipeline
+from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
+
+Document = dict[str, Any]
+Planner = Callable[..., dict[str, engine.PlannedJob]]
+
+_INPUT = re.compile(r"\$\[\[ inputs\.([a-z-]+) \]\]")
+
+
+class Template:
+    """A template: its inputs, and its configuration with inputs filled in."""
+
+    def __init__(self, file: Path) -> None:
+        self.name = file.stem
+        self.text = file.read_text(encoding="utf-8")
+        documents = list(yaml.safe_load_all(self.text))
+        self.header: Document = documents[0] if "spec" in documents[0] else {}
+        self._configuration: Document = documents[-1]
+
+    @property
+    def inputs(self) -> dict[str, Document]:
+        return dict(self.header["spec"]["inputs"]) if self.header else {}
+
+    @property
+    def used(self) -> set[str]:
+        """The inputs that the configuration mentions."""
+        return set(_INPUT.findall(yaml.safe_dump(self._configuration, width=10_000)))
+
+    def filled(self, **given: object) -> Document:
+        """The configuration; inputs that are not given have their default, `model` is phishing-url."""
+        values = {name.replace("_", "-"): value for name, value in given.items()}
+
+        def value(name: str) -> object:
+            return values.get(name, self.inputs[name].get("default", "phishing-url"))
+
+        def fill(node: object) -> object:
+            if isinstance(node, dict):
+                return {fill(key): fill(one) for key, one in node.items()}
+            if isinstance(node, list):
+                return [fill(one) for one in node]
+            if not isinstance(node, str):
+                return node
+            whole = _INPUT.fullmatch(node)
+            return value(whole[1]) if whole else _INPUT.sub(lambda match: _text(value(match[1])), node)
+
+        filled = fill(self._configuration)
+        assert isinstance(filled, dict)
+        return filled
+
+    @property
+    def job(self) -> Document:
+        """The one job, with default inputs."""
+        (job,) = self.filled().values()
+        assert isinstance(job, dict)
+        return job
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.fixture(scope="session")
+def templates() -> dict[str, Template]:
+    """All templates, by the name of their file."""
+    return {file.stem: Template(file) for file in sorted((paths.checkout() / "ci-templates").glob("*.yml"))}
+
+
+@pytest.fixture(scope="session")
+def stages(templates: dict[str, Template]) -> dict[str, Template]:
+    """The templates of one stage each."""
+    return {name: one for name, one in templates.items() if name not in ("model-pipeline", "workflow")}
+
+
+@pytest.fixture(scope="session")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    """Evaluates a CI file in a repository that holds the templates, and gives the jobs that would run."""
+
+    def plan(
+        configuration: Mapping[str, object], trigger: Trigger | None = None, **variables: str
+    ) -> dict[str, engine.PlannedJob]:
+        folder = tmp_path_factory.mktemp("plan")
+        source = folder / "source"
+        shutil.copytree(paths.checkout() / "ci-templates", source / "ci-templates")
+        (source / ".gitlab-ci.yml").write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
+        for command in (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["remote", "add", "origin", "http://127.0.0.1:1/models/phishing-url.git"],
+            ["add", "--all"],
+            ["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "--quiet", "--message=feat: a"],
+        ):
+            subprocess.run(["git", *command], cwd=source, check=True)
+        why = trigger or Trigger()
+        pipeline = Pipeline(
+            id=7,
+            iid=3,
+            project_id=1,
+            project_path="models/phishing-url",
+            ref=why.ref,
+            sha="a" * 40,
+            source=SOURCES[why.kind],
+            created_at="2026-01-01T00:00:00Z",
+        )
+        commit = Commit(sha="a" * 40, before="", message="feat: a", author="a", timestamp="")
+        given = {**predefined(pipeline, why, commit, "http://127.0.0.1:1"), **variables}
+        return {job.name: job for job in engine.plan(engine.check_out(folder, given, ()))}
+
+    return plan

@@ -1,0 +1,199 @@
+"""What a template may hold: GitLab's schema, our rules, and what a pipeline engine on one machine cannot show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops.local import paths
+
+STAGES = ("containerize", "deploy", "evaluate", "lint", "notify", "test", "train")
+COMMANDS = ("containerize", "train", "evaluate", "deploy", "notify")
+
+DOTENV = {
+    "containerize": "containerize.env",
+    "train": "train.env",
+    "evaluate": "evaluate.env",
+    "deploy": "deploy.env",
+}
+
+
+def test_the_templates_there_are(templates: Any) -> None:
+    assert sorted(templates) == sorted((*STAGES, "model-pipeline", "workflow"))
+
+
+def test_every_file_fits_gitlabs_schema(templates: Any, tmp_path: Path) -> None:
+    files = [paths.checkout() / ".gitlab-ci.yml"]
+    for template in templates.values():
+        for part, document in (("header", template.header), ("configuration", template.filled())):
+            file = tmp_path / f"{template.name}-{part}.yml"
+            file.write_text(yaml.safe_dump(document), encoding="utf-8")
+            files.append(file)
+
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", *map(str, files)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_file_that_does_not_fit_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yml"
+    file.write_text("lint: {script: [pylint], interruptable: true}\n", encoding="utf-8")
+
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+
+    assert "interruptable" in done.stdout
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_one_job_with_the_stages_name_and_nothing_global(stages: Any, name: str) -> None:
+    template = stages[name]
+
+    assert list(template.filled()) == [name]
+    assert list(template.filled(job_prefix="spam:")) == [f"spam:{name}"]
+    assert template.job["stage"] == (".post" if name == "notify" else name)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_job_survives_its_runner_but_never_hides_its_own_failure(stages: Any, name: str) -> None:
+    job = stages[name].job
+
+    assert job["retry"]["max"] == 2
+    assert set(job["retry"]["when"]) == {
+        "runner_system_failure",
+        "stuck_or_timeout_failure",
+        "scheduler_failure",
+        "api_failure",
+    }
+    assert job["timeout"]
+    # Stopping a started training or a deployment half-way helps nobody.
+    assert job["interruptible"] is (name not in ("train", "deploy", "notify"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_no_after_script(stages: Any, name: str) -> None:
+    # Its exit code is ignored, and it does not see what before_script exported.
+    assert "after_script" not in stages[name].job
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_job_takes_its_role_with_its_own_token(stages: Any, name: str) -> None:
+    job = stages[name].job
+
+    assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": "$CI_SERVER_URL"}}
+    assert job["before_script"] == stages["train"].job["before_script"]
+    assert stages[name].filled(aws_role_arn="$ROLE")[name]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$ROLE"
+
+
+def test_the_token_goes_to_a_file_that_only_the_job_reads(stages: Any, tmp_path: Path) -> None:
+    (script,) = stages["train"].job["before_script"]
+    show = 'echo "$AWS_ROLE_ARN $AWS_ROLE_SESSION_NAME $(stat -c %a "$AWS_WEB_IDENTITY_TOKEN_FILE")"'
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "MLOPS_AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/ci",
+        "MLOPS_ID_TOKEN": "header.claims.signature",
+        "CI_PROJECT_ID": "3",
+        "CI_JOB_ID": "77",
+    }
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{script}\n{show}"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "arn:aws:iam::123456789012:role/ci gitlab-3-77 600\n"
+    (token,) = tmp_path.iterdir()
+    assert token.read_text() == "header.claims.signature"
+
+
+def test_without_a_role_the_runners_own_credentials_stay(stages: Any, tmp_path: Path) -> None:
+    (script,) = stages["train"].job["before_script"]
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{script}\nenv"],
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "MLOPS_ID_TOKEN": "a.b.c"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "AWS_" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lint_and_test_prepare_the_same_environment(stages: Any) -> None:
+    (lint,), (test,) = stages["lint"].job["before_script"], stages["test"].job["before_script"]
+
+    assert lint.replace("pylint", "pytest") == test
+
+
+@pytest.mark.parametrize("name", DOTENV)
+def test_variables_travel_as_a_report(stages: Any, name: str) -> None:
+    job = stages[name].job
+
+    assert job["artifacts"]["reports"]["dotenv"] == DOTENV[name]
+    assert f"--dotenv {DOTENV[name]}" in job["script"][-1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_script_is_a_command_that_mlops_knows(stages: Any, name: str) -> None:
+    from mlops.cli import build_parser
+
+    (line,) = stages[name].job["script"]
+    program, *words = line.split()
+
+    arguments = build_parser(name).parse_args(words)
+
+    assert program == "mlops"
+    assert (arguments.command, arguments.manifest, arguments.model) == (name, "mlops.yml", "phishing-url")
+
+
+def test_tools_run_directly(stages: Any) -> None:
+    assert stages["lint"].job["script"] == ["pylint --recursive=y ."]
+    assert stages["test"].job["script"][-1].split()[0] == "pytest"
+
+
+def test_the_report_is_kept_when_the_gate_fails(stages: Any) -> None:
+    artifacts = stages["evaluate"].job["artifacts"]
+
+    assert artifacts["when"] == "always"
+    assert artifacts["expose_as"]
+    assert "evaluation/" in artifacts["paths"]
+    assert "--report evaluation " in stages["evaluate"].job["script"][0] + " "
+    assert artifacts["reports"]["metrics"] == "evaluation/metrics.txt"
+    assert artifacts["reports"]["annotations"] == "evaluation/annotations.json"
+
+
+def test_one_deployment_at_a_time_for_a_model_and_environment(stages: Any) -> None:
+    job = stages["deploy"].filled(environment="stage")["deploy"]
+
+    assert job["resource_group"] == job["environment"]["name"] == "stage/phishing-url"
+    assert job["environment"]["url"].endswith("$ENDPOINT_NAME")
+
+
+def test_test_reports_show_in_the_merge_request(stages: Any) -> None:
+    job = stages["test"].job
+
+    assert job["artifacts"]["when"] == "always"
+    assert job["artifacts"]["reports"]["junit"] == "junit.xml"
+    assert job["artifacts"]["reports"]["coverage_report"]["path"] == "coverage.xml"
+
+
+def test_the_whole_pipeline_has_one_global_key(templates: Any) -> None:
+    whole = templates["model-pipeline"].filled()
+
+    assert set(whole) == {"stages", "include"}
+    assert [one["local"] for one in whole["include"]] == [
+        f"/ci-templates/{name}.yml"
+        for name in ("lint", "test", "containerize", "train", "evaluate", "deploy", "notify")
+    ]

@@ -1,0 +1,122 @@
+"""Inputs are typed, described and validated; a wrong one stops the pipeline before a job starts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from mlops.errors import LocalStackError
+
+# What must not get past an input's pattern: a shell's own characters, options, other folders.
+REFUSED = {
+    "model": ["", "Phishing", "a b", "a;b", "$(id)", "a--b", "-a", "a/b"],
+    "manifest": ["", "mlops.json", "-x.yml", "a b.yml", "$(id).yml", "a.yml;id", "/etc/a.yml"],
+    "environment": ["", "Prod", "a b", "a;b", "$X", "-a"],
+    "job-prefix": ["A:", "a b:", "$x:", "a;", "a"],
+    "requirements": ["", "-r", "a b", "a;b", "$(id)", "../a$"],
+    "paths": ["", "a;b", "$(id)", "a|b", "`id`", "a&b"],
+    "lint-paths": ["", "a;b", "$(id)", "a|b", "`id`", "a&b"],
+    "arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
+    "containerize-arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
+    "docker-host": ["", "http://a", "tcp://a b", "tcp://$X"],
+    "aws-role-arn": ["role", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:user/x", "$(id)"],
+    "aws-audience": ["", "https://gitlab.example.com/", "a b", "$CI_SERVER_URL/"],
+    "environment-url": ["", "ftp://a", "https://a b", "javascript:alert(1)"],
+}
+ACCEPTED = {
+    "model": ["phishing-url", "a1"],
+    "manifest": ["mlops.yml", "models/spam/mlops.yaml"],
+    "environment": ["prod", "stage-2"],
+    "job-prefix": ["", "spam:", "spam-", "spam."],
+    "requirements": ["requirements.txt", "requirements/dev.txt"],
+    "paths": [".", "src tests"],
+    "lint-paths": [".", "src tests"],
+    "arguments": ["", "--build-arg BASE=registry.example.com/python:3.11@sha256:00", "-k slow tests/"],
+    "containerize-arguments": ["", "--build-arg BASE=python:3.12"],
+    "docker-host": ["tcp://docker:2375", "unix:///run/user/1000/docker.sock"],
+    "aws-role-arn": [
+        "",
+        "arn:aws:iam::123456789012:role/ml/ci",
+        "arn:aws-cn:iam::123456789012:role/ci",
+        "$ROLE",
+    ],
+    "aws-audience": ["https://gitlab.example.com", "$CI_SERVER_URL", "sts.amazonaws.com"],
+    "environment-url": ["https://example.com/$ENDPOINT_NAME"],
+}
+
+
+def test_every_input_is_described_used_and_typed(templates: Any) -> None:
+    for template in templates.values():
+        assert set(template.inputs) == template.used
+        for name, spec in template.inputs.items():
+            where = f"{template.name}: {name}"
+            assert spec["description"].endswith("."), where
+            assert set(spec) <= {"description", "default", "type", "regex", "options"}, where
+            kind = {"boolean": bool, "number": int, "array": list}.get(spec.get("type", "string"), str)
+            assert isinstance(spec.get("default", kind()), kind), where
+
+
+def test_every_string_that_reaches_a_script_has_a_pattern(stages: Any) -> None:
+    for template in stages.values():
+        job = template.job
+        filled = template.filled(**{name.replace("-", "_"): f"<{name}>" for name in template.inputs})
+        (marked,) = filled.values()
+        scripts = "\n".join([*marked["before_script"], *marked["script"]])
+        assert job["script"]
+        for name, spec in template.inputs.items():
+            if f"<{name}>" in scripts and spec.get("type", "string") == "string":
+                assert "regex" in spec, f"{template.name}: {name}"
+
+
+def test_patterns_accept_and_refuse(templates: Any) -> None:
+    seen = set()
+    for template in templates.values():
+        for name, spec in template.inputs.items():
+            if "regex" not in spec:
+                continue
+            seen.add(name)
+            pattern = re.compile(spec["regex"])
+            where = f"{template.name}: {name}"
+            assert pattern.search(spec.get("default", ACCEPTED[name][0])), where
+            assert [text for text in ACCEPTED[name] if not pattern.search(text)] == [], where
+            assert [text for text in REFUSED[name] if pattern.search(text)] == [], where
+    assert seen == set(ACCEPTED) == set(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({}, "`model` input: required value has not been provided"),
+        ({"model": "Phishing"}, "does not match required regex"),
+        ({"model": "phishing-url", "train-on-merge-request": "yes"}, "provided value is not a boolean"),
+        ({"model": "phishing-url", "services": "docker"}, "provided value is not a array"),
+        ({"model": "phishing-url", "aws-audience": "https://gitlab.example.com/"}, "does not match required"),
+    ],
+)
+def test_a_wrong_input_stops_the_pipeline(planner: Any, inputs: dict[str, object], told: str) -> None:
+    include = {"local": "/ci-templates/model-pipeline.yml", "inputs": inputs}
+
+    with pytest.raises(LocalStackError, match="CI file is not valid") as caught:
+        planner({"include": [include]})
+
+    assert told in caught.value.cause
+
+
+def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
+    whole = templates["model-pipeline"]
+    for include in whole.filled()["include"]:
+        stage = templates[include["local"].removeprefix("/ci-templates/").removesuffix(".yml")]
+        assert set(include["inputs"]) <= set(stage.inputs)
+        missing = {name for name, spec in stage.inputs.items() if "default" not in spec}
+        assert missing <= set(include["inputs"])
+        for name, value in include["inputs"].items():
+            # The same default, or including one stage and including all would differ.
+            assert value == stage.inputs[name].get("default", "phishing-url"), f"{stage.name}: {name}"
+    shared = {"job-prefix", "aws-role-arn", "aws-audience", "manifest", "model", "environment"}
+    for name, stage in templates.items():
+        if name in ("model-pipeline", "workflow"):
+            continue
+        given = next(one for one in whole.filled()["include"] if one["local"].endswith(f"/{name}.yml"))
+        assert shared & set(stage.inputs) <= set(given["inputs"])

@@ -1,0 +1,141 @@
+"""Which job runs in which kind of pipeline: the table of docs/templates.md, evaluated by a pipeline engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlops.local.pipeline_variables import Trigger
+
+PIPELINE = {
+    "include": [{"local": "/ci-templates/model-pipeline.yml", "inputs": {"model": "phishing-url"}}],
+}
+TRAINING = {
+    "include": [
+        {
+            "local": "/ci-templates/model-pipeline.yml",
+            "inputs": {"model": "phishing-url", "train-on-merge-request": True},
+        }
+    ],
+}
+
+CHECKS = {"lint": "on_success", "test": "on_success"}
+TRAINED = {"containerize": "on_success", "train": "on_success", "evaluate": "on_success"}
+EVERYTHING = {**CHECKS, **TRAINED, "deploy": "manual", "notify": "on_failure"}
+
+MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+
+TABLE: list[tuple[str, dict[str, Any], Trigger, dict[str, str], dict[str, str]]] = [
+    ("push to the default branch", PIPELINE, Trigger(), {}, EVERYTHING),
+    ("another branch", PIPELINE, Trigger(ref="topic"), {}, CHECKS),
+    (
+        "another branch with a merge request",
+        PIPELINE,
+        Trigger(ref="topic"),
+        {"CI_OPEN_MERGE_REQUESTS": "models/phishing-url!42"},
+        {},
+    ),
+    ("merge request", PIPELINE, MERGE_REQUEST, {}, {**CHECKS, "containerize": "on_success"}),
+    ("merge request that trains", TRAINING, MERGE_REQUEST, {}, {**CHECKS, **TRAINED}),
+    ("tag", PIPELINE, Trigger(kind="tag", ref="phishing-url/v1.3.0"), {}, {}),
+    ("schedule", PIPELINE, Trigger(kind="schedule"), {}, {}),
+    ("schedule that trains", TRAINING, Trigger(kind="schedule"), {}, {}),
+    ("downstream", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, EVERYTHING),
+    ("started by a person", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "web"}, EVERYTHING),
+]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "trigger", "variables", "expected"),
+    [row[1:] for row in TABLE],
+    ids=[row[0] for row in TABLE],
+)
+def test_jobs_of_a_pipeline(
+    planner: Any,
+    configuration: dict[str, Any],
+    trigger: Trigger,
+    variables: dict[str, str],
+    expected: dict[str, str],
+) -> None:
+    jobs = planner(configuration, trigger, **variables)
+
+    assert {name: job.when for name, job in jobs.items()} == expected
+
+
+def test_the_pipeline_is_green_without_deploy_and_a_failed_gate_is_a_warning(planner: Any) -> None:
+    jobs = planner(PIPELINE)
+
+    assert jobs["deploy"].tolerates(1)
+    assert jobs["evaluate"].tolerates(40)
+    assert not any(jobs["evaluate"].tolerates(code) for code in (1, 2, 31, 32, 33))
+    assert not any(jobs[name].tolerates(1) for name in ("lint", "test", "containerize", "train", "notify"))
+
+
+def test_a_job_waits_for_those_whose_variables_it_uses(planner: Any) -> None:
+    jobs = planner(PIPELINE)
+
+    assert {name: job.needs for name, job in jobs.items()} == {
+        "lint": (),
+        "test": (),
+        "containerize": ("lint", "test"),
+        "train": ("containerize",),
+        "evaluate": ("containerize", "train"),
+        "deploy": ("containerize", "train", "evaluate"),
+        "notify": None,
+    }
+
+
+@pytest.mark.parametrize("stage", ["lint", "test", "containerize", "train", "evaluate", "deploy", "notify"])
+def test_each_stage_works_alone(planner: Any, stage: str) -> None:
+    inputs: dict[str, str] = {} if stage in ("lint", "test") else {"model": "phishing-url"}
+    own = {"stage": "elsewhere"} if stage != "notify" else {}
+    include = {"local": f"/ci-templates/{stage}.yml", "inputs": {**inputs, **own}}
+
+    jobs = planner({"stages": ["elsewhere"], "include": [include]})
+
+    assert [(job.name, job.stage) for job in jobs.values()] == [(stage, own.get("stage", ".post"))]
+
+
+def test_two_models_share_a_repository(planner: Any) -> None:
+    includes = [
+        {
+            "local": "/ci-templates/model-pipeline.yml",
+            "inputs": {"model": name, "job-prefix": f"{name}:"},
+        }
+        for name in ("phishing-url", "spam")
+    ]
+
+    jobs = planner({"include": includes})
+
+    assert len(jobs) == 14
+    assert jobs["spam:evaluate"].needs == ("spam:containerize", "spam:train")
+
+
+def test_jobs_of_the_repository_keep_gitlabs_default_stages(planner: Any) -> None:
+    own = {name: {"stage": name, "script": ["true"]} for name in ("build", "deploy", ".post")}
+    own = {f"my {name}": job for name, job in own.items()} | {"unstaged": {"script": ["true"]}}
+
+    jobs = planner({**PIPELINE, **own})
+
+    assert {name: job.stage for name, job in jobs.items() if name not in EVERYTHING} == {
+        "my build": "build",
+        "my deploy": "deploy",
+        "my .post": ".post",
+        "unstaged": "test",
+    }
+
+
+def test_defaults_of_the_repository_stay_out_of_our_jobs(planner: Any, templates: Any) -> None:
+    jobs = planner({**PIPELINE, "default": {"before_script": ["exit 1"], "image": "ruby"}})
+
+    assert set(jobs) == set(EVERYTHING)
+    for name in EVERYTHING:
+        assert templates[name].job["inherit"] == {"default": ["tags"]}
+
+
+def test_workflow_allows_one_pipeline_a_change(templates: Any) -> None:
+    rules = templates["workflow"].filled()["workflow"]["rules"]
+
+    assert [rule.get("when", "always") for rule in rules] == ["never", "always", "never", "always"]
+    assert "$CI_OPEN_MERGE_REQUESTS" in rules[2]["if"]
