@@ -104,5 +104,9 @@ def _moto(config: LocalAwsConfig) -> WSGIApplication:
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from mlops.local.aws import corrections
+
+    corrections.install()
+
     application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return application
