@@ -53,10 +53,11 @@ demo: setup ## four pushes, from git push to a served prediction
 	$(BIN)/mlops local demo --summary demo-summary.json
 
 .PHONY: lint
-lint: $(VENV)/.ready ## ruff, mypy and pylint
+lint: $(VENV)/.ready $(AIRFLOW)/.ready ## ruff, mypy and pylint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-executable $(AIRFLOW)/bin/python dags
 	$(BIN)/pylint scripts/mlops lambda_trigger
 
 .PHONY: test
