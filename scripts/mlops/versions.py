@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from semver import Version
 
@@ -30,12 +31,23 @@ _VERSION_ROOM = len("--999-999-999-mr99999-9999--r999")
 NAME_BUDGET = RESOURCE_NAME_LIMIT - _VERSION_ROOM - len("--")
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_PRERELEASE = re.compile(r"mr(0|[1-9]\d*)\.(0|[1-9]\d*)")
-_BUILD = re.compile(r"retrain\.(0|[1-9]\d*)")
+# No leading zeros anywhere: two names of one version would not read back without loss.
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_PRERELEASE = re.compile(rf"mr{_NUMBER}\.{_NUMBER}")
+_BUILD = re.compile(rf"retrain\.({_NUMBER})")
 _RESOURCE = re.compile(
     r"(?P<project>[a-z0-9]+(?:-[a-z0-9]+)*)--(?P<model>[a-z0-9]+(?:-[a-z0-9]+)*)"
-    r"--(?P<core>\d+-\d+-\d+)(?:-(?P<mr>mr\d+)-(?P<pipeline>\d+))?--r(?P<retrain>\d+)"
+    rf"--(?P<core>{_NUMBER}-{_NUMBER}-{_NUMBER})(?:-(?P<mr>mr{_NUMBER})-(?P<pipeline>{_NUMBER}))?"
+    rf"--r(?P<retrain>{_NUMBER})"
 )
+
+FIRST_RELEASE = Version(1, 0, 0)
+
+Bump = Literal["major", "minor", "patch"]
+_BUMPS: tuple[Bump, ...] = ("patch", "minor", "major")
+# https://www.conventionalcommits.org/en/v1.0.0/#specification
+_HEADER = re.compile(r"(?P<type>[A-Za-z]+)(?:\([^()\r\n]+\))?(?P<breaking>!)?: \S")
+_BREAKING = re.compile(r"^BREAKING[ -]CHANGE: \S", re.MULTILINE)
 
 
 def parse_image_version(text: str) -> Version:
@@ -53,6 +65,73 @@ def parse_image_version(text: str) -> Version:
     if version.build or (version.prerelease and not _PRERELEASE.fullmatch(version.prerelease)):
         raise VersionError(f"{text!r} is no image version", cause="allowed are 1.3.0 and 1.3.0-mr42.7")
     return version
+
+
+def parse_release(tag: str) -> Version | None:
+    """The version that a tag of a registry releases; None for `src-...`, pre-releases and anything else."""
+    try:
+        version = parse_image_version(tag)
+    except VersionError:
+        return None
+    return None if version.prerelease else version
+
+
+def parse_git_tag(tag: str, model: str) -> Version:
+    """The release that a git tag `<model>/v1.3.0`, or `v1.3.0` in a repository of one model, stands for.
+
+    Raises:
+        VersionError: when it stands for none of this model.
+    """
+    name, _, text = tag.rpartition("/")
+    version = parse_release(text.removeprefix("v")) if text.startswith("v") else None
+    if version is None or name not in {"", model}:
+        raise VersionError(
+            f"The git tag {tag!r} is no version of {model}",
+            cause=f"expected one such as {model}/v1.3.0",
+            next_step="Push to the default branch instead: releases and their tags follow from its commits.",
+        )
+    return version
+
+
+def bump_of(message: str) -> Bump:
+    """How much a commit changes, by its message.
+
+    `feat` is minor; `!` and a `BREAKING CHANGE:` footer are major; everything else is a patch. The lines that
+    GitLab writes into a squashed or merge commit (`* feat: ...`, a merge request's title) count like headers.
+    """
+    if _BREAKING.search(message):
+        return "major"
+    lines = message.splitlines()
+    is_merge = message.startswith("Merge ")
+    headers = [line.lstrip("*- ") for line in lines[1:] if is_merge or line.startswith(("* ", "- "))] + lines[
+        :1
+    ]
+    matches = [match for match in map(_HEADER.match, headers) if match]
+    if any(match["breaking"] for match in matches):
+        return "major"
+    return "minor" if any(match["type"].lower() == "feat" for match in matches) else "patch"
+
+
+def next_release(last: Version | None, messages: Iterable[str]) -> Version:
+    """The version after `last`: at least a patch, more where a message says so.
+
+    Args:
+        last: The highest release so far; None before the first.
+        messages: Commit messages since; read only as far as needed.
+    """
+    if last is None:
+        return FIRST_RELEASE
+    bump: Bump = "patch"
+    for message in messages:
+        bump = max(bump, bump_of(message), key=_BUMPS.index)
+        if bump == "major":
+            break
+    return getattr(last, f"bump_{bump}")()  # type: ignore[no-any-return]
+
+
+def merge_request_version(following: Version, merge_request: int, pipeline: int) -> Version:
+    """The pre-release of a merge request's pipeline, before the release that would follow."""
+    return following.replace(prerelease=f"mr{merge_request}.{pipeline}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +169,8 @@ class ModelVersion:
         Raises:
             VersionError: when it is none.
         """
+        if "+" in tag:
+            raise VersionError(f"{tag!r} is no tag of a model version", cause="a tag cannot hold `+`")
         return cls.parse(tag.replace("_", "+", 1))
 
 
@@ -109,7 +190,7 @@ def check_names(project: str, model: str) -> None:
     if excess > 0:
         raise VersionError(
             f"project '{project}' and model '{model}' are {excess} characters too long together",
-            cause=f"{NAME_BUDGET} characters leave room for a version in a SageMaker name of {RESOURCE_NAME_LIMIT}",
+            cause=f"{NAME_BUDGET} leave room for a version in a SageMaker name of {RESOURCE_NAME_LIMIT}",
             next_step="Shorten one of them.",
         )
 
@@ -146,12 +227,10 @@ def parse_resource_name(name: str) -> tuple[str, str, ModelVersion] | None:
     text = match["core"].replace("-", ".")
     if match["mr"]:
         text += f"-{match['mr']}.{match['pipeline']}"
-    try:
-        return match["project"], match["model"], ModelVersion.parse(f"{text}+retrain.{int(match['retrain'])}")
-    except VersionError:  # leading zeros: a name of somebody else's
-        return None
+    return match["project"], match["model"], ModelVersion.parse(f"{text}+retrain.{match['retrain']}")
 
 
+# pylint: disable-next=too-many-arguments,too-many-positional-arguments
 def job_name(project: str, model: str, version: ModelVersion, step: str, run: str, attempt: int) -> str:
     """A SageMaker job's name: readable, and different for every step, DAG run and attempt.
 
