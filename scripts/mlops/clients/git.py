@@ -1,0 +1,303 @@
+"""The commits and files of a model repository, through the git command.
+
+What is built is always the commit, never the work tree: reports of earlier jobs and local edits stay out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Self, cast
+
+from mlops.errors import SourceError
+
+FETCH_SECONDS = 600
+_ELSEWHERE = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX"}
+_DEEP = "Set the variable GIT_DEPTH of the job to 0, which fetches the whole history."
+
+
+@dataclass(frozen=True)
+class File:
+    """A committed file; `path` is from the repository's root, `mode` git's (100755 is executable)."""
+
+    mode: str
+    blob: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A message, and the paths that its commit changed against its first parent."""
+
+    message: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A clone at one commit."""
+
+    root: Path
+    head: str
+    shallow: bool
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """The clone that a directory is in, at its HEAD.
+
+        Raises:
+            SourceError: when there is none, or it has no commit.
+        """
+        arguments = ["rev-parse", "--show-toplevel", "--is-shallow-repository", "HEAD^{commit}"]
+        done = _git(directory, *arguments)
+        if done.returncode:
+            cause = (
+                done.stderr.strip().splitlines()[0]
+                if done.stderr.strip()
+                else f"git returned {done.returncode}"
+            )
+            if "not a git repository" in done.stderr:
+                step = "Run this in a clone of the model repository; images are made of committed files only."
+            elif "dubious ownership" in done.stderr:
+                step = f"Run: git config --global --add safe.directory {directory.resolve()}"
+            elif "HEAD" in done.stderr:
+                step = "Commit the model's files first."
+            else:
+                step = "Look at what git says."
+            raise SourceError(
+                f"There is no git history in {directory.resolve()}", cause=cause, next_step=step
+            )
+        root, shallow, head = done.stdout.splitlines()
+        return cls(Path(root), head, shallow == "true")
+
+    def files(self, *paths: str) -> list[File]:
+        """The committed files at or below paths from the root (`.` is the root), submodules included."""
+        places = [] if "." in paths else list(paths)
+        output = self._read("ls-tree", "-r", "-z", "--full-tree", self.head, "--", *places)
+        found = []
+        for line in output.split("\0")[:-1]:
+            facts, _, path = line.partition("\t")
+            mode, _, blob = facts.split(" ")
+            found.append(File(mode, blob, path))
+        return found
+
+    def text(self, file: File) -> str:
+        """The content of a file that is text."""
+        return self._read("cat-file", "blob", file.blob)
+
+    def export(self, paths: Sequence[str], directory: Path) -> None:
+        """Write committed files below a directory, under their paths from the root, as a checkout would."""
+        index = {"GIT_INDEX_FILE": str(directory.with_name(directory.name + ".index"))}
+        self._read("read-tree", self.head, environment=index)
+        self._read(
+            "checkout-index",
+            "--stdin",
+            "-z",
+            f"--prefix={directory}/",
+            environment=index,
+            given="".join(f"{path}\0" for path in paths),
+        )
+
+    def changes(self, *paths: str) -> list[str]:
+        """Paths below `paths` whose work tree is not as committed."""
+        output = self._read("status", "--porcelain", "-z", "--", *_pathspecs(paths))
+        return [line[3:] for line in output.split("\0") if line]
+
+    def since(self, revision: str, tag: str) -> tuple[str, ...] | None:
+        """The range of commits after a revision, for `commits`; None when the history has no such revision.
+
+        A shallow clone is deepened: to the release's own git tag where there is one, which costs only the
+        commits in between, else to the whole history without file contents.
+
+        Args:
+            revision: A full commit id.
+            tag: The git tag that the release at this revision has, if any.
+
+        Raises:
+            SourceError: when the clone is shallow and cannot be deepened.
+        """
+        if not re.fullmatch(
+            r"[0-9a-f]{40}|[0-9a-f]{64}", revision
+        ):  # from an image's label: not ours to trust
+            return None
+        if self.shallow and not self._is_complete(revision):
+            if self._remote_tag(tag) == revision:
+                self._fetch(f"--shallow-exclude={tag}")
+                return (self.head,)
+            self._fetch("--unshallow")
+        return (f"{revision}..{self.head}",) if self._knows(revision) else None
+
+    def after(self, moment: datetime) -> tuple[str, ...]:
+        """The range of commits after a time, for a history that was rewritten since.
+
+        Raises:
+            SourceError: when the clone is shallow and cannot be deepened.
+        """
+        if self.shallow and (self.root / self._read("rev-parse", "--git-path", "shallow").strip()).exists():
+            self._fetch("--unshallow")
+        return (f"--since={moment.isoformat()}", self.head)
+
+    def commits(
+        self, revisions: Sequence[str], paths: Sequence[str], matters: Callable[[str], bool]
+    ) -> Iterator[Commit]:
+        """Commits that change a path that matters, newest first, read only as far as they are asked for.
+
+        A merge counts as well where it changes something against its first parent.
+
+        Raises:
+            SourceError: when git cannot read them.
+        """
+        arguments = [
+            "log",
+            "--no-show-signature",
+            "--show-pulls",
+            "--diff-merges=first-parent",
+            "--no-renames",
+            "--name-only",
+            "-z",
+            "--format=%x00%x1e%B%x00",
+            *revisions,
+            "--",
+            *_pathspecs(paths),
+        ]
+        with (
+            tempfile.TemporaryFile() as problems,
+            subprocess.Popen(
+                ["git", "-C", str(self.root), *arguments],
+                bufsize=0,  # a read returns what there is, so the first commits are not waited for
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=problems,
+                env=_environment(),
+            ) as process,
+        ):
+            stream = cast(IO[bytes], process.stdout)
+            try:
+                for commit in _parse(iter(lambda: stream.read(65536), b"")):
+                    if any(map(matters, commit.paths)):
+                        yield commit
+                failed = process.wait() != 0
+            finally:
+                process.kill()  # enough was read
+            problems.seek(0)
+            cause = problems.read().decode(errors="replace").strip()
+        if failed:
+            raise SourceError(
+                "The commits since the last release cannot be read", cause=cause, next_step=_DEEP
+            )
+
+    def _is_complete(self, revision: str) -> bool:
+        """Whether every commit after the revision is here: none of them is where the shallow clone ends."""
+        if not self._knows(revision):
+            return False
+        ends = (
+            (self.root / self._read("rev-parse", "--git-path", "shallow").strip()).read_text("ascii").split()
+        )
+        between = set(self._read("rev-list", f"{revision}..{self.head}").split())
+        return between.isdisjoint(ends)
+
+    def _knows(self, revision: str) -> bool:
+        done = _git(
+            self.root, "cat-file", "-e", f"{revision}^{{commit}}", environment={"GIT_NO_LAZY_FETCH": "1"}
+        )
+        return done.returncode == 0
+
+    def _remote_tag(self, tag: str) -> str:
+        """The commit of a tag at the origin; empty when there is none."""
+        if not tag:
+            return ""
+        lines = self._read(
+            "ls-remote", "--tags", "origin", f"refs/tags/{tag}*", seconds=FETCH_SECONDS
+        ).splitlines()
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
+        return found.get(f"refs/tags/{tag}^{{}}") or found.get(f"refs/tags/{tag}", "")
+
+    def _fetch(self, how: str) -> None:
+        self._read(
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--filter=blob:none",
+            how,
+            "origin",
+            self.head,
+            seconds=FETCH_SECONDS,
+        )
+
+    def _read(
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        given: str | None = None,
+        seconds: float = 120,
+    ) -> str:
+        done = _git(self.root, *arguments, environment=environment, given=given, seconds=seconds)
+        if done.returncode:
+            raise SourceError(
+                f"git {arguments[0]} failed",
+                cause=done.stderr.strip() or f"git returned {done.returncode}",
+                next_step=_DEEP if arguments[0] in {"fetch", "ls-remote"} else "Look at what git says.",
+            )
+        return done.stdout
+
+
+def _parse(chunks: Iterator[bytes]) -> Iterator[Commit]:
+    """The commits in the output of `git log`: a message begins with RS, paths follow it."""
+    message: str | None = None
+    paths: list[str] = []
+    rest = b""
+    for chunk in chunks:
+        *tokens, rest = (rest + chunk).split(b"\0")
+        for token in tokens:
+            text = token.decode(errors="surrogateescape")
+            if text.startswith("\x1e"):
+                if message is not None:
+                    yield Commit(message, tuple(paths))
+                message, paths = text[1:], []
+            elif path := text.lstrip("\n"):
+                paths.append(path)
+    if message is not None:
+        yield Commit(message, tuple(paths))
+
+
+def _pathspecs(paths: Sequence[str]) -> list[str]:
+    """Paths from the root, taken literally; none at all stands for everything."""
+    return [] if "." in paths else [f":(top,literal){path}" for path in paths]
+
+
+def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """Ours, with git's messages in English, never a prompt, and no other repository than the directory's."""
+    ours = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    return {**ours, "LC_ALL": "C.UTF-8", "LANGUAGE": "", "GIT_TERMINAL_PROMPT": "0", **(more or {})}
+
+
+def _git(
+    directory: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    given: str | None = None,
+    seconds: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(directory), *arguments],
+            input=given if given is not None else "",
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=seconds,
+            env=_environment(environment),
+        )
+    except FileNotFoundError as error:
+        raise SourceError("git is missing", next_step="Install it: apt-get install git") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"git {arguments[0]} did not end within {seconds:.0f} s", next_step=_DEEP
+        ) from error

@@ -1,0 +1,246 @@
+"""The history is read from real repositories: merged, squashed, shallow, rewritten, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mlops.clients.git import Commit, Repository
+from mlops.errors import SourceError
+
+
+class Work:
+    """A repository to commit to, one minute after the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._minute = 0
+        root.mkdir(parents=True, exist_ok=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments: str) -> str:
+        date = f"2026-01-01T{self._minute // 60:02}:{self._minute % 60:02}:00Z"
+        identity = {
+            f"GIT_{who}_{what}": "ann@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        environment = {**os.environ, **identity, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        environment["GIT_CONFIG_GLOBAL"] = os.devnull
+        return subprocess.run(
+            ["git", "-C", str(self.root), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        ).stdout.strip()
+
+    def commit(self, message: str, path: str = "code.py", content: str | None = None) -> str:
+        self._minute += 1
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content if content is not None else f"{self._minute}\n")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def merge(self, branch: str, message: str) -> str:
+        self._minute += 1
+        self.git("merge", "--quiet", "--no-ff", branch, "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path / "origin")
+
+
+def messages(repository: Repository, revisions: tuple[str, ...] | None, *paths: str) -> list[str]:
+    assert revisions is not None
+    return [commit.message.strip() for commit in repository.commits(revisions, paths, lambda _: True)]
+
+
+def shallow_clone(work: Work, directory: Path, depth: int = 1) -> Repository:
+    work.git("config", "uploadpack.allowFilter", "true")
+    subprocess.run(
+        ["git", "clone", "--quiet", f"--depth={depth}", "--no-tags", f"file://{work.root}", str(directory)],
+        check=True,
+    )
+    return Repository.open(directory)
+
+
+def test_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no git history") as caught:
+        Repository.open(tmp_path)
+    assert "not a git repository" in caught.value.cause
+    assert "clone of the model repository" in caught.value.next_step
+
+
+def test_no_commit(work: Work) -> None:
+    with pytest.raises(SourceError, match="no git history") as caught:
+        Repository.open(work.root)
+    assert caught.value.next_step == "Commit the model's files first."
+
+
+def test_no_git(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SourceError, match="git is missing"):
+        Repository.open(work.root)
+
+
+def test_files_of_a_commit_and_not_of_the_work_tree(work: Work, tmp_path: Path) -> None:
+    work.commit("feat: x", "model/größe.py", "print()\n")
+    work.commit("feat: y", "other/y.py")
+    (work.root / "model" / "größe.py").write_text("edited\n")
+    (work.root / "model" / "report.xml").write_text("left over\n")
+    repository = Repository.open(work.root / "model")
+    assert repository.root == work.root
+    (file,) = repository.files("model")
+    assert file.path == "model/größe.py"
+    assert repository.text(file) == "print()\n"
+    assert len(repository.files(".")) == 2
+    assert repository.files("nothing") == []
+    assert sorted(repository.changes("model")) == ["model/größe.py", "model/report.xml"]
+
+    repository.export([file.path], tmp_path / "context")
+    assert (tmp_path / "context" / "model" / "größe.py").read_text() == "print()\n"
+    assert not (tmp_path / "context" / "other").exists()
+
+
+def test_commits_that_touch_a_path(work: Work) -> None:
+    first = work.commit("feat: first", "a/x")
+    work.commit("feat: elsewhere", "b/x")
+    work.commit("fix: here\n\nBREAKING CHANGE: y", "a/y")
+    repository = Repository.open(work.root)
+    revisions = repository.since(first, "")
+    assert messages(repository, revisions, "a") == ["fix: here\n\nBREAKING CHANGE: y"]
+    assert messages(repository, revisions, "a", "b") == ["fix: here\n\nBREAKING CHANGE: y", "feat: elsewhere"]
+    assert list(repository.commits(revisions or (), ["."], lambda path: path == "b/x")) == [
+        Commit("feat: elsewhere\n", ("b/x",))
+    ]
+    assert messages(repository, repository.since(repository.head, ""), "a") == []
+
+
+def test_a_merge_counts_with_its_own_message(work: Work) -> None:
+    first = work.commit("feat: first")
+    work.git("checkout", "--quiet", "-b", "side")
+    work.commit("wip", "side.py")
+    work.git("checkout", "--quiet", "main")
+    work.commit("docs: x", "README.md")
+    work.merge("side", "Merge branch 'side' into 'main'\n\nfeat!: new input")
+    repository = Repository.open(work.root)
+    found = messages(repository, repository.since(first, ""), "side.py")
+    assert found == ["Merge branch 'side' into 'main'\n\nfeat!: new input", "wip"]
+
+
+def test_a_branch_older_than_the_release_counts_when_it_is_merged(work: Work) -> None:
+    work.commit("feat: first")
+    work.git("checkout", "--quiet", "-b", "side")
+    work.commit("feat!: old but new here", "side.py")
+    work.git("checkout", "--quiet", "main")
+    release = work.commit("fix: released")
+    work.merge("side", "Merge branch 'side'")
+    repository = Repository.open(work.root)
+    assert "feat!: old but new here" in messages(repository, repository.since(release, ""), ".")
+
+
+def test_reading_stops_where_the_reader_does(work: Work) -> None:
+    for number in range(20):
+        work.commit(f"fix: {number}")
+    repository = Repository.open(work.root)
+    commits = repository.commits((repository.head,), ["."], lambda _: True)
+    assert next(commits).message == "fix: 19\n"
+    commits.close()  # type: ignore[attr-defined]  # a generator; git is gone with it
+
+
+def test_a_revision_of_another_history(work: Work) -> None:
+    work.commit("feat: rewritten")
+    later = work.commit("fix: rewritten too")
+    repository = Repository.open(work.root)
+    assert repository.since("0" * 40, "") is None
+    assert repository.since("--output=/tmp/x", "") is None
+    assert repository.since("", "") is None
+    assert messages(repository, repository.after(datetime(2026, 1, 1, 0, 2, tzinfo=UTC)), ".") == [
+        "fix: rewritten too"
+    ]
+    assert later == repository.head
+
+
+@pytest.mark.parametrize("tag", ["", "model/v1.0.0"])
+def test_a_shallow_clone_is_deepened(work: Work, tmp_path: Path, tag: str) -> None:
+    for number in range(5):
+        work.commit(f"fix: before {number}")
+    release = work.commit("feat: released")
+    if tag:
+        work.git("tag", "--annotate", "--message", "1.0.0", tag)
+    work.commit("feat!: new")
+    work.commit("fix: newer")
+    repository = shallow_clone(work, tmp_path / "clone")
+    assert repository.shallow
+    assert messages(repository, repository.since(release, tag), ".") == ["fix: newer", "feat!: new"]
+    commits = subprocess.run(
+        ["git", "-C", str(repository.root), "rev-list", "--all"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(commits) == (2 if tag else 8)
+
+
+def test_a_tag_that_was_moved_is_not_believed(work: Work, tmp_path: Path) -> None:
+    release = work.commit("feat: released")
+    work.commit("feat!: new")
+    work.commit("fix: newer")
+    work.git("tag", "model/v1.0.0")
+    repository = shallow_clone(work, tmp_path / "clone")
+    assert messages(repository, repository.since(release, "model/v1.0.0"), ".") == [
+        "fix: newer",
+        "feat!: new",
+    ]
+
+
+def test_a_shallow_clone_that_is_deep_enough_stays_as_it_is(work: Work, tmp_path: Path) -> None:
+    work.commit("fix: before")
+    release = work.commit("feat: released")
+    work.commit("fix: newer")
+    repository = shallow_clone(work, tmp_path / "clone", depth=2)
+    work.root.rename(tmp_path / "gone")
+    assert messages(repository, repository.since(release, "v1.0.0"), ".") == ["fix: newer"]
+
+
+def test_a_merge_into_a_shallow_clone(work: Work, tmp_path: Path) -> None:
+    """The release is there, but the side branch is cut off: that is not deep enough."""
+    work.commit("feat: first")
+    work.git("checkout", "--quiet", "-b", "side")
+    work.commit("feat!: far down the side branch", "side.py")
+    work.commit("fix: x", "side.py")
+    work.git("checkout", "--quiet", "main")
+    release = work.commit("fix: released")
+    work.merge("side", "Merge branch 'side'")
+    repository = shallow_clone(work, tmp_path / "clone", depth=2)
+    assert "feat!: far down the side branch" in messages(repository, repository.since(release, ""), ".")
+
+
+def test_a_shallow_clone_that_cannot_be_deepened(work: Work, tmp_path: Path) -> None:
+    release = work.commit("feat: released")
+    work.commit("fix: new")
+    repository = shallow_clone(work, tmp_path / "clone")
+    work.root.rename(tmp_path / "gone")
+    with pytest.raises(SourceError) as caught:
+        repository.since(release, "")
+    assert "GIT_DEPTH" in caught.value.next_step
+    with pytest.raises(SourceError):
+        repository.after(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_rewritten_history_in_a_shallow_clone(work: Work, tmp_path: Path) -> None:
+    work.commit("feat: old")
+    work.commit("fix: new")
+    work.commit("fix: newer")
+    repository = shallow_clone(work, tmp_path / "clone")
+    assert repository.since("0" * 40, "") is None
+    assert messages(repository, repository.after(datetime(2026, 1, 1, 0, 2, tzinfo=UTC)), ".") == [
+        "fix: newer",
+        "fix: new",
+    ]
