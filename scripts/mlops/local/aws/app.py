@@ -6,6 +6,7 @@ moto's. What is not signed for AWS is the registry (/v2/), Slack (/slack/) or ou
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -32,9 +33,13 @@ class LocalAws:
     """One account in one region. Close it to end every process and container it started."""
 
     def __init__(self, config: LocalAwsConfig) -> None:
+        from mlops.local import engines
         from mlops.local.aws import lambda_runtime, mail
         from mlops.local.aws.ecr import Ecr
+        from mlops.local.aws.mwaa import Mwaa
         from mlops.local.aws.registry import Registry
+        from mlops.local.aws.sagemaker.service import SageMaker
+        from mlops.local.aws.sdk import Sdk
 
         self.config = config
         config.home.mkdir(parents=True, exist_ok=True)
@@ -44,6 +49,9 @@ class LocalAws:
         self._slack = Slack(self._inbox)
         self._registry = Registry(config)
         self._ecr = Ecr(config, self._registry, self._moto)
+        self._engine = engines.create(config, self._registry, self._children)
+        self._sagemaker = SageMaker(config, Sdk(config), self._engine)
+        self._mwaa = Mwaa(config)
         mail.deliver_to(self._inbox)
         lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
 
@@ -61,8 +69,9 @@ class LocalAws:
         return answer(environ, start_response)
 
     def close(self) -> None:
-        """End every process this account started."""
+        """End every process and container this account started."""
         self._children.close()
+        self._engine.close()
 
     def _answer(self, request: Request, environ: WSGIEnvironment) -> Response | None:
         """Our answer, or None where moto is to give one."""
@@ -71,6 +80,13 @@ class LocalAws:
             return self._unsigned(request)
         if signature["service"] == "ecr":
             return self._ecr.handle(request, environ)
+        if signature["service"] == "airflow":
+            return self._mwaa.handle(request)
+        if signature["service"] == "sagemaker":
+            answer = self._sagemaker.handle(request)
+            # moto reads the body anew, where we have read it and leave the answer to moto
+            environ["wsgi.input"] = io.BytesIO(request.get_data())
+            return answer
         return None
 
     def _unsigned(self, request: Request) -> Response | None:

@@ -1,0 +1,270 @@
+"""MWAA's API in front of a real Airflow: environments for Terraform, InvokeRestApi for the Lambda.
+
+InvokeRestApi behaves as the service: Airflow's 4xx and 5xx both arrive as HTTP 400 errors that carry
+Airflow's own status, paths have at most 64 characters, and there is no answer after ten seconds
+(https://docs.aws.amazon.com/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as UrlRequest
+
+from werkzeug.wrappers import Request, Response
+
+from mlops.local.aws import shapes
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.wire import JSON, ServiceError, error_response, json_response
+
+AIRFLOW_VERSION = "3.2.1"
+_REST_SECONDS = 10.0
+_LOGS = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
+
+Parameters = dict[str, Any]
+
+
+class Mwaa:
+    """The environments of one account; all of them are the one Airflow there is."""
+
+    def __init__(self, config: LocalAwsConfig) -> None:
+        self._config = config
+        self._airflow = Airflow(config.airflow_url)
+        self._environments: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._routes = list(_routes())
+        self._add(
+            {
+                "Name": config.airflow_environment,
+                "DagS3Path": "dags",
+                "SourceBucketArn": f"arn:aws:s3:::ml-ops-local-{config.account}",
+                "ExecutionRoleArn": f"arn:aws:iam::{config.account}:role/ml-ops-airflow",
+                "NetworkConfiguration": {},
+            }
+        )
+        self._operations: dict[str, Callable[[Parameters], Parameters]] = {
+            "CreateEnvironment": self._create,
+            "GetEnvironment": lambda wanted: {"Environment": self._get(wanted["Name"])},
+            "UpdateEnvironment": self._update,
+            "DeleteEnvironment": self._delete,
+            "ListEnvironments": lambda _: {"Environments": sorted(self._environments)},
+            "ListTagsForResource": lambda wanted: {"Tags": self._by_arn(wanted).get("Tags") or {}},
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "InvokeRestApi": self._invoke_rest_api,
+        }
+
+    def handle(self, request: Request) -> Response:
+        """Answer one API call."""
+        try:
+            operation, found = self._match(request)
+            model = shapes.service_model("mwaa").operation_model(operation)
+            parameters = shapes.read(model.input_shape, _document(request, model.input_shape, found))
+            answer = self._operations[operation](parameters)
+            return json_response(shapes.write(model.output_shape, answer))
+        except ServiceError as error:
+            return error_response(error, JSON)
+
+    def _match(self, request: Request) -> tuple[str, dict[str, str]]:
+        for operation, method, pattern in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match and method == request.method and operation in self._operations:
+                return operation, match.groupdict()
+        raise ServiceError(
+            "UnknownOperationException", f"{request.method} {request.path} is not supported", status=404
+        )
+
+    # -- environments -----------------------------------------------------------------------------------
+
+    def _add(self, wanted: Parameters) -> dict[str, Any]:
+        name, now = wanted["Name"], datetime.now(UTC)
+        logging = {
+            part: {
+                "Enabled": False,
+                "LogLevel": "INFO",
+                **((wanted.get("LoggingConfiguration") or {}).get(part) or {}),
+                "CloudWatchLogGroupArn": self._config.arn("logs", f"log-group:airflow-{name}-{part[:-4]}"),
+            }
+            for part in _LOGS
+        }
+        environment = {
+            "AirflowVersion": AIRFLOW_VERSION,
+            "EnvironmentClass": "mw1.small",
+            "MaxWorkers": 10,
+            "MinWorkers": 1,
+            "Schedulers": 2,
+            "MinWebservers": 2,
+            "MaxWebservers": 2,
+            "WebserverAccessMode": "PRIVATE_ONLY",
+            "WeeklyMaintenanceWindowStart": "SUN:03:30",
+            "EndpointManagement": "SERVICE",
+            **wanted,
+            "Arn": self._config.arn("airflow", f"environment/{name}"),
+            "Status": "AVAILABLE",
+            "CreatedAt": now,
+            "LastUpdate": {"Status": "SUCCESS", "CreatedAt": now},
+            "LoggingConfiguration": logging,
+            "ServiceRoleArn": (
+                f"arn:aws:iam::{self._config.account}:role/aws-service-role/airflow.amazonaws.com/"
+                "AWSServiceRoleForAmazonMWAA"
+            ),
+            "WebserverUrl": self._config.airflow_url.replace("http://", "https://", 1),
+        }
+        self._environments[name] = environment
+        return environment
+
+    def _get(self, name: str) -> dict[str, Any]:
+        environment = self._environments.get(name)
+        if environment is None:
+            raise ServiceError("ResourceNotFoundException", f"Environment {name} not found", status=404)
+        return environment
+
+    def _by_arn(self, wanted: Parameters) -> dict[str, Any]:
+        return self._get(wanted["ResourceArn"].rpartition("/")[2])
+
+    def _create(self, wanted: Parameters) -> Parameters:
+        with self._lock:
+            if wanted["Name"] in self._environments:
+                raise ServiceError("ValidationException", f"Environment {wanted['Name']} already exists")
+            return {"Arn": self._add(wanted)["Arn"]}
+
+    def _update(self, wanted: Parameters) -> Parameters:
+        with self._lock:
+            environment = self._get(wanted["Name"])
+            logging = wanted.pop("LoggingConfiguration", None) or {}
+            for part, settings in logging.items():
+                environment["LoggingConfiguration"][part].update(settings)
+            environment |= wanted
+            environment["LastUpdate"] = {"Status": "SUCCESS", "CreatedAt": datetime.now(UTC)}
+            return {"Arn": environment["Arn"]}
+
+    def _delete(self, wanted: Parameters) -> Parameters:
+        with self._lock:
+            self._get(wanted["Name"])
+            del self._environments[wanted["Name"]]
+            return {}
+
+    def _tag(self, wanted: Parameters) -> Parameters:
+        environment = self._by_arn(wanted)
+        environment["Tags"] = {**(environment.get("Tags") or {}), **wanted["Tags"]}
+        return {}
+
+    def _untag(self, wanted: Parameters) -> Parameters:
+        environment = self._by_arn(wanted)
+        tags = environment.get("Tags") or {}
+        environment["Tags"] = {key: tags[key] for key in tags if key not in wanted["tagKeys"]} or None
+        return {}
+
+    # -- Airflow ----------------------------------------------------------------------------------------
+
+    def _invoke_rest_api(self, wanted: Parameters) -> Parameters:
+        self._get(wanted["Name"])
+        status, answer = self._airflow.call(
+            wanted["Method"], wanted["Path"], wanted.get("QueryParameters"), wanted.get("Body")
+        )
+        members = {"RestApiStatusCode": status, "RestApiResponse": answer}
+        if status >= 400:
+            kind = "RestApiClientException" if status < 500 else "RestApiServerException"
+            raise ServiceError(kind, f"Airflow answered {status}", members=members)
+        return members
+
+
+class Airflow:
+    """Airflow's REST API, as an administrator."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._token = ""
+        # the stack's own traffic never goes through a proxy of the person who started it
+        self._open = build_opener(ProxyHandler({})).open
+
+    def call(self, method: str, path: str, query: Any, body: Any) -> tuple[int, Any]:
+        """Status and document of one call; 503 and 504 when Airflow cannot be reached or takes too long."""
+        url = f"{self._url}/api/v2{path}"
+        if query:
+            url += "?" + urlencode({key: _query_value(value) for key, value in query.items()}, doseq=True)
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            token = self._login(self._token)
+            status, answer = self._send(method, url, data, token)
+            if status == 401:  # it has expired, or Airflow has started anew
+                status, answer = self._send(method, url, data, self._login("" if token else token, token))
+        except TimeoutError:
+            return 504, {"detail": f"Airflow did not answer within {_REST_SECONDS:.0f} seconds"}
+        except (URLError, OSError) as error:
+            return 503, {"detail": f"Airflow cannot be reached: {error}"}
+        return status, answer
+
+    def _login(self, known: str, expired: str = "") -> str:
+        with self._lock:
+            if known:
+                return known
+            if self._token and self._token != expired:
+                return self._token
+            with self._open(f"{self._url}/auth/token", timeout=_REST_SECONDS) as answer:
+                self._token = str(json.load(answer)["access_token"])
+            return self._token
+
+    def _send(self, method: str, url: str, data: bytes | None, token: str) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = UrlRequest(url, data, headers, method=method)  # noqa: S310  # a URL of our own Airflow
+        try:
+            with self._open(request, timeout=_REST_SECONDS) as answer:
+                return answer.status, _parsed(answer.read())
+        except HTTPError as error:
+            return error.code, _parsed(error.read())
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text.decode(errors="replace")
+
+
+def _query_value(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _routes() -> Iterator[tuple[str, str, re.Pattern[str]]]:
+    """Operation, HTTP method and path of everything the API has."""
+    model = shapes.service_model("mwaa")
+    for name in model.operation_names:
+        http = model.operation_model(name).http
+        path = re.sub(r"\{(\w+)\}", _path_parameter, http["requestUri"])
+        yield name, http["method"], re.compile(path)
+
+
+def _path_parameter(match: re.Match[str]) -> str:
+    # an ARN holds a slash, which arrives here decoded
+    return f"(?P<{match[1]}>{'.+' if match[1].endswith('Arn') else '[^/]+'})"
+
+
+def _document(request: Request, shape: Any, found: dict[str, str]) -> dict[str, Any]:
+    """A request's members from its body, path and query."""
+    try:
+        document = json.loads(request.get_data() or b"{}")
+    except ValueError as error:
+        raise ServiceError("SerializationException", f"the body is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ServiceError("SerializationException", "the body is no JSON object")
+    for name, member in shape.members.items():
+        key = member.serialization.get("name", name)
+        if member.serialization.get("location") == "uri":
+            document[name] = found[key]
+        elif member.serialization.get("location") == "querystring" and key in request.args:
+            values = request.args.getlist(key)
+            document[name] = values if member.type_name == "list" else _scalar(member, values[0])
+    return document
+
+
+def _scalar(shape: Any, text: str) -> Any:
+    return int(text) if shape.type_name == "integer" and text.lstrip("-").isdecimal() else text

@@ -1,0 +1,190 @@
+"""Endpoints and their configurations.
+
+An update brings up a second fleet and keeps the first one serving until the second answers. When it never
+does, the endpoint rolls back: it is `InService` again, with the old configuration and a FailureReason.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.sagemaker.fleets import Fleet, FleetError, Fleets
+from mlops.local.aws.sagemaker.jobs import TEXT_LIMIT
+from mlops.local.aws.sagemaker.models import Models
+from mlops.local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags, not_found
+from mlops.local.aws.wire import ServiceError
+
+CONFIG_KIND = Kind(prefix="EndpointConfig", arn="endpoint-config", summaries="EndpointConfigs")
+KIND = Kind(prefix="Endpoint", arn="endpoint", status="EndpointStatus", summaries="Endpoints")
+
+_BUSY = ("Creating", "Updating", "RollingBack", "Deleting")
+
+
+class EndpointConfigs:
+    """The endpoint configurations of one account."""
+
+    def __init__(self, config: LocalAwsConfig, models: Models, tags: Tags) -> None:
+        self.table = Table(config, CONFIG_KIND, tags)
+        self._models = models
+
+    def create(self, wanted: Parameters) -> Parameters:
+        """CreateEndpointConfig."""
+        name = wanted["EndpointConfigName"]
+        names = [variant["VariantName"] for variant in wanted["ProductionVariants"]]
+        if len(set(names)) != len(names):
+            raise ServiceError(
+                "ValidationException", "Variant names must be unique within an endpoint config."
+            )
+        for variant in wanted["ProductionVariants"]:
+            if "ModelName" not in variant:
+                raise ServiceError("ValidationException", "ModelName must be specified for each variant.")
+            self._models.describe(variant)
+        record = {key: value for key, value in wanted.items() if key != "Tags"}
+        taken = ServiceError(
+            "ValidationException",
+            f'Cannot create already existing endpoint configuration "{self.table.arn(name)}".',
+        )
+        return {"EndpointConfigArn": self.table.add(name, record, wanted.get("Tags") or [], taken)}
+
+    def describe(self, wanted: Parameters) -> Record:
+        """DescribeEndpointConfig."""
+        record = self.table.find(wanted["EndpointConfigName"])
+        if record is None:
+            raise not_found("endpoint configuration", self.table.arn(wanted["EndpointConfigName"]))
+        return record
+
+    def delete(self, wanted: Parameters) -> Parameters:
+        """DeleteEndpointConfig."""
+        if not self.table.remove(wanted["EndpointConfigName"]):
+            raise not_found("endpoint configuration", self.table.arn(wanted["EndpointConfigName"]))
+        return {}
+
+
+class Endpoints:
+    """The endpoints of one account, and what serves them."""
+
+    def __init__(self, config: LocalAwsConfig, fleets: Fleets, configs: EndpointConfigs, tags: Tags) -> None:
+        self.table = Table(config, KIND, tags)
+        self._configs = configs
+        self._fleets = fleets
+        self._serving: dict[str, Fleet] = {}
+        self._lock = threading.Lock()
+
+    def fleet(self, name: str) -> Fleet | None:
+        """What answers requests to an endpoint now."""
+        with self._lock:
+            return self._serving.get(name)
+
+    def create(self, wanted: Parameters) -> Parameters:
+        """CreateEndpoint."""
+        name = wanted["EndpointName"]
+        settings = self._configs.describe(wanted)
+        record = {
+            "EndpointConfigName": wanted["EndpointConfigName"],
+            "EndpointStatus": "Creating",
+            "LastDeploymentConfig": wanted.get("DeploymentConfig"),
+        }
+        taken = ServiceError(
+            "ValidationException", f'Cannot create already existing endpoint "{self.table.arn(name)}".'
+        )
+        arn = self.table.add(name, record, wanted.get("Tags") or [], taken)
+        self._deploy(name, settings)
+        return {"EndpointArn": arn}
+
+    def update(self, wanted: Parameters) -> Parameters:
+        """UpdateEndpoint."""
+        name = wanted["EndpointName"]
+        record = self._find(name)
+        settings = self._configs.describe(wanted)
+        if record["EndpointStatus"] == "Failed":
+            raise ServiceError(
+                "ValidationException",
+                f'Cannot update endpoint "{self.table.arn(name)}" in status Failed; it can only be deleted.',
+            )
+        pending = {"EndpointConfigName": wanted["EndpointConfigName"]}
+        changed = self.table.change_if(
+            name,
+            lambda now: now["EndpointStatus"] not in _BUSY,
+            EndpointStatus="Updating",
+            FailureReason=None,
+            PendingDeploymentSummary=pending,
+            LastDeploymentConfig=wanted.get("DeploymentConfig"),
+        )
+        if not changed:
+            raise _in_progress(self.table.arn(name))
+        self._deploy(name, settings)
+        return {"EndpointArn": self.table.arn(name)}
+
+    def describe(self, wanted: Parameters) -> Record:
+        """DescribeEndpoint."""
+        record = self._find(wanted["EndpointName"])
+        fleet = self.fleet(wanted["EndpointName"])
+        if fleet is not None:
+            record["ProductionVariants"] = [variant.summary() for variant in fleet.variants]
+        return record
+
+    def delete(self, wanted: Parameters) -> Parameters:
+        """DeleteEndpoint; it is gone once its containers are."""
+        name = wanted["EndpointName"]
+        self._find(name)
+        idle = self.table.change_if(
+            name, lambda now: now["EndpointStatus"] not in _BUSY, EndpointStatus="Deleting"
+        )
+        if not idle:
+            raise _in_progress(self.table.arn(name))
+
+        def remove() -> None:
+            with self._lock:
+                fleet = self._serving.pop(name, None)
+            if fleet is not None:
+                fleet.stop()
+            self.table.remove(name)
+
+        threading.Thread(target=remove, name=f"delete {name}", daemon=True).start()
+        return {}
+
+    def _find(self, name: str) -> Record:
+        record = self.table.find(name)
+        if record is None:
+            raise not_found("endpoint", self.table.arn(name))
+        return record
+
+    def _deploy(self, name: str, settings: Record) -> None:
+        threading.Thread(
+            target=self._roll_out, args=(name, settings), name=f"deploy {name}", daemon=True
+        ).start()
+
+    def _roll_out(self, name: str, settings: Record) -> None:
+        try:
+            fleet = self._fleets.start(name, settings)
+        except Exception as error:
+            self._roll_back(
+                name, str(error) if isinstance(error, FleetError) else f"InternalFailure: {error!r}"
+            )
+            if not isinstance(error, FleetError):
+                raise
+            return
+        with self._lock:
+            old = self._serving.get(name)
+            self._serving[name] = fleet
+        self.table.change(
+            name,
+            EndpointConfigName=fleet.config_name,
+            EndpointStatus="InService",
+            PendingDeploymentSummary=None,
+        )
+        if old is not None:
+            old.stop()
+
+    def _roll_back(self, name: str, reason: str) -> None:
+        reason = reason[:TEXT_LIMIT]
+        if self.fleet(name) is None:
+            self.table.change(name, EndpointStatus="Failed", FailureReason=reason)
+            return
+        self.table.change(name, EndpointStatus="RollingBack", FailureReason=reason)
+        self.table.change(name, EndpointStatus="InService", PendingDeploymentSummary=None)
+
+
+def _in_progress(arn: str) -> ServiceError:
+    return ServiceError("ValidationException", f'Cannot update in-progress endpoint "{arn}".')

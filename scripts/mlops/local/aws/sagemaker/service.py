@@ -1,0 +1,98 @@
+"""SageMaker's JSON API: which operation is whose, and everything checked against botocore's model of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+from werkzeug.wrappers import Request, Response
+
+from mlops.local.aws import shapes
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
+from mlops.local.aws.sagemaker.fleets import Fleets
+from mlops.local.aws.sagemaker.models import Models
+from mlops.local.aws.sagemaker.processing import ProcessingJobs
+from mlops.local.aws.sagemaker.runtime import ROUTE, Runtime
+from mlops.local.aws.sagemaker.store import Parameters, Tags
+from mlops.local.aws.sagemaker.training import TrainingJobs
+from mlops.local.aws.sdk import Sdk
+from mlops.local.aws.wire import AMZ_JSON, ServiceError, error_response, json_response
+from mlops.local.engines import Engine
+
+# Resources whose tags are ours; those of others are moto's.
+_OURS = re.compile(
+    r"arn:[^:]+:sagemaker:[^:]*:\d{12}:(training-job|processing-job|model|endpoint|endpoint-config)/.+"
+)
+
+
+class SageMaker:
+    """SageMaker in front of moto's."""
+
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine) -> None:
+        self._tags = Tags()
+        training = TrainingJobs(config, sdk, engine, self._tags)
+        processing = ProcessingJobs(config, sdk, engine, self._tags)
+        models = Models(config, sdk, self._tags)
+        configs = EndpointConfigs(config, models, self._tags)
+        endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
+        self._runtime = Runtime(config, endpoints)
+        self._operations: dict[str, Callable[[Parameters], Parameters]] = {
+            "CreateTrainingJob": training.create,
+            "DescribeTrainingJob": training.describe,
+            "StopTrainingJob": training.stop,
+            "ListTrainingJobs": training.table.page,
+            "CreateProcessingJob": processing.create,
+            "DescribeProcessingJob": processing.describe,
+            "StopProcessingJob": processing.stop,
+            "ListProcessingJobs": processing.table.page,
+            "CreateModel": models.create,
+            "DescribeModel": models.describe,
+            "DeleteModel": models.delete,
+            "ListModels": models.table.page,
+            "CreateEndpointConfig": configs.create,
+            "DescribeEndpointConfig": configs.describe,
+            "DeleteEndpointConfig": configs.delete,
+            "ListEndpointConfigs": configs.table.page,
+            "CreateEndpoint": endpoints.create,
+            "UpdateEndpoint": endpoints.update,
+            "DescribeEndpoint": endpoints.describe,
+            "DeleteEndpoint": endpoints.delete,
+            "ListEndpoints": endpoints.table.page,
+            "AddTags": lambda wanted: {"Tags": self._tags.put(wanted["ResourceArn"], wanted["Tags"])},
+            "ListTags": lambda wanted: {"Tags": self._tags.of(wanted["ResourceArn"])},
+            "DeleteTags": self._delete_tags,
+        }
+
+    def handle(self, request: Request) -> Response | None:
+        """Answer one API call, or None where moto is to answer."""
+        if ROUTE.fullmatch(request.path):
+            return self._runtime.handle(request)
+        operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        carry_out = self._operations.get(operation)
+        if carry_out is None:
+            return None
+        try:
+            document = _document(request)
+            if operation.endswith("Tags") and not _OURS.fullmatch(str(document.get("ResourceArn"))):
+                return None
+            model = shapes.service_model("sagemaker").operation_model(operation)
+            answer = carry_out(shapes.read(model.input_shape, document))
+            return json_response(shapes.write(model.output_shape, answer), content_type=AMZ_JSON)
+        except ServiceError as error:
+            return error_response(error, AMZ_JSON)
+
+    def _delete_tags(self, wanted: Parameters) -> Parameters:
+        self._tags.take(wanted["ResourceArn"], wanted["TagKeys"])
+        return {}
+
+
+def _document(request: Request) -> dict[str, object]:
+    try:
+        document = json.loads(request.get_data() or b"{}")
+    except ValueError as error:
+        raise ServiceError("SerializationException", f"the body is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ServiceError("SerializationException", "the body is no JSON object")
+    return document

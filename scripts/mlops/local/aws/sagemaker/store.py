@@ -1,0 +1,203 @@
+"""Named records of one kind: found, changed and listed as SageMaker does.
+
+A record holds the members of the kind's Describe response.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.wire import ServiceError
+
+Record = dict[str, Any]
+Parameters = dict[str, Any]
+
+# 10 and 100, as the API pages where MaxResults is left out, and at most.
+DEFAULT_PAGE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How a resource is called."""
+
+    prefix: str
+    """Of its members: `TrainingJob` for TrainingJobName and TrainingJobArn."""
+    arn: str
+    """The first part of its ARN's resource: `training-job`."""
+    status: str = ""
+    """The member that holds its state, where it has one."""
+    summaries: str
+    """The member of the List response."""
+    newest_first: bool = True
+    """How List sorts where SortOrder is left out; the API reference says which."""
+
+    @property
+    def name(self) -> str:
+        """The member that holds its name."""
+        return f"{self.prefix}Name"
+
+
+class Table:
+    """All resources of one kind."""
+
+    def __init__(self, config: LocalAwsConfig, kind: Kind, tags: Tags) -> None:
+        self.kind = kind
+        self._config = config
+        self._tags = tags
+        self._records: dict[str, tuple[int, Record]] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def arn(self, name: str) -> str:
+        """The ARN a resource of that name has."""
+        return self._config.arn("sagemaker", f"{self.kind.arn}/{name}")
+
+    def add(self, name: str, record: Record, tags: list[dict[str, str]], taken: ServiceError) -> str:
+        """Add a record and return its ARN.
+
+        Raises:
+            ServiceError: `taken`, when there is one of that name.
+        """
+        now = datetime.now(UTC)
+        arn = self.arn(name)
+        with self._lock:
+            if name in self._records:
+                raise taken
+            own = {self.kind.name: name, f"{self.kind.prefix}Arn": arn, "CreationTime": now}
+            self._records[name] = (next(self._numbers), {**record, **own, "LastModifiedTime": now})
+        self._tags.put(arn, tags)
+        return arn
+
+    def find(self, name: str) -> Record | None:
+        """A copy of a record."""
+        with self._lock:
+            found = self._records.get(name)
+            return dict(found[1]) if found else None
+
+    def change(self, name: str, **members: Any) -> None:
+        """Set members; None removes one. What is gone meanwhile stays gone."""
+        with self._lock:
+            found = self._records.get(name)
+            if found:
+                found[1].update(members, LastModifiedTime=datetime.now(UTC))
+
+    def change_if(self, name: str, allowed: Callable[[Record], bool], **members: Any) -> bool:
+        """Set members of a record that is as it should be; False when it is not."""
+        with self._lock:
+            found = self._records.get(name)
+            if not found or not allowed(found[1]):
+                return False
+            found[1].update(members, LastModifiedTime=datetime.now(UTC))
+            return True
+
+    def remove(self, name: str) -> bool:
+        """Remove a record and its tags; False when there is none."""
+        with self._lock:
+            found = self._records.pop(name, None)
+        self._tags.drop(self.arn(name))
+        return found is not None
+
+    def page(self, wanted: Parameters) -> Parameters:
+        """One page of a List call.
+
+        Raises:
+            ServiceError: `ValidationException` for a token that is none.
+        """
+        with self._lock:
+            everything = [(number, dict(record)) for number, record in self._records.values()]
+        keyed = sorted(
+            (self._sort_key(wanted, number, record), record)
+            for number, record in everything
+            if self._matches(wanted, record)
+        )
+        descending = wanted.get("SortOrder", "Descending" if self.kind.newest_first else "Ascending")
+        if descending == "Descending":
+            keyed.reverse()
+        if "NextToken" in wanted:
+            after = _read_token(wanted["NextToken"])
+            backwards = descending == "Descending"
+            keyed = [pair for pair in keyed if (pair[0] < after if backwards else pair[0] > after)]
+        size = wanted.get("MaxResults", DEFAULT_PAGE)
+        page = keyed[:size]
+        answer: Parameters = {self.kind.summaries: [record for _, record in page]}
+        if len(keyed) > size:
+            answer["NextToken"] = base64.urlsafe_b64encode(json.dumps(page[-1][0]).encode()).decode()
+        return answer
+
+    def _matches(self, wanted: Parameters, record: Record) -> bool:
+        if wanted.get("NameContains", "").lower() not in record[self.kind.name].lower():
+            return False
+        if "StatusEquals" in wanted and record[self.kind.status] != wanted["StatusEquals"]:
+            return False
+        for member in ("CreationTime", "LastModifiedTime"):
+            after, before = wanted.get(f"{member}After"), wanted.get(f"{member}Before")
+            if (after and record[member] <= after) or (before and record[member] >= before):
+                return False
+        return True
+
+    def _sort_key(self, wanted: Parameters, number: int, record: Record) -> tuple[str, int]:
+        by = str(wanted.get("SortBy", "CreationTime"))
+        member = {"Name": self.kind.name, "Status": self.kind.status}.get(by, by)
+        value = record[member]
+        return (value.isoformat(timespec="microseconds") if by == "CreationTime" else str(value)), number
+
+
+class Tags:
+    """The tags of all resources."""
+
+    LIMIT = 50
+
+    def __init__(self) -> None:
+        self._tags: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Add tags, and return all the resource has then.
+
+        Raises:
+            ServiceError: `ValidationException` beyond 50.
+        """
+        with self._lock:
+            merged = {**self._tags.get(arn, {}), **{tag["Key"]: tag["Value"] for tag in tags}}
+            if len(merged) > self.LIMIT:
+                raise ServiceError("ValidationException", f"Tag limit of {self.LIMIT} exceeded")
+            self._tags[arn] = merged
+        return self.of(arn)
+
+    def of(self, arn: str) -> list[dict[str, str]]:
+        """The tags of a resource."""
+        with self._lock:
+            return [{"Key": key, "Value": value} for key, value in self._tags.get(arn, {}).items()]
+
+    def take(self, arn: str, keys: list[str]) -> None:
+        """Remove tags by key."""
+        with self._lock:
+            for key in keys:
+                self._tags.get(arn, {}).pop(key, None)
+
+    def drop(self, arn: str) -> None:
+        """Forget a resource."""
+        with self._lock:
+            self._tags.pop(arn, None)
+
+
+def not_found(what: str, arn: str) -> ServiceError:
+    """SageMaker's words for a model, endpoint or endpoint configuration that is not there."""
+    return ServiceError("ValidationException", f'Could not find {what} "{arn}".')
+
+
+def _read_token(token: str) -> tuple[str, int]:
+    try:
+        value, number = json.loads(base64.urlsafe_b64decode(token))
+        return str(value), int(number)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise ServiceError("ValidationException", "Invalid NextToken") from error

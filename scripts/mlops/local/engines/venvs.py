@@ -1,0 +1,87 @@
+"""Virtual environments from an image's requirements.txt, each made once and kept."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops.local.engines import ImageError
+
+_SECONDS = 900
+_TAIL_LINES = 15
+
+
+class Venvs:
+    """Environments in a folder that several stacks may share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def ensure(self, requirements: Path | None) -> Path:
+        """The environment with what a requirements.txt asks for; empty without one.
+
+        Raises:
+            ImageError: with the installer's last words.
+        """
+        text = requirements.read_bytes() if requirements else b""
+        python = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+        key = hashlib.sha256(python.encode() + b"\0" + text).hexdigest()[:20]
+        venv = self._folder / key
+        with self._lock, self._alone(key):
+            if not (venv / ".ready").exists():
+                self._make(venv, requirements)
+        return venv
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Keep other stacks from making the same environment meanwhile."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f"{key}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _make(self, venv: Path, requirements: Path | None) -> None:
+        import uv
+
+        # The interpreter behind our own environment: a venv of a venv would see its packages.
+        base = getattr(sys, "_base_executable", sys.executable)
+        installer = str(uv.find_uv_bin())
+        _run([installer, "venv", "--quiet", "--clear", "--python", base, str(venv)])
+        if requirements:
+            target = ["--python", str(venv / "bin" / "python"), "--compile-bytecode"]
+            _run([installer, "pip", "install", "--quiet", *target, "-r", str(requirements)])
+        (venv / ".ready").touch()
+
+
+def _run(command: list[str]) -> None:
+    # uv keeps its own settings (index, cache, proxy); credentials of AWS are none of its business
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "PYTHON", "VIRTUAL_ENV"))
+    }
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ImageError(f"The environment of the image could not be made: {error}") from error
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-_TAIL_LINES:])
+        raise ImageError(f"The requirements.txt of the image could not be installed:\n{tail}")

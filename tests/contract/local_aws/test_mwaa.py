@@ -1,0 +1,178 @@
+"""MWAA's API in front of Airflow's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from .airflow_double import AirflowDouble
+from .harness import ACCOUNT, REGION, ROLE, LocalAws, free_port, start, stop
+
+ENVIRONMENT = "ml-ops-local"
+
+
+@pytest.fixture(scope="module")
+def mwaa(aws: LocalAws) -> Any:
+    """As the Lambda reaches it: host prefixes and all, through the local AWS as a proxy."""
+    return aws.client(
+        "mwaa",
+        endpoint_url="http://airflow.local",
+        config=Config(proxies={"http": aws.endpoint}, retries={"max_attempts": 0}),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _fresh(airflow: AirflowDouble) -> Iterator[None]:
+    yield
+    airflow.answers.clear()
+    airflow.asked.clear()
+
+
+def refused(call: Any, **arguments: Any) -> Any:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return caught.value.response
+
+
+def test_the_stack_s_environment_is_there_from_the_start(mwaa: Any) -> None:
+    assert mwaa.list_environments()["Environments"] == [ENVIRONMENT]
+    environment = mwaa.get_environment(Name=ENVIRONMENT)["Environment"]
+    assert (environment["Status"], environment["AirflowVersion"]) == ("AVAILABLE", "3.2.1")
+    assert environment["Arn"] == f"arn:aws:airflow:{REGION}:{ACCOUNT}:environment/{ENVIRONMENT}"
+
+
+def test_it_answers_without_host_prefixes_too(aws: LocalAws) -> None:
+    plain = aws.client("mwaa", config=Config(inject_host_prefix=False, proxies={}))
+    assert plain.list_environments()["Environments"] == [ENVIRONMENT]
+
+
+def test_a_call_goes_to_airflow_with_query_and_body(mwaa: Any, airflow: AirflowDouble) -> None:
+    airflow.answers["POST /dags/model_training/dagRuns"] = (200, {"dag_run_id": "r1", "state": "queued"})
+    airflow.answers["GET /dags?limit=2&only_active=true&tags=a&tags=b"] = (200, {"dags": []})
+    body = {"dag_run_id": "r1", "logical_date": None, "conf": {"a": [1, {"b": None}]}}
+    answer = mwaa.invoke_rest_api(
+        Name=ENVIRONMENT, Path="/dags/model_training/dagRuns", Method="POST", Body=body
+    )
+    assert answer["RestApiStatusCode"] == 200
+    assert answer["RestApiResponse"] == {"dag_run_id": "r1", "state": "queued"}
+    query = {"limit": 2, "only_active": True, "tags": ["a", "b"]}
+    mwaa.invoke_rest_api(Name=ENVIRONMENT, Path="/dags", Method="GET", QueryParameters=query)
+    first, second = airflow.asked
+    assert (first.method, first.path, first.body) == ("POST", "/dags/model_training/dagRuns", body)
+    assert second.body is None
+
+
+def test_the_token_is_kept_and_renewed_when_airflow_forgets_it(mwaa: Any, airflow: AirflowDouble) -> None:
+    airflow.answers["GET /version"] = (200, {"version": "3.2.1"})
+    for _ in range(3):
+        mwaa.invoke_rest_api(Name=ENVIRONMENT, Path="/version", Method="GET")
+    tokens = len(airflow.tokens)
+    airflow.tokens.append("after a restart")
+    answer = mwaa.invoke_rest_api(Name=ENVIRONMENT, Path="/version", Method="GET")
+    assert answer["RestApiResponse"] == {"version": "3.2.1"}
+    assert len(airflow.tokens) == tokens + 2
+
+
+def test_an_answer_without_a_body(mwaa: Any, airflow: AirflowDouble) -> None:
+    airflow.answers["DELETE /dags/x"] = (204, "")
+    answer = mwaa.invoke_rest_api(Name=ENVIRONMENT, Path="/dags/x", Method="DELETE")
+    assert answer["RestApiStatusCode"] == 204
+    assert "RestApiResponse" not in answer
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "RestApiClientException"),
+        (404, "RestApiClientException"),
+        (409, "RestApiClientException"),
+        (429, "RestApiClientException"),
+        (500, "RestApiServerException"),
+        (503, "RestApiServerException"),
+    ],
+)
+def test_airflow_s_errors_are_client_errors_with_its_own_status(
+    mwaa: Any, airflow: AirflowDouble, status: int, code: str
+) -> None:
+    airflow.answers["GET /dags/x"] = (status, {"detail": "so it is"})
+    response = refused(mwaa.invoke_rest_api, Name=ENVIRONMENT, Path="/dags/x", Method="GET")
+    assert response["Error"]["Code"] == code
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert response["RestApiStatusCode"] == status
+    assert response["RestApiResponse"] == {"detail": "so it is"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ({"Path": "/dags/" + "x" * 59}, "ValidationException", "length less than or equal to 64"),
+        ({"Method": "HEAD"}, "ValidationException", "enum value set: [GET, PUT, POST, PATCH, DELETE]"),
+        ({"Name": "1st"}, "ValidationException", "regular expression pattern"),
+        ({"Name": "elsewhere"}, "ResourceNotFoundException", "Environment elsewhere not found"),
+    ],
+)
+def test_what_mwaa_itself_refuses(mwaa: Any, arguments: dict[str, str], code: str, message: str) -> None:
+    wanted = {"Name": ENVIRONMENT, "Path": "/dags", "Method": "GET", **arguments}
+    error = refused(mwaa.invoke_rest_api, **wanted)["Error"]
+    assert error["Code"] == code
+    assert message in error["Message"]
+
+
+def test_a_path_of_64_characters_is_fine(mwaa: Any, airflow: AirflowDouble) -> None:
+    path = "/dags/" + "x" * 58
+    airflow.answers[f"GET {path}"] = (200, {})
+    mwaa.invoke_rest_api(Name=ENVIRONMENT, Path=path, Method="GET")
+
+
+def test_terraform_s_life_of_an_environment(mwaa: Any) -> None:
+    arn = mwaa.create_environment(
+        Name="team-a",
+        ExecutionRoleArn=ROLE,
+        SourceBucketArn="arn:aws:s3:::bucket",
+        DagS3Path="dags",
+        NetworkConfiguration={"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]},
+        LoggingConfiguration={"TaskLogs": {"Enabled": True, "LogLevel": "WARNING"}},
+        Tags={"team": "a"},
+    )["Arn"]
+    assert (
+        refused(
+            mwaa.create_environment,
+            Name="team-a",
+            ExecutionRoleArn=ROLE,
+            SourceBucketArn="arn:aws:s3:::bucket",
+            DagS3Path="dags",
+            NetworkConfiguration={},
+        )["Error"]["Code"]
+        == "ValidationException"
+    )
+    mwaa.update_environment(
+        Name="team-a", MaxWorkers=3, LoggingConfiguration={"TaskLogs": {"Enabled": True, "LogLevel": "INFO"}}
+    )
+    mwaa.tag_resource(ResourceArn=arn, Tags={"stage": "dev"})
+    mwaa.untag_resource(ResourceArn=arn, tagKeys=["team"])
+    environment = mwaa.get_environment(Name="team-a")["Environment"]
+    assert (environment["MaxWorkers"], environment["Tags"]) == (3, {"stage": "dev"})
+    logs = environment["LoggingConfiguration"]["TaskLogs"]
+    assert logs["LogLevel"] == "INFO"
+    assert logs["CloudWatchLogGroupArn"].endswith(":log-group:airflow-team-a-Task")
+    assert mwaa.list_tags_for_resource(ResourceArn=arn)["Tags"] == {"stage": "dev"}
+    mwaa.delete_environment(Name="team-a")
+    error = refused(mwaa.get_environment, Name="team-a")["Error"]
+    assert error["Code"] == "ResourceNotFoundException"
+
+
+def test_airflow_that_is_down_is_a_server_error(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("down") / "aws"
+    running = start(home, f"http://127.0.0.1:{free_port()}")
+    try:
+        mwaa = running.client("mwaa", config=Config(inject_host_prefix=False, retries={"max_attempts": 0}))
+        response = refused(mwaa.invoke_rest_api, Name=ENVIRONMENT, Path="/dags", Method="GET")
+    finally:
+        stop(running)
+    assert response["Error"]["Code"] == "RestApiServerException"
+    assert response["RestApiStatusCode"] == 503
+    assert "cannot be reached" in response["RestApiResponse"]["detail"]
