@@ -30,16 +30,20 @@ class LogTail:
 
 
 def tail(logs: CloudWatchLogsClient, group: str, prefix: str, lines: int = LAST_LINES) -> LogTail:
-    """The end of the first stream whose name begins with `prefix`.
+    """The end of the first stream whose name begins with `prefix`, or of the newest where that is empty.
 
     Logs explain a failure, they are not one: what cannot be read is left out.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix, limit=1)[
-            "logStreams"
-        ]
+        if prefix:
+            found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix, limit=1)
+        else:
+            found = logs.describe_log_streams(
+                logGroupName=group, orderBy="LastEventTime", descending=True, limit=1
+            )
+        streams = found["logStreams"]
         if not streams:
             return LogTail(group, "", ())
         stream = streams[0]["logStreamName"]

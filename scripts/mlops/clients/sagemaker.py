@@ -149,7 +149,7 @@ def find_champion(sagemaker: SageMakerClient, project: str, model: str) -> Serve
     parsed = parse_resource_name(name)
     if parsed is None or parsed[:2] != (project, model):
         raise EvidenceError(
-            f"The endpoint {endpoint['EndpointName']} serves '{name}', which is no version of {project}/{model}",
+            f"The endpoint serves {name!r}, which is no version of {project}/{model}",
             cause="somebody else changed the endpoint",
             next_step="Delete the endpoint, or deploy a version of this model to it by hand.",
         )

@@ -1,0 +1,145 @@
+"""Put an evaluated model version into production, see that it answers, tell the channels.
+
+`conf` is `mlops.contract.DeploymentConf`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerEndpointConfigOperator
+from airflow.providers.amazon.aws.sensors.sagemaker import SageMakerEndpointSensor
+from airflow.sdk import DAG, TriggerRule, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from mlops.contract import DEPLOYMENT_DAG
+from run_tasks import (
+    CHECK_INTERVAL,
+    TASK_DEFAULTS,
+    Context,
+    announce_timeout,
+    announcement,
+    at_run_time,
+    final,
+    notifications,
+    plan,
+    record_failure,
+)
+
+if TYPE_CHECKING:
+    from mlops.deployment_run import DeploymentPlan
+
+RUN_TIMEOUT = timedelta(hours=3)
+
+
+def _plan(context: Context) -> DeploymentPlan:
+    from mlops.decode import decode
+    from mlops.deployment_run import DeploymentPlan
+
+    return decode(DeploymentPlan, plan(context), "validate")
+
+
+@task
+def validate(**context: Any) -> dict[str, Any]:
+    """Check conf, evidence and model; name the endpoint configuration."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.deployment_run import prepare
+
+    run = context["dag_run"]
+    found: dict[str, Any] = final(
+        lambda: encode(
+            prepare(
+                run.conf or {},
+                run.run_id,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                ssm=client("ssm"),
+                storage=Storage(client("s3")),
+                sagemaker=client("sagemaker"),
+            )
+        )
+    )
+    return found
+
+
+def endpoint_config(context: Context) -> dict[str, Any]:
+    """The config of `endpoint_config`, made by `validate`."""
+    return _plan(context).endpoint_config
+
+
+def only_if_new(context: Context) -> None:
+    """Configurations never change: one that is there is taken as it is."""
+    from mlops.clients.aws import client
+    from mlops.clients.sagemaker import describe_endpoint_config
+
+    name = _plan(context).endpoint_config["EndpointConfigName"]
+    # Asked again, since an earlier try of this task may have made it.
+    if describe_endpoint_config(client("sagemaker"), name) is not None:
+        raise AirflowSkipException("This configuration exists already.")
+
+
+@task(trigger_rule=TriggerRule.NONE_FAILED)
+def change_endpoint(**context: Any) -> None:
+    """Create or update the endpoint. No operator: the provider's drops tags and cannot repeat itself."""
+    from mlops.clients.aws import client
+    from mlops.deployment_run import put_endpoint
+
+    final(lambda: put_endpoint(_plan(context), client("sagemaker")))
+
+
+@task
+def confirm(**context: Any) -> dict[str, Any]:
+    """See that the endpoint serves this configuration and model; word the message."""
+    from mlops.clients.aws import client
+    from mlops.deployment_run import confirm as check
+    from mlops.messages import deployed
+
+    known = _plan(context)
+    answer = final(lambda: check(known, client("sagemaker"), client("sagemaker-runtime")))
+    message = deployed(
+        known.conf,
+        endpoint_config=known.endpoint_config["EndpointConfigName"],
+        replaced=known.before.version if known.before else None,
+        answer=answer,
+    )
+    return announcement(context, message)
+
+
+with DAG(
+    DEPLOYMENT_DAG,
+    description=__doc__,
+    schedule=None,
+    max_active_runs=100,
+    max_active_tasks=100,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=TASK_DEFAULTS,
+    on_failure_callback=announce_timeout,
+    tags=["ml-ops"],
+):
+    validated = validate()
+    configured = SageMakerEndpointConfigOperator(
+        task_id="endpoint_config",
+        config=at_run_time(endpoint_config),
+        aws_conn_id=None,
+        pre_execute=only_if_new,
+    )
+    changed = change_endpoint()
+    # Rescheduled, it holds no worker between two looks. It ends on every state that does not change by itself,
+    # a rollback and UpdateRollbackFailed too: `confirm` tells them apart.
+    ready = SageMakerEndpointSensor(  # type: ignore[no-untyped-call]
+        task_id="wait_for_endpoint",
+        endpoint_name="{{ ti.xcom_pull(task_ids='validate')['conf']['deployment']['endpoint_name'] }}",
+        aws_conn_id=None,
+        mode="reschedule",
+        poke_interval=CHECK_INTERVAL,
+        timeout=2 * 3600,
+    )
+    confirmed = confirm()
+    failed = record_failure()
+
+    validated >> configured >> changed >> ready >> confirmed
+    [validated, configured, changed, ready, confirmed] >> failed
+    for channel in notifications("confirm"):
+        [confirmed, failed] >> channel

@@ -1,0 +1,242 @@
+"""Train a model version, register it, evaluate it beside the champion, publish the evidence, tell the channels.
+
+`conf` is `mlops.contract.TrainingConf`. A failed gate is a result, not a failed run.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerModelOperator,
+    SageMakerProcessingOperator,
+    SageMakerTrainingOperator,
+)
+from airflow.sdk import DAG, TriggerRule, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from mlops.contract import TRAINING_DAG
+from run_tasks import (
+    CHECK_INTERVAL,
+    TASK_DEFAULTS,
+    Context,
+    announce_timeout,
+    announcement,
+    at_run_time,
+    final,
+    notifications,
+    plan,
+    record_failure,
+)
+
+if TYPE_CHECKING:
+    from mlops.training_run import TrainingPlan
+
+# SageMaker ends its jobs after the conf's limits; this ends a run that waits for something that never comes.
+RUN_TIMEOUT = timedelta(days=7)
+
+# A job that failed is not started again: it would cost the same and end the same way.
+JOB: dict[str, Any] = {
+    "aws_conn_id": None,
+    "print_log": False,
+    "deferrable": True,
+    "check_interval": CHECK_INTERVAL,
+    "max_attempts": int(RUN_TIMEOUT.total_seconds() / CHECK_INTERVAL),
+    "action_if_job_exists": "fail",
+    "retries": 0,
+}
+
+
+def _plan(context: Context) -> TrainingPlan:
+    from mlops.decode import decode
+    from mlops.training_run import TrainingPlan
+
+    return decode(TrainingPlan, plan(context), "validate")
+
+
+def _trained(context: Context) -> dict[str, Any]:
+    """DescribeTrainingJob's answer."""
+    answer: dict[str, Any] = context["ti"].xcom_pull(task_ids="train")["Training"]
+    return answer
+
+
+def _started(context: Context, kind: str, name: str) -> None:
+    """Note the job's name before it exists, so its failure can be explained whatever becomes of this task."""
+    context["ti"].xcom_push(key="job", value={"kind": kind, "name": name})
+
+
+@task
+def validate(**context: Any) -> dict[str, Any]:
+    """Check the conf, find champion and data."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.training_run import prepare
+
+    run = context["dag_run"]
+    found: dict[str, Any] = final(
+        lambda: encode(
+            prepare(
+                run.conf or {},
+                run.run_id,
+                ssm=client("ssm"),
+                storage=Storage(client("s3")),
+                sagemaker=client("sagemaker"),
+            )
+        )
+    )
+    return found
+
+
+def training_job(context: Context) -> dict[str, Any]:
+    """The config of `train`, made when it runs."""
+    from mlops.sagemaker_requests import training_job as request
+
+    known = _plan(context)
+    made = request(
+        known.conf,
+        role=known.settings.execution_role_arn,
+        fingerprint=known.fingerprint,
+        run_id=known.run_id,
+        attempt=context["ti"].try_number,
+    )
+    _started(context, "training", made["TrainingJobName"])
+    return made
+
+
+def check_model(_context: Context, result: dict[str, Any]) -> None:
+    """A training that wrote no model has failed, whatever its exit code says."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.training_run import check_training
+
+    final(lambda: check_training(result["Training"], Storage(client("s3"))))
+
+
+def make_room(context: Context) -> None:
+    """A model of this name is left from a try that failed later."""
+    from mlops.clients.aws import client
+    from mlops.training_run import make_room as clear
+
+    clear(_plan(context), client("sagemaker"))
+
+
+def model(context: Context) -> dict[str, Any]:
+    """The config of `register`."""
+    from mlops.sagemaker_requests import model as request
+
+    known = _plan(context)
+    return request(
+        known.conf,
+        role=known.settings.execution_role_arn,
+        fingerprint=known.fingerprint,
+        artifact=_trained(context)["ModelArtifacts"]["S3ModelArtifacts"],
+    )
+
+
+def evaluate_challenger_job(context: Context) -> dict[str, Any]:
+    """The config of `evaluate_challenger`."""
+    from mlops.sagemaker_requests import environment
+
+    known = _plan(context)
+    return _evaluation(
+        context,
+        "challenger",
+        known.conf.image_uri,
+        _trained(context)["ModelArtifacts"]["S3ModelArtifacts"],
+        environment(known.conf, known.fingerprint),
+    )
+
+
+def evaluate_champion_job(context: Context) -> dict[str, Any]:
+    """The config of `evaluate_champion`: its own image and model, on today's data."""
+    champion = _plan(context).champion
+    if champion is None:
+        return {}
+    return _evaluation(context, "champion", champion.image_uri, champion.artifact, champion.environment)
+
+
+def _evaluation(
+    context: Context, who: str, image_uri: str, artifact: str, variables: dict[str, str]
+) -> dict[str, Any]:
+    from mlops.sagemaker_requests import evaluation_job
+
+    known = _plan(context)
+    made = evaluation_job(
+        known.conf,
+        who=who,
+        image_uri=image_uri,
+        artifact=artifact,
+        variables=variables,
+        role=known.settings.execution_role_arn,
+        run_id=known.run_id,
+        attempt=context["ti"].try_number,
+    )
+    _started(context, "processing", made["ProcessingJobName"])
+    return made
+
+
+def only_with_champion(context: Context) -> None:
+    """Skip the champion's evaluation where nothing was deployed."""
+    if _plan(context).champion is None:
+        raise AirflowSkipException("Nothing is in production yet.")
+
+
+@task(trigger_rule=TriggerRule.NONE_FAILED)
+def compare(**context: Any) -> dict[str, Any]:
+    """Compare, decide the gate, publish the evidence, word the message."""
+    from datetime import UTC, datetime
+
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.messages import training_finished
+    from mlops.training_run import conclude
+
+    known = _plan(context)
+    comparison, origins = final(
+        lambda: conclude(
+            known,
+            _trained(context),
+            Storage(client("s3")),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    )
+    return announcement(context, training_finished(known.conf, comparison, origins))
+
+
+with DAG(
+    TRAINING_DAG,
+    description=__doc__,
+    schedule=None,
+    max_active_runs=100,
+    max_active_tasks=100,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=TASK_DEFAULTS,
+    on_failure_callback=announce_timeout,
+    tags=["ml-ops"],
+):
+    validated = validate()
+    train = SageMakerTrainingOperator(
+        task_id="train", config=at_run_time(training_job), post_execute=check_model, **JOB
+    )
+    register = SageMakerModelOperator(
+        task_id="register", config=at_run_time(model), aws_conn_id=None, pre_execute=make_room
+    )
+    evaluate_challenger = SageMakerProcessingOperator(
+        task_id="evaluate_challenger", config=at_run_time(evaluate_challenger_job), **JOB
+    )
+    evaluate_champion = SageMakerProcessingOperator(
+        task_id="evaluate_champion",
+        config=at_run_time(evaluate_champion_job),
+        pre_execute=only_with_champion,
+        **JOB,
+    )
+    compared = compare()
+    failed = record_failure()
+
+    evaluations = [evaluate_challenger, evaluate_champion]
+    validated >> train >> register >> evaluations >> compared
+    [validated, train, register, *evaluations, compared] >> failed
+    for channel in notifications("compare"):
+        [compared, failed] >> channel

@@ -1,0 +1,353 @@
+"""What the tasks of the DAG `model_deployment` do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlops.clients.sagemaker import (
+    ServedModel,
+    describe_endpoint,
+    describe_endpoint_config,
+    describe_model,
+    find_champion,
+    missing,
+)
+from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, DeploymentConf
+from mlops.decode import loads
+from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
+from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
+from mlops.run_conf import read_conf
+from mlops.sagemaker_requests import Request, endpoint_config, renamed
+from mlops.settings import Settings, read_settings
+from mlops.versions import ModelVersion, endpoint_name, resource_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+    from mypy_boto3_ssm import SSMClient
+
+    from mlops.clients.storage import Storage
+
+OVERRIDE = "override.json"
+
+# Seconds between tries while SageMaker does not see yet what it has just made.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+_ANSWER_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverrideRecord:
+    """override.json: who deployed what in spite of which objections."""
+
+    schema_version: int
+    reason: str
+    user: str
+    objections: tuple[str, ...]
+    dag_run_id: str
+    pipeline_url: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentPlan:
+    """What the first task found out, for all others: it travels as XCom."""
+
+    conf: DeploymentConf
+    settings: Settings
+    run_id: str
+    endpoint_config: dict[str, Any]
+    """CreateEndpointConfig's request."""
+    config_exists: bool
+    before: ServedModel | None
+    """What the endpoint serves while we begin."""
+
+
+def prepare(  # pylint: disable=too-many-arguments
+    conf: Mapping[str, Any],
+    run_id: str,
+    created_at: str,
+    *,
+    ssm: SSMClient,
+    storage: Storage,
+    sagemaker: SageMakerClient,
+) -> DeploymentPlan:
+    """Check the evidence and find or name the endpoint configuration.
+
+    Raises:
+        SettingsError, ContractError, VersionError: when the conf is not one to run.
+        DeploymentRefusedError: when the evidence speaks against it and nobody overrode it, or there is no model.
+    """
+    settings = read_settings(ssm)
+    parsed = read_conf(DEPLOYMENT_DAG, conf, storage, settings)
+    if not isinstance(parsed, DeploymentConf):
+        raise ContractError("conf is none of a deployment")
+    if parsed.deployment.endpoint_name != endpoint_name(parsed.project, parsed.model):
+        raise ContractError(
+            "conf.deployment.endpoint_name is another model's endpoint",
+            cause=f"found {parsed.deployment.endpoint_name}, "
+            f"allowed is {endpoint_name(parsed.project, parsed.model)}",
+        )
+    name = resource_name(parsed.project, parsed.model, ModelVersion.parse(parsed.model_version))
+    model = describe_model(sagemaker, name)
+    if model is None:
+        raise DeploymentRefusedError(
+            f"There is no SageMaker model {name}",
+            cause="it was never trained here, or it was deleted",
+            next_step="Train this version first: run the pipeline's job `train`.",
+        )
+    before = find_champion(sagemaker, parsed.project, parsed.model)
+    objections = evidence_objections(parsed, storage, before, model["PrimaryContainer"])
+    if objections:
+        _override(parsed, objections, run_id, created_at, storage)
+    storage.delete(parsed.evidence_uri + FAILURE)
+    request, exists = _choose_config(sagemaker, parsed, name)
+    return DeploymentPlan(
+        conf=parsed,
+        settings=settings,
+        run_id=run_id,
+        endpoint_config=request,
+        config_exists=exists,
+        before=before,
+    )
+
+
+def evidence_objections(
+    conf: DeploymentConf, storage: Storage, champion: ServedModel | None, container: Mapping[str, Any]
+) -> list[str]:
+    """Everything the evidence says against this deployment; empty when there is nothing.
+
+    Args:
+        conf: What is to be deployed.
+        storage: Where the evidence is.
+        champion: What is in production now.
+        container: `PrimaryContainer` of the SageMaker model.
+    """
+    try:
+        comparison = storage.read_record(Comparison, conf.evidence_uri + COMPARISON)
+        origins = storage.read_record(Lineage, conf.evidence_uri + LINEAGE)
+    except MlopsError as error:
+        return [f"there is no evidence: {error.what}"]
+    objections = []
+    for document, version in ((COMPARISON, comparison.challenger), (LINEAGE, origins.model_version)):
+        if version != conf.model_version:
+            objections.append(f"{document} is about {version}")
+    if comparison.gate != "passed":
+        objections += [f"gate failed: {reason}" for reason in comparison.reasons()] or ["gate failed"]
+    now = champion.version if champion else None
+    if now not in (comparison.champion, conf.model_version):
+        objections.append(
+            f"the champion changed: compared with {comparison.champion or 'nothing'}, "
+            f"in production is {now or 'nothing'}"
+        )
+    if (container.get("Image"), container.get("ModelDataUrl")) != (origins.image_uri, origins.model_artifact):
+        objections.append("the SageMaker model is not the one that was evaluated")
+    return objections
+
+
+def _override(
+    conf: DeploymentConf, objections: list[str], run_id: str, created_at: str, storage: Storage
+) -> None:
+    if conf.override is None or not conf.override.reason.strip():
+        raise DeploymentRefusedError(
+            f"{conf.model} {conf.model_version} may not be deployed",
+            cause="\n".join(objections),
+            next_step='Train and evaluate again, or take responsibility: mlops deploy --override "reason".',
+        )
+    record = OverrideRecord(
+        schema_version=SCHEMA_VERSION,
+        reason=conf.override.reason,
+        user=conf.override.user,
+        objections=tuple(objections),
+        dag_run_id=run_id,
+        pipeline_url=conf.origin.pipeline_url,
+        created_at=created_at,
+    )
+    storage.write_record(record, conf.evidence_uri + OVERRIDE)
+
+
+def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name: str) -> tuple[Request, bool]:
+    """The request, and whether such a configuration exists: they never change, so an equal one is taken as it is."""
+    request = endpoint_config(model_name, conf.deployment, _tags(conf))
+    for candidate in (request, renamed(request)):
+        found = describe_endpoint_config(sagemaker, candidate["EndpointConfigName"])
+        if found is None:
+            return candidate, False
+        wanted = candidate["ProductionVariants"][0]
+        if all(found["ProductionVariants"][0].get(key) == value for key, value in wanted.items()):
+            return candidate, True
+    raise ContractError(
+        f"The endpoint configuration {renamed(request)['EndpointConfigName']} has other settings than its name says",
+        next_step="Delete it: nothing but this platform may make configurations of that name.",
+    )
+
+
+def put_endpoint(
+    plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Have the endpoint change to the plan's configuration; returns while SageMaker is at it.
+
+    Safe to repeat. An endpoint that failed to come up is deleted first: SageMaker cannot update it.
+
+    Raises:
+        DeploymentRefusedError: when somebody else is changing the endpoint, or it is broken.
+    """
+    name = plan.conf.deployment.endpoint_name
+    config = plan.endpoint_config["EndpointConfigName"]
+    endpoint = describe_endpoint(sagemaker, name)
+    if endpoint is not None and endpoint["EndpointStatus"] == "Failed":
+        sagemaker.delete_endpoint(EndpointName=name)
+        _wait_until_gone(sagemaker, name, pause)
+        endpoint = None
+    if endpoint is None:
+        _insist(
+            lambda: sagemaker.create_endpoint(
+                EndpointName=name,
+                EndpointConfigName=config,
+                Tags=_tags(plan.conf),  # type: ignore[arg-type]
+            ),
+            pause,
+        )
+        return
+    status = endpoint["EndpointStatus"]
+    pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName", "")
+    if config in (endpoint["EndpointConfigName"], pending) and status in {
+        "InService",
+        "Creating",
+        "Updating",
+    }:
+        return
+    if status != "InService":
+        raise DeploymentRefusedError(
+            f"The endpoint {name} cannot be changed now",
+            cause=f"its state is {status} {endpoint.get('FailureReason', '')}".strip(),
+            next_step="Wait for the other deployment and try again."
+            if status != "UpdateRollbackFailed"
+            else "It serves a mix of two configurations: delete the endpoint in SageMaker and deploy again.",
+        )
+    _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config), pause)
+
+
+def confirm(
+    plan: DeploymentPlan,
+    sagemaker: SageMakerClient,
+    runtime: SageMakerRuntimeClient,
+) -> str:
+    """See that the endpoint serves this configuration and this model, and return the answer to the smoke test.
+
+    After an update that failed, SageMaker rolls back and reports `InService` all the same. When it is the smoke
+    test that fails, production goes back to what it served before.
+
+    Raises:
+        RunFailedError: with SageMaker's reason, or what the smoke test brought.
+    """
+    conf = plan.conf
+    name = conf.deployment.endpoint_name
+    config = plan.endpoint_config["EndpointConfigName"]
+    endpoint = sagemaker.describe_endpoint(EndpointName=name)
+    status, serves = endpoint["EndpointStatus"], endpoint["EndpointConfigName"]
+    reason = endpoint.get("FailureReason", "SageMaker gives no reason")
+    if status == "InService" and serves != config:
+        raise RunFailedError(
+            f"The endpoint {name} was rolled back and serves {serves} again",
+            cause=reason,
+            next_step="Production is unharmed. Read the endpoint's log, correct the model and deploy again.",
+        )
+    if status != "InService":
+        raise RunFailedError(
+            f"The endpoint {name} is {status}",
+            cause=reason,
+            next_step="It may serve a mix of two configurations: delete it in SageMaker and deploy again."
+            if status == "UpdateRollbackFailed"
+            else "Read the endpoint's log, correct the model and deploy again; a failed endpoint is replaced.",
+        )
+    # UpdateEndpoint takes no tags, and the version's tag has changed.
+    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))  # type: ignore[arg-type]
+    try:
+        return smoke_test(conf, runtime)
+    except RunFailedError as error:
+        raise RunFailedError(
+            error.what, cause=error.cause, next_step=f"{_restore(plan, sagemaker)} {error.next_step}"
+        ) from error
+
+
+def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
+    """Ask the endpoint once, as mlops.yml says.
+
+    Raises:
+        RunFailedError: when it does not answer with HTTP 200 and this model's version.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    test = conf.deployment.smoke_test
+    advice = "Check deployment.smoke_test in mlops.yml and the model's `serve`."
+    try:
+        answer = runtime.invoke_endpoint(
+            EndpointName=conf.deployment.endpoint_name, ContentType=test.content_type, Body=test.body
+        )
+    except (ClientError, BotoCoreError) as error:
+        details = getattr(error, "response", {})
+        said = str(details.get("OriginalMessage") or error)
+        raise RunFailedError("The smoke test failed", cause=said[:2000], next_step=advice) from error
+    text = answer["Body"].read(_ANSWER_LIMIT).decode(errors="replace")
+    try:
+        version = loads(dict[str, Any], text, "the answer").get("model", {}).get("version")
+    except (MlopsError, AttributeError) as error:
+        raise RunFailedError(
+            "The smoke test's answer is no JSON object with a `model`", cause=text[:500], next_step=advice
+        ) from error
+    if version != conf.model_version:
+        raise RunFailedError(
+            "The smoke test was answered by another model",
+            cause=f"its answer says version {version!r}, deployed was {conf.model_version}",
+            next_step="Have `serve` answer with $MLOPS_MODEL_VERSION, and deploy again.",
+        )
+    return text
+
+
+def _restore(plan: DeploymentPlan, sagemaker: SageMakerClient) -> str:
+    """Begin to bring back what was there before, and say so."""
+    name = plan.conf.deployment.endpoint_name
+    if plan.before is None:
+        sagemaker.delete_endpoint(EndpointName=name)
+        return "The new endpoint was deleted again."
+    if plan.before.endpoint_config == plan.endpoint_config["EndpointConfigName"]:
+        return "The endpoint still serves this configuration, as it did before."
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=plan.before.endpoint_config)
+    return f"The endpoint goes back to {plan.before.version}."
+
+
+def _insist(call: Callable[[], object], pause: Callable[[float], None]) -> None:
+    """Repeat a call that names an endpoint configuration made a moment ago: SageMaker may not see it yet."""
+    from botocore.exceptions import ClientError
+
+    for seconds in (*_PAUSES, None):
+        try:
+            call()
+            return
+        except ClientError as error:
+            if seconds is None or not missing(error):
+                raise
+            pause(seconds)
+
+
+def _wait_until_gone(sagemaker: SageMakerClient, name: str, pause: Callable[[float], None]) -> None:
+    for seconds in (*_PAUSES, *_PAUSES):
+        if describe_endpoint(sagemaker, name) is None:
+            return
+        pause(seconds)
+    raise DeploymentRefusedError(
+        f"The failed endpoint {name} is still being deleted", next_step="Try again in a few minutes."
+    )
+
+
+def _tags(conf: DeploymentConf) -> list[dict[str, str]]:
+    values = {
+        "mlops:project": conf.project,
+        "mlops:model": conf.model,
+        "mlops:model-version": conf.model_version,
+        "mlops:evidence-uri": conf.evidence_uri,
+    }
+    return [{"Key": key, "Value": value[:256]} for key, value in values.items()]

@@ -1,0 +1,85 @@
+"""What a DAG run was asked for, checked against what the platform allows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlops.contract import Conf, TrainingConf, is_conf_pointer, parse_conf
+from mlops.errors import ContractError
+from mlops.versions import ModelVersion, check_names
+
+if TYPE_CHECKING:
+    from mlops.clients.storage import Storage
+    from mlops.settings import Settings
+
+
+def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: Settings) -> Conf:
+    """The typed conf of a run, fetched from S3 where only a pointer travelled.
+
+    Raises:
+        ContractError: when it does not fit the DAG, or asks for what this platform does not own.
+        StorageError: when a pointer leads nowhere.
+        VersionError: when a version or a name does not follow the rules.
+    """
+    if is_conf_pointer(conf):
+        conf = _follow(conf["conf_uri"], conf["conf_sha256"], storage, settings)
+    parsed = parse_conf(dag_id, conf)
+    check_names(parsed.project, parsed.model)
+    version = ModelVersion.parse(parsed.model_version)
+    evidence = evidence_uri(settings.bucket, parsed.project, parsed.model, version)
+    if parsed.evidence_uri != evidence:
+        raise ContractError(
+            "conf.evidence_uri is not where this platform keeps the model's evidence",
+            cause=f"found {parsed.evidence_uri}, allowed is {evidence}",
+            next_step="Check that CI and Airflow belong to the same environment.",
+        )
+    if isinstance(parsed, TrainingConf):
+        _check_image(parsed, version)
+    return parsed
+
+
+def evidence_uri(bucket: str, project: str, model: str, version: ModelVersion) -> str:
+    """The prefix that all evidence of a model version stands below."""
+    return f"s3://{bucket}/{project}/{model}/{version.tag}/"
+
+
+def _follow(uri: str, sha256: str, storage: Storage, settings: Settings) -> dict[str, Any]:
+    if not uri.startswith(f"s3://{settings.bucket}/"):
+        raise ContractError(
+            "conf_uri leads out of the platform's bucket",
+            cause=f"found {uri}, the bucket is {settings.bucket}",
+        )
+    text = storage.read(uri)
+    if hashlib.sha256(text).hexdigest() != sha256:
+        raise ContractError(
+            f"{uri} is not the conf that was sent",
+            cause="its SHA-256 differs from conf_sha256",
+            next_step="Start the run again; nobody may write there but CI.",
+        )
+    try:
+        conf = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"{uri} is no valid JSON", cause=str(error)) from error
+    if not isinstance(conf, dict):
+        raise ContractError(f"{uri} must be an object")
+    return conf
+
+
+def _check_image(conf: TrainingConf, version: ModelVersion) -> None:
+    """A digest pins what runs: a tag could be moved between training and serving."""
+    repository = re.escape(f"{conf.project}/{conf.model}")
+    if not re.fullmatch(rf"[A-Za-z0-9.:-]+/{repository}@sha256:[0-9a-f]{{64}}", conf.image_uri):
+        raise ContractError(
+            "conf.image_uri is no image of this model",
+            cause=f"found {conf.image_uri}, "
+            f"allowed is <registry>/{conf.project}/{conf.model}@sha256:<digest>",
+        )
+    if conf.image_version != str(version.image):
+        raise ContractError(
+            "conf.image_version and conf.model_version contradict each other",
+            cause=f"found {conf.image_version} and {conf.model_version}",
+        )

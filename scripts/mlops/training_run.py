@@ -1,0 +1,195 @@
+"""What the tasks of the DAG `model_training` do between SageMaker's jobs."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from mlops.clients.sagemaker import ServedModel, describe_model, find_champion
+from mlops.comparison import compare
+from mlops.contract import TRAINING_DAG, TrainingConf
+from mlops.errors import ContractError, EvidenceError, RunFailedError, StorageError
+from mlops.evidence import (
+    CHALLENGER,
+    CHAMPION,
+    COMPARISON,
+    FAILURE,
+    LINEAGE,
+    Comparison,
+    EvaluationReport,
+    Lineage,
+)
+from mlops.lineage import data_fingerprint, lineage
+from mlops.run_conf import read_conf
+from mlops.settings import Settings, read_settings
+from mlops.versions import ModelVersion, resource_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_ssm import SSMClient
+
+    from mlops.clients.storage import Storage
+
+# An archive up to this many bytes is opened to see whether there is a model in it; a larger one has one.
+_SUSPICIOUS_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What the first task found out, for all others: it travels as XCom."""
+
+    conf: TrainingConf
+    settings: Settings
+    run_id: str
+    fingerprint: str
+    champion: ServedModel | None
+
+
+def prepare(
+    conf: Mapping[str, Any], run_id: str, *, ssm: SSMClient, storage: Storage, sagemaker: SageMakerClient
+) -> TrainingPlan:
+    """Check everything that can be checked before a machine is rented, and clear what an earlier try left.
+
+    Raises:
+        SettingsError, ContractError, VersionError, StorageError: when the conf is not one to run.
+        EvidenceError: when the champion cannot be compared with, or is this very version.
+    """
+    settings = read_settings(ssm)
+    parsed = read_conf(TRAINING_DAG, conf, storage, settings)
+    if not isinstance(parsed, TrainingConf):
+        raise ContractError("conf is none of a training")
+    champion = find_champion(sagemaker, parsed.project, parsed.model)
+    if champion is not None:
+        _check_champion(champion, parsed)
+    listings = {name: list(storage.listing(uri)) for name, uri in parsed.training.channels.items()}
+    fingerprint = data_fingerprint(listings)
+    if next(storage.listing(parsed.evaluation.data), None) is None:
+        raise StorageError(
+            f"There is no test data at {parsed.evaluation.data}",
+            next_step="Check evaluation.data in mlops.yml, and that the data was uploaded.",
+        )
+    # An earlier try's evaluation must not be taken for this one's, should `evaluate` write nothing.
+    for name in (COMPARISON, LINEAGE, CHALLENGER, CHAMPION, FAILURE):
+        storage.delete(parsed.evidence_uri + name)
+    return TrainingPlan(
+        conf=parsed, settings=settings, run_id=run_id, fingerprint=fingerprint, champion=champion
+    )
+
+
+def check_training(description: Mapping[str, Any], storage: Storage) -> None:
+    """Look whether a training job that ended well left a model.
+
+    Args:
+        description: DescribeTrainingJob's answer.
+        storage: Where the artifact is.
+
+    Raises:
+        RunFailedError: when the job was stopped, or `train` wrote nothing.
+    """
+    status = description.get("TrainingJobStatus")
+    if status != "Completed":
+        raise RunFailedError(
+            f"The training job ended as {status}",
+            cause=str(description.get("FailureReason") or description.get("SecondaryStatus", "")),
+        )
+    artifact = _artifact(description)
+    found = next((item for item in storage.listing(artifact) if artifact.endswith(item.key)), None)
+    if found is None or (found.size <= _SUSPICIOUS_BYTES and not _has_files(storage.read(artifact))):
+        raise RunFailedError(
+            "The training wrote no model",
+            cause=f"{artifact} is {'missing' if found is None else 'empty'}",
+            next_step="Have `train` write its model to /opt/ml/model.",
+        )
+
+
+def make_room(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
+    """Delete a model that an earlier, failed try of this version left; `prepare` saw that it is not in production."""
+    name = resource_name(plan.conf.project, plan.conf.model, ModelVersion.parse(plan.conf.model_version))
+    if describe_model(sagemaker, name) is not None:
+        sagemaker.delete_model(ModelName=name)
+
+
+def conclude(
+    plan: TrainingPlan, description: Mapping[str, Any], storage: Storage, created_at: str
+) -> tuple[Comparison, Lineage]:
+    """Compare both evaluations and publish the evidence; comparison.json comes last, it is what deploy looks for.
+
+    Args:
+        plan: Of this run.
+        description: DescribeTrainingJob's answer.
+        storage: Where evaluations are and evidence goes.
+        created_at: UTC, ISO 8601.
+
+    Raises:
+        EvidenceError: when an evaluation is missing, broken, or lacks a metric of the manifest.
+    """
+    conf, champion = plan.conf, plan.champion
+    comparison = compare(
+        conf,
+        champion_version=champion.version if champion else None,
+        challenger=_report(storage, conf.evidence_uri + CHALLENGER),
+        champion=_report(storage, conf.evidence_uri + CHAMPION) if champion else None,
+        created_at=created_at,
+    )
+    origins = lineage(
+        conf,
+        training_job=str(description["TrainingJobName"]),
+        model_artifact=_artifact(description),
+        fingerprint=plan.fingerprint,
+        dag_run_id=plan.run_id,
+        created_at=created_at,
+    )
+    storage.write_record(origins, conf.evidence_uri + LINEAGE)
+    storage.write_record(comparison, conf.evidence_uri + COMPARISON)
+    storage.delete(conf.evidence_uri + FAILURE)
+    return comparison, origins
+
+
+def _check_champion(champion: ServedModel, conf: TrainingConf) -> None:
+    if champion.version == conf.model_version:
+        raise EvidenceError(
+            f"{conf.model} {conf.model_version} is in production, so it is not trained again",
+            cause="the endpoint's evidence and model would be replaced while it serves them",
+            next_step="Train a new version: push a change, or start a retraining.",
+        )
+    if not champion.artifact:
+        raise EvidenceError(
+            f"The champion {champion.version} cannot be evaluated",
+            cause=f"the SageMaker model {champion.name} was deleted, though the endpoint serves it",
+            next_step="Deploy another version with --override, or create the model again from its lineage.json.",
+        )
+
+
+def _report(storage: Storage, uri: str) -> EvaluationReport:
+    who = uri.rsplit("/", 2)[1]
+    try:
+        return storage.read_record(EvaluationReport, uri)
+    except StorageError as error:
+        raise EvidenceError(
+            f"The {who}'s evaluation cannot be read",
+            cause=error.what,
+            next_step="Have `evaluate` write evaluation.json to /opt/ml/processing/evaluation.",
+        ) from error
+    except ContractError as error:
+        raise EvidenceError(
+            f"The {who}'s evaluation is broken",
+            cause="\n".join(part for part in (error.what, error.cause) if part),
+            next_step=error.next_step
+            or "Correct what `evaluate` writes; docs/container.md shows the format.",
+            link=uri,
+        ) from error
+
+
+def _artifact(description: Mapping[str, Any]) -> str:
+    return str(description["ModelArtifacts"]["S3ModelArtifacts"])
+
+
+def _has_files(archive: bytes) -> bool:
+    try:
+        with tarfile.open(fileobj=BytesIO(archive)) as members:
+            return any(member.isfile() for member in members)
+    except tarfile.TarError:
+        return False
