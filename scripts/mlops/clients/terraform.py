@@ -173,8 +173,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         Raises:
             TerraformError: with Terraform's own words, and where the whole output is.
         """
-        kwargs.pop("capture_output", None)
-        words = self.generate_cmd_string(cmd, *args, **kwargs)
+        options = kwargs | {"no_color": python_terraform.IsFlagged}
+        words = self.generate_cmd_string(cmd, *args, **options)
         try:
             code, out, err = self._run(words)
         finally:

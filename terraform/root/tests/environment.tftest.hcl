@@ -1,0 +1,59 @@
+# The root, as a real environment has it.
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-central-1" }
+  }
+}
+
+variables {
+  environment         = "prod"
+  account_id          = "111122223333"
+  region              = "eu-central-1"
+  airflow_environment = "ml-ops-prod"
+  dag_trigger_package = "./tests/package.zip"
+  models              = { web-safety = ["phishing-url"], fraud = ["card-payments", "chargebacks"] }
+  extra_models        = { fraud = ["refunds"] }
+}
+
+run "every_model_gets_a_repository" {
+  command = plan
+
+  assert {
+    condition     = keys(output.repositories) == ["fraud/card-payments", "fraud/chargebacks", "fraud/refunds", "web-safety/phishing-url"]
+    error_message = "Listed and extra models each get a repository."
+  }
+}
+
+run "refuses_bad_values" {
+  command = plan
+
+  variables {
+    environment         = "Prod"
+    account_id          = "1"
+    region              = "Frankfurt"
+    models              = { web-safety = ["Phishing"] }
+    extra_models        = { a-project-with-a-long-name = ["and-a-long-model-name"] }
+    dag_trigger_package = "./no.zip"
+    email_addresses     = ["team"]
+    log_group_url       = "https://logs.example.com/"
+    log_retention_days  = 8
+  }
+
+  expect_failures = [
+    var.environment,
+    var.account_id,
+    var.region,
+    var.models,
+    var.extra_models,
+    var.dag_trigger_package,
+    var.email_addresses,
+    var.log_group_url,
+    var.log_retention_days,
+  ]
+}

@@ -1,0 +1,65 @@
+mock_provider "aws" {}
+
+run "real_environment" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories = ["fraud/card-payments", "web-safety/phishing-url"]
+  }
+
+  assert {
+    condition     = keys(aws_ecr_repository.this) == ["fraud/card-payments", "web-safety/phishing-url"]
+    error_message = "One repository a model."
+  }
+  assert {
+    condition     = alltrue([for repository in aws_ecr_repository.this : repository.image_tag_mutability == "IMMUTABLE"])
+    error_message = "A version's tag must never move."
+  }
+  assert {
+    condition     = alltrue([for repository in aws_ecr_repository.this : repository.image_scanning_configuration[0].scan_on_push && !repository.force_delete])
+    error_message = "Images are scanned, and not deleted with their repository."
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_ecr_lifecycle_policy.this : [for rule in jsondecode(policy.policy).rules : rule.selection.tagStatus == "untagged"]
+    ]))
+    error_message = "No rule may ever select a tagged image: released versions never expire."
+  }
+}
+
+run "quick" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories      = ["web-safety/phishing-url"]
+    expire_after_days = null
+  }
+
+  assert {
+    condition     = length(aws_ecr_lifecycle_policy.this) == 0
+    error_message = "Null leaves the lifecycle out."
+  }
+}
+
+run "refuses_bad_values" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories      = ["web-safety/phishing--url"]
+    expire_after_days = 1.5
+  }
+
+  expect_failures = [var.repositories, var.expire_after_days]
+}

@@ -1,0 +1,46 @@
+mock_provider "aws" {}
+
+variables {
+  settings = {
+    environment         = "prod"
+    region              = "eu-west-1"
+    bucket              = "ml-ops-prod-111122223333"
+    execution_role_arn  = "arn:aws:iam::111122223333:role/ml-ops-sagemaker-execution"
+    topic_arn           = "arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications"
+    trigger_function    = "ml-ops-dag-trigger"
+    airflow_environment = "ml-ops-prod"
+    slack_secret        = "airflow/connections/slack"
+    log_group_url       = "https://logs.example.com/{group}"
+  }
+}
+
+run "real_environment" {
+  command = plan
+
+  module {
+    source = "../modules/settings"
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.this.name == "/ml-ops/settings" && aws_ssm_parameter.this.type == "String"
+    error_message = "The mlops command reads /ml-ops/settings."
+  }
+  assert {
+    condition     = jsondecode(aws_ssm_parameter.this.value) == var.settings
+    error_message = "The parameter holds the settings as JSON."
+  }
+}
+
+run "refuses_bad_values" {
+  command = plan
+
+  module {
+    source = "../modules/settings"
+  }
+
+  variables {
+    parameter_name = "ml-ops"
+  }
+
+  expect_failures = [var.parameter_name]
+}

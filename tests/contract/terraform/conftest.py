@@ -1,0 +1,106 @@
+"""The real Terraform and provider, and a local AWS in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from mlops import lambda_package
+from mlops.clients.terraform import Terraform, find_terraform
+from mlops.local import paths, terraform
+
+CHECKOUT = Path(__file__).parents[3]
+REGION = "eu-west-1"
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """Where it answers."""
+
+    endpoint: str
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 2}),
+        )
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The root, applied with the values of the local stack."""
+
+    aws: LocalAws
+    home: Path
+    package: Path
+    outputs: dict[str, Any]
+
+    def terraform(self) -> Terraform:
+        return terraform.workspace(self.home, self.aws.endpoint)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A fresh account: moto keeps one a process, so this is a process of its own."""
+    home = tmp_path_factory.mktemp("aws")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port)]
+    with (home / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            _wait(f"http://127.0.0.1:{port}/_mlops/health", server)
+            yield LocalAws(f"http://127.0.0.1:{port}")
+        finally:
+            server.terminate()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urlopen(url, timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    raise AssertionError("the local AWS did not start")
+
+
+@pytest.fixture(scope="module")
+def applied(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    home = tmp_path_factory.mktemp("stack")
+    package = lambda_package.build(home / "dag-trigger.zip")
+    models = {"fraud": ["card-payments"]}
+    outputs = terraform.apply(home / "terraform", aws.endpoint, package, models)
+    return Applied(aws, home / "terraform", package, outputs)
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    return find_terraform(paths.checkout() / ".mlops" / "bin")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The root and its modules without a backend, to be initialised outside the checkout."""
+    ignored = shutil.ignore_patterns("backend.tf", ".terraform")
+    for part in ("root", "modules"):
+        shutil.copytree(CHECKOUT / "terraform" / part, tmp_path / part, ignore=ignored)
+    return tmp_path / "root"

@@ -1,0 +1,131 @@
+"""The root with the values of `local`, applied by the real Terraform. Tests run in the order of this file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from mlops.local import terraform
+from mlops.settings import Settings, read_settings
+
+from .conftest import Applied, LocalAws
+from .policies import objections
+
+ACCOUNT = "123456789012"
+BUCKET = f"ml-ops-local-{ACCOUNT}"
+
+
+def test_outputs(applied: Applied) -> None:
+    registry = applied.aws.endpoint.removeprefix("http://")
+    assert applied.outputs == {
+        "bucket": BUCKET,
+        "topic_arn": f"arn:aws:sns:eu-west-1:{ACCOUNT}:ml-ops-notifications",
+        "trigger_function": "ml-ops-dag-trigger",
+        "repositories": {
+            name: f"{registry}/{name}" for name in ("fraud/card-payments", "web-safety/phishing-url")
+        },
+        "execution_role_arn": f"arn:aws:iam::{ACCOUNT}:role/ml-ops-sagemaker-execution",
+        "settings_parameter": "/ml-ops/settings",
+        "slack_secret": "airflow/connections/slack",
+    }
+
+
+def test_a_second_plan_has_no_changes(applied: Applied) -> None:
+    assert not applied.terraform().has_changes()
+
+
+def test_settings_are_those_the_command_reads(applied: Applied) -> None:
+    settings = read_settings(applied.aws.client("ssm"))
+    assert settings == Settings(
+        environment="local",
+        region="eu-west-1",
+        bucket=BUCKET,
+        execution_role_arn=applied.outputs["execution_role_arn"],
+        topic_arn=applied.outputs["topic_arn"],
+        trigger_function="ml-ops-dag-trigger",
+        airflow_environment="ml-ops-local",
+        slack_secret="airflow/connections/slack",
+        log_group_url=settings.log_group_url,
+    )
+    assert "{group}" in settings.log_group_url
+
+
+def test_settings_have_the_fields_of_this_release(applied: Applied) -> None:
+    document = applied.aws.client("ssm").get_parameter(Name="/ml-ops/settings")["Parameter"]["Value"]
+    assert set(json.loads(document)) == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_the_real_lambda_answers(applied: Applied) -> None:
+    functions = applied.aws.client("lambda")
+    answer = functions.invoke(FunctionName="ml-ops-dag-trigger", Payload=b"{}")
+    assert json.load(answer["Payload"])["problem"]["kind"] == "malformed"
+    settings = functions.get_function_configuration(FunctionName="ml-ops-dag-trigger")
+    assert settings["Environment"]["Variables"]["ALLOWED_DAGS"] == "model_deployment,model_training"
+
+
+def test_the_bucket_takes_data_and_is_closed(applied: Applied) -> None:
+    s3 = applied.aws.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="data/phishing-url/train/part.csv", Body=b"1")
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    blocked = s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+    assert all(blocked.values()) and len(blocked) == 4
+
+
+def test_the_secret_has_no_value(applied: Applied) -> None:
+    secrets = applied.aws.client("secretsmanager")
+    with pytest.raises(secrets.exceptions.ResourceNotFoundException):
+        secrets.get_secret_value(SecretId="airflow/connections/slack")
+
+
+def test_no_policy_is_wider_than_it_must_be(applied: Applied) -> None:
+    policies = _policies(applied.aws)
+    assert set(policies) == {
+        "role ml-ops-dag-trigger",
+        "role ml-ops-dag-trigger trust",
+        "role ml-ops-sagemaker-execution",
+        "role ml-ops-sagemaker-execution trust",
+        "bucket",
+        "topic",
+    }
+    assert not [f"{name}: {line}" for name, policy in policies.items() for line in objections(policy)]
+
+
+def test_destroy_leaves_nothing(applied: Applied) -> None:
+    before = _everything(applied.aws)
+    assert all(before.values()), before
+    terraform.destroy(applied.home, applied.aws.endpoint)
+    assert not any(_everything(applied.aws).values())
+
+
+def _policies(aws: LocalAws) -> dict[str, Any]:
+    iam = aws.client("iam")
+    found = {}
+    for role in iam.list_roles()["Roles"]:
+        name = role["RoleName"]
+        found[f"role {name} trust"] = role["AssumeRolePolicyDocument"]
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            found[f"role {name}"] = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        assert not iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    found["bucket"] = json.loads(aws.client("s3").get_bucket_policy(Bucket=BUCKET)["Policy"])
+    topic = f"arn:aws:sns:eu-west-1:{ACCOUNT}:ml-ops-notifications"
+    attributes = aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    found["topic"] = json.loads(attributes["Policy"])
+    return found
+
+
+def _everything(aws: LocalAws) -> dict[str, list[Any]]:
+    """All there is, of every kind the modules create."""
+    return {
+        "buckets": aws.client("s3").list_buckets()["Buckets"],
+        "repositories": aws.client("ecr").describe_repositories()["repositories"],
+        "topics": aws.client("sns").list_topics()["Topics"],
+        "subscriptions": aws.client("sns").list_subscriptions()["Subscriptions"],
+        "roles": aws.client("iam").list_roles()["Roles"],
+        "functions": aws.client("lambda").list_functions()["Functions"],
+        "log groups": aws.client("logs").describe_log_groups()["logGroups"],
+        "parameters": aws.client("ssm").describe_parameters()["Parameters"],
+        "secrets": aws.client("secretsmanager").list_secrets()["SecretList"],
+    }
