@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from argparse import Namespace
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def run(arguments: Namespace) -> Outcome:
         SourceError: when the folder is no git repository with a commit.
     """
     stack = require(arguments.name)
-    repository = Path(arguments.repository).resolve()
+    repository = as_repository(stack, Path(arguments.repository).resolve())
     upload_data(stack, repository)
     project, commit = push(stack, repository)
     done = pipeline.run(stack, project, commit, _trigger(arguments), echo=console.say)
@@ -35,6 +36,35 @@ def run(arguments: Namespace) -> Outcome:
         variables = {"MLOPS_OVERRIDE": arguments.override} if arguments.override else {}
         done = pipeline.run_manual(stack, done, "deploy", variables, echo=console.say)
     return Outcome(summary=table(done), data=document(done), exit_code=0 if done.succeeded else 1)
+
+
+def as_repository(stack: Stack, folder: Path) -> Path:
+    """The folder itself, or, for a folder inside another repository, a copy that is one of its own.
+
+    The examples of this checkout are such folders: pushing from there would push ml-ops.
+
+    Raises:
+        SourceError: when there is no such folder, or git refuses.
+    """
+    if not (folder / "mlops.yml").is_file():
+        raise SourceError(f"{folder} has no mlops.yml", next_step="Name the folder of a model repo.")
+    if (folder / ".git").exists():
+        return folder
+    copy = stack.folder / "models" / folder.name
+    copy.mkdir(parents=True, exist_ok=True)
+    for old in copy.iterdir():
+        if old.name != ".git":
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".gitlab-ci-local", ".git")
+    shutil.copytree(folder, copy, ignore=ignored, dirs_exist_ok=True)
+    if not (copy / ".git").exists():
+        git(copy, "init", "--quiet", f"--initial-branch={DEFAULT_BRANCH}")
+        git(copy, "config", "user.name", "local")
+        git(copy, "config", "user.email", "local@localhost")
+    git(copy, "add", "--all")
+    if git(copy, "status", "--porcelain"):
+        git(copy, "commit", "--quiet", "--message", f"feat: {folder.name} as it is now")
+    return copy
 
 
 def push(stack: Stack, repository: Path) -> tuple[str, str]:
