@@ -162,7 +162,8 @@ class Run:
                     echo(text)
                     last.append(text)
                     event = _event(text, self.jobs, started)
-                    if event:
+                    # A job that a signal ended is reported with exit code 0.
+                    if event and not expired.is_set():
                         yield event
             except BaseException:
                 processes.stop_group(process.pid)  # interrupted: no job outlives its pipeline

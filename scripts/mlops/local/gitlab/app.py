@@ -40,11 +40,13 @@ def create_app(home: Path, port: int) -> Flask:
 
 
 def _add_git(app: Flask, home: Path) -> None:
-    @app.route("/<path:path>.git/<path:rest>", methods=["GET", "POST"])
-    def git(path: str, rest: str) -> Any:
+    # The three of the smart protocol; the files of a repository are not served one by one.
+    @app.get("/<path:path>.git/<any('info/refs'):service>")
+    @app.post("/<path:path>.git/<any('git-upload-pack', 'git-receive-pack'):service>")
+    def git(path: str, service: str) -> Any:
         if not projects.valid_path(path) or projects.find_project(home, path) is None:
             abort(404)
-        return smart_http.serve(request, home / "repositories", f"{path}.git/{rest}")
+        return smart_http.serve(request, home / "repositories", f"{path}.git/{service}")
 
 
 def _add_pages(app: Flask, home: Path) -> None:
@@ -113,16 +115,16 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
 
 
 def _authorize(path: str) -> None:
-    """Refuse who is nobody, and a job token where GitLab lets it read at most.
+    """Refuse who is nobody, and a job token where it is nobody too.
 
+    It makes releases and reads notes; GitLab does not know it elsewhere:
     https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
     """
     if request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization"):
         return
-    if not request.headers.get("JOB-TOKEN"):
+    reads_notes = request.method == "GET" and "/notes" in path
+    if not request.headers.get("JOB-TOKEN") or not (path.startswith("/releases") or reads_notes):
         raise RefusedError(401, "401 Unauthorized")
-    if request.method != "GET" and not path.startswith("/releases"):
-        raise RefusedError(403, "403 Forbidden")
 
 
 def _body() -> dict[str, Any]:

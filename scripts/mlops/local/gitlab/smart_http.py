@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wrappers import Response
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _cgi(request: Request, repositories: Path, inside: str) -> dict[str, str]:
 
 def _feed(source: IO[bytes], sink: IO[bytes]) -> None:
     # A broken pipe: git answered without reading on, or the client went away.
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, ClientDisconnected):
         shutil.copyfileobj(source, sink, _CHUNK)
     with contextlib.suppress(ConnectionError):
         sink.close()
