@@ -95,7 +95,7 @@ variable "dag_trigger_package" {
 
   validation {
     condition     = fileexists(var.dag_trigger_package)
-    error_message = "There is no such file. Build it: python -m mlops.lambda_package build/dag-trigger.zip"
+    error_message = "There is no such file; terraform/README.md says how to build it."
   }
 }
 

@@ -23,7 +23,7 @@ def test_the_tests_of_root_and_modules_pass(program: Path, copy: Path) -> None:
     lambda_package.build(copy / "tests" / "package.zip")
     plugins = paths.cache() / "terraform" / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins)}
+    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins), "GOGC": "400"}
     terraform = Terraform(program=program, folder=copy, environment=environment, log=copy / "log")
     terraform.initialise()
     _, out, _ = terraform.cmd("test")
