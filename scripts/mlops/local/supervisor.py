@@ -108,6 +108,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             airflow_url=f"http://{_LOOPBACK}:{airflow}",
             airflow_environment=AIRFLOW_ENVIRONMENT,
             lambda_python=paths.airflow_python(),
+            cache=paths.cache(),
         )
     )
     try:

@@ -48,9 +48,9 @@ def problems(shape: Any, value: Any, where: str = "") -> Iterator[str]:
     elif kind in _KINDS:
         if not isinstance(value, _KINDS[kind]):
             yield f"{where} is {value!r}, no {kind}"
-        elif kind == "string":
+        elif isinstance(value, str):
             yield from _string(shape, value, where)
-        elif kind in ("integer", "long", "float", "double"):
+        elif isinstance(value, (int, float)) and kind != "boolean":
             yield from _size(shape, value, where)
 
 

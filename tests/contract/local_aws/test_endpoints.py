@@ -173,9 +173,8 @@ def test_an_endpoint_serves_its_model(
     lines = wait_for(lambda: logs.filter_log_events(logGroupName=group)["events"], 5)
     assert lines[0]["message"].startswith("verb serve")
     assert lines[0]["logStreamName"].startswith("AllTraffic/i-")
-    again = [sagemaker.create_endpoint, {"EndpointName": endpoint, "EndpointConfigName": config}]
     with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
-        again[0](**again[1])
+        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
 
 
 def test_errors_of_the_container_are_model_errors(
@@ -222,12 +221,10 @@ def test_an_update_has_no_gap(
         during = sagemaker.describe_endpoint(EndpointName=endpoint)
         assert (during["EndpointStatus"], during["EndpointConfigName"]) == ("Updating", old)
         assert during["PendingDeploymentSummary"]["EndpointConfigName"] == new
-        for call in (
-            lambda: sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=old),
-            lambda: sagemaker.delete_endpoint(EndpointName=endpoint),
-        ):
-            with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
-                call()
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+            sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=old)
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+            sagemaker.delete_endpoint(EndpointName=endpoint)
         found = settled(sagemaker, endpoint)
     finally:
         time.sleep(0.2)

@@ -95,15 +95,19 @@ class LocalAws:
             return self._registry.handle(request)
         if path.startswith("/slack/"):
             return self._slack.webhook(request)
-        if path == "/_mlops/health":
-            return json_response({"status": "ok"})
-        if path == "/_mlops/inbox":
-            return json_response(self._inbox.messages())
-        if path == "/_mlops/slack/faults" and request.method == "POST":
-            return self._slack.set_faults(request)
         if path.startswith("/_mlops/"):
-            return json_response({"error": "there is no such page"}, status=404)
+            return self._own(request)
         return None
+
+    def _own(self, request: Request) -> Response:
+        """What tells about the stack itself."""
+        if request.path == "/_mlops/health":
+            return json_response({"status": "ok"})
+        if request.path == "/_mlops/inbox":
+            return json_response(self._inbox.messages())
+        if request.path == "/_mlops/slack/faults" and request.method == "POST":
+            return self._slack.set_faults(request)
+        return json_response({"error": "there is no such page"}, status=404)
 
 
 def create_app(config: LocalAwsConfig) -> LocalAws:

@@ -24,7 +24,7 @@ class Children:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._closed = False
 
-    def start(
+    def start(  # pylint: disable=too-many-arguments  # as many as Popen needs
         self,
         arguments: Sequence[str],
         *,

@@ -2,8 +2,8 @@
 
     {"at": "2026-01-31T12:00:00Z", "channel": "email" | "slack", "to": ..., "subject": ..., "text": ...}
 
-Slack's incoming webhook answers as Slack does (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks),
-and on demand as it does on a bad day.
+Slack's incoming webhook answers as Slack does, and on demand as it does on a bad day:
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 """
 
 from __future__ import annotations
@@ -80,25 +80,32 @@ class Slack:
             fault = self._faults.pop(0) if self._faults else None
         if fault is not None:
             return _fault(*fault)
-        if request.method != "POST":
-            return _plain("invalid_payload", 400)
         try:
-            payload = json.loads(request.get_data())
-            text = _text(payload)
-        except (ValueError, TypeError, AttributeError):
-            return _plain("invalid_payload", 400)
-        except _InvalidBlocksError:
-            return _plain("invalid_blocks", 400)
-        if not text:
-            return _plain("no_text", 400)
+            payload, text = _read(request)
+        except _RefusedError as error:
+            return _plain(str(error), 400)
         subject = next((line.strip() for line in text.splitlines() if line.strip()), "")
         # the last part of a webhook's path is its secret
         self._inbox.deliver("slack", path.rpartition("/")[0], subject, text, payload=payload)
         return _plain("ok", 200)
 
 
-class _InvalidBlocksError(Exception):
-    """Slack refuses the message's blocks."""
+class _RefusedError(Exception):
+    """Slack does not take the message; the text is Slack's word for why."""
+
+
+def _read(request: Request) -> tuple[dict[str, Any], str]:
+    """A message, and what a person would read of it."""
+    if request.method != "POST":
+        raise _RefusedError("invalid_payload")
+    try:
+        payload: dict[str, Any] = json.loads(request.get_data())
+        text = _text(payload)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _RefusedError("invalid_payload") from error
+    if not text:
+        raise _RefusedError("no_text")
+    return payload, text
 
 
 def _text(payload: dict[str, Any]) -> str:
@@ -106,7 +113,7 @@ def _text(payload: dict[str, Any]) -> str:
     attachments = payload.get("attachments") or []
     blocks = [*(payload.get("blocks") or []), *(b for a in attachments for b in a.get("blocks") or [])]
     if len(blocks) > BLOCK_LIMIT:
-        raise _InvalidBlocksError
+        raise _RefusedError("invalid_blocks")
     texts = [payload.get("text") or "", *(a.get("text") or "" for a in attachments)]
     for block in blocks:
         parts = [block.get("text"), *(block.get("fields") or []), *(block.get("elements") or [])]
@@ -117,7 +124,7 @@ def _text(payload: dict[str, Any]) -> str:
             if not isinstance(text, str):
                 continue
             if len(text) > SECTION_LIMIT:
-                raise _InvalidBlocksError
+                raise _RefusedError("invalid_blocks")
             texts.append(text)
     return "\n".join(text for text in texts if text)
 

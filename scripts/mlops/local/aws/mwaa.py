@@ -237,7 +237,7 @@ def _query_value(value: Any) -> Any:
 def _routes() -> Iterator[tuple[str, str, re.Pattern[str]]]:
     """Operation, HTTP method and path of everything the API has."""
     model = shapes.service_model("mwaa")
-    for name in model.operation_names:
+    for name in list(model.operation_names):
         http = model.operation_model(name).http
         path = re.sub(r"\{(\w+)\}", _path_parameter, http["requestUri"])
         yield name, http["method"], re.compile(path)

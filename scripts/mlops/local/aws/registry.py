@@ -129,11 +129,9 @@ class Registry:
             name
         )
         if found is None:
-            raise RegistryError(
-                404,
-                "NAME_UNKNOWN",
-                f"The repository with name '{name}' does not exist in the registry with id '{self._config.account}'",
-            )
+            account = self._config.account
+            message = f"The repository with name '{name}' does not exist in the registry with id '{account}'"
+            raise RegistryError(404, "NAME_UNKNOWN", message)
         return found
 
     # -- blobs ------------------------------------------------------------------------------------------

@@ -97,19 +97,22 @@ def _read(shape: Any, value: Any, where: str, problems: list[str]) -> Any:
         _check_size(shape, len(value), value, where, problems)
         for key in value:
             _read(shape.key, key, where, problems)
-        return {
-            key: _read(shape.value, item, f"{where}.{key}.member", problems) for key, item in value.items()
-        }
+        return {key: _read(shape.value, one, f"{where}.{key}.member", problems) for key, one in value.items()}
+    return _read_scalar(shape, value, where, problems)
+
+
+def _read_scalar(shape: Any, value: Any, where: str, problems: list[str]) -> Any:
     kind = _PYTHON.get(shape.type_name)
-    if kind is not None:
-        _expect(value, kind, where)
-        if isinstance(value, bool) and shape.type_name != "boolean":
-            raise ServiceError("SerializationException", f"BOOLEAN is not expected at '{where}'")
+    if kind is None:
+        return value
+    _expect(value, kind, where)
+    if isinstance(value, bool) and shape.type_name != "boolean":
+        raise ServiceError("SerializationException", f"BOOLEAN is not expected at '{where}'")
     if shape.type_name == "timestamp":
         return datetime.fromtimestamp(value, UTC)
     if shape.type_name == "string":
         _check_string(shape, value, where, problems)
-    elif kind is not None and shape.type_name != "boolean":
+    elif shape.type_name != "boolean":
         _check_size(shape, value, value, where, problems)
     return value
 

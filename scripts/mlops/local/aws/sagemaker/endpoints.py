@@ -158,7 +158,7 @@ class Endpoints:
     def _roll_out(self, name: str, settings: Record) -> None:
         try:
             fleet = self._fleets.start(name, settings)
-        except Exception as error:
+        except Exception as error:  # pylint: disable=broad-exception-caught  # the state must not say Updating for ever
             self._roll_back(
                 name, str(error) if isinstance(error, FleetError) else f"InternalFailure: {error!r}"
             )

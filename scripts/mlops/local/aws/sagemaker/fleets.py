@@ -132,7 +132,12 @@ class Fleets:
                 image=container["Image"],
                 base=base,
                 log=folder / "log.txt",
-                environment={**(container.get("Environment") or {}), "SAGEMAKER_BIND_TO_PORT": str(port)},
+                environment={
+                    **(container.get("Environment") or {}),
+                    "SAGEMAKER_BIND_TO_PORT": str(port),
+                    # a container on the host's network must not serve to the world
+                    "MLOPS_BIND_HOST": "127.0.0.1",
+                },
                 arguments=("serve",),
             )
             running = self._engine.start(job)
@@ -163,8 +168,8 @@ class Fleets:
             ) from error
         except ArchiveError as error:
             raise FleetError(
-                f'Failed to extract model data archive for container "container_1" from URL "{url}": {error}. '
-                "Please ensure that the object located at the URL is a valid tar.gz archive."
+                f'Failed to extract model data archive for container "container_1" from URL "{url}": '
+                f"{error}. Please ensure that the object located at the URL is a valid tar.gz archive."
             ) from error
 
     def _wait_healthy(self, variant: Variant) -> None:
@@ -178,8 +183,8 @@ class Fleets:
                 return
             time.sleep(_POLL_SECONDS)
         raise FleetError(
-            f"The primary container for production variant {variant.name} did not pass the ping health check. "
-            "Please check CloudWatch logs for this endpoint."
+            f"The primary container for production variant {variant.name} did not pass the ping health "
+            "check. Please check CloudWatch logs for this endpoint."
         )
 
 

@@ -98,7 +98,7 @@ def upload_folder(s3: S3Client, folder: Path, uri: str) -> None:
 def _nothing(uri: str, bucket: str, region: str, role: str, error: str) -> str:
     return (
         f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
-        f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that the role "
-        f'"{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+        f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that the "
+        f'role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
         + (f" Error message from S3: {error}" if error else "")
     )

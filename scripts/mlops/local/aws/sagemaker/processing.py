@@ -1,4 +1,7 @@
-"""Processing jobs. https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html"""
+"""Processing jobs.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
+"""
 
 from __future__ import annotations
 
@@ -54,8 +57,8 @@ class ProcessingJobs:
         }
         taken = ServiceError(
             "ResourceInUse",
-            "Job name must be unique within an AWS account and region, and a job with this name already exists "
-            f"({self.table.arn(name)})",
+            "Job name must be unique within an AWS account and region, and a job with this name already "
+            f"exists ({self.table.arn(name)})",
         )
         arn = self.table.add(name, record, wanted.get("Tags") or [], taken)
         self._runs.start(name, lambda run: self._run(name, run))

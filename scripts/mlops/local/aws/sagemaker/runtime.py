@@ -1,4 +1,7 @@
-"""InvokeEndpoint: passes a request on to a container. https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html"""
+"""InvokeEndpoint: passes a request on to a container.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+"""
 
 from __future__ import annotations
 
@@ -77,8 +80,8 @@ class Runtime:
         return ServiceError(
             "ModelError",
             f'Received {kind} error ({status}) from primary with message "{message[:_MESSAGE_LIMIT]}". See '
-            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logEventViewer:group={group} "
-            f"in account {account} for more information.",
+            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+            f"#logEventViewer:group={group} in account {account} for more information.",
             status=424,
             members={
                 "OriginalStatusCode": status,

@@ -70,8 +70,8 @@ class TrainingJobs:
         }
         taken = ServiceError(
             "ResourceInUse",
-            "Training job names must be unique within an AWS account and region, and a training job with this "
-            f"name already exists ({self.table.arn(name)})",
+            "Training job names must be unique within an AWS account and region, and a training job with "
+            f"this name already exists ({self.table.arn(name)})",
         )
         arn = self.table.add(name, record, wanted.get("Tags") or [], taken)
         self._runs.start(name, lambda run: self._run(name, run))
