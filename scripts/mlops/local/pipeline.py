@@ -23,6 +23,9 @@ from mlops.local.stack import TEMPLATES_PROJECT, Stack
 # https://docs.gitlab.com/ci/pipelines/settings/#limit-the-number-of-changes-fetched-during-clone
 _DEPTH = 20
 
+# Jobs talk to this machine's own Docker daemon, where there is one, not to the service of a template.
+_DOCKER = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS_CERTDIR")
+
 Echo = Callable[[str], None]
 
 
@@ -150,6 +153,7 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     _clone(f"{stack.gitlab_url}/{project}.git", facts.sha, folder / "source")
     settings = {
         **predefined(pipeline, trigger, facts, stack.gitlab_url),
+        **{name: os.environ.get(name, "") for name in _DOCKER},
         "MLOPS_VENVS": str(paths.cache() / "model-venvs"),
         **stack.environment(),
         **options.variables,

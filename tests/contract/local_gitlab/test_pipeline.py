@@ -286,6 +286,17 @@ def test_nothing_of_the_callers_own_environment_reaches_a_job(
     assert seen["UV_INDEX_URL"] == "kept"
 
 
+def test_jobs_talk_to_the_machines_own_docker(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/user/1000/docker.sock")
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
+
+    lab.run(VENV_BIN=str(lab.folder / "venv-bin"))
+
+    seen = lab.seen("containerize")
+    assert seen["DOCKER_HOST"] == "unix:///run/user/1000/docker.sock"
+    assert "DOCKER_TLS_VERIFY" not in seen
+
+
 def test_variables_lie_where_only_this_user_reads_them(lab: Lab) -> None:
     done = lab.run(Trigger(kind="schedule"), PRIVATE="value")
 
