@@ -75,7 +75,7 @@ def start(home: Path, airflow_url: str, *more: str) -> LocalAws:
     environment |= {"CANARY": "must-not-leak", "HOME": str(home)}
     with (home.parent / "aws.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, "--airflow-url", airflow_url, "--health-check-seconds", "8", *more],
+            [*command, "--airflow-url", airflow_url, "--health-check-seconds", "5", *more],
             env=environment,
             stdout=log,
             stderr=log,

@@ -61,24 +61,25 @@ def read(shape: Shape | None, document: object) -> dict[str, Any]:
 
 
 def write(shape: Shape | None, value: Any) -> Any:
-    """An answer as JSON: only members of the shape, nothing that is None, times as seconds since the epoch."""
-    if shape is None:
-        return {}
+    """An answer as JSON: only members of the shape, none that is None, times as seconds since the epoch."""
+    return {} if shape is None else _write(shape, value)
+
+
+def _write(shape: Any, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
     if getattr(shape, "is_document_type", False):
         return value
     if shape.type_name == "structure":
-        members: dict[str, Shape] = shape.members  # type: ignore[attr-defined]
         return {
-            name: write(members[name], item)
+            name: _write(shape.members[name], item)
             for name, item in value.items()
-            if name in members and item is not None
+            if name in shape.members and item is not None
         }
     if shape.type_name == "list":
-        return [write(shape.member, item) for item in value]  # type: ignore[attr-defined]
+        return [_write(shape.member, item) for item in value]
     if shape.type_name == "map":
-        return {key: write(shape.value, item) for key, item in value.items()}  # type: ignore[attr-defined]
+        return {key: _write(shape.value, item) for key, item in value.items()}
     return value
 
 
