@@ -1,0 +1,243 @@
+"""The registry: ECR's API to look, the OCI distribution API to read and write images.
+
+ECR's tags are immutable, so the registry itself decides who takes a tag first.
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mlops.errors import AuthenticationError, RegistryError
+
+if TYPE_CHECKING:
+    import requests
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mypy_boto3_ecr import ECRClient
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_MANIFEST_TYPES = (MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json", *_INDEX_TYPES)
+_SECONDS = (10, 300)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image in the registry, with all its tags."""
+
+    digest: str
+    tags: tuple[str, ...]
+    pushed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Where the registry is and who we are there, for twelve hours."""
+
+    url: str
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login(url={self.url!r})"
+
+
+class Registry:
+    """One model's repository in ECR.
+
+    Every failure is a RegistryError with the registry's own words, or an AuthenticationError.
+    """
+
+    def __init__(self, ecr: ECRClient, repository: str, host: str = "") -> None:
+        """`host` is where images are pulled from, when it is not the account's own ECR host name."""
+        self._ecr = ecr
+        self._host = host
+        self.repository = repository
+
+    def find(self, tag: str) -> Image | None:
+        """The image with a tag, in one call."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._ecr.describe_images(repositoryName=self.repository, imageIds=[{"imageTag": tag}])
+        except self._ecr.exceptions.ImageNotFoundException:
+            return None
+        except (ClientError, BotoCoreError) as error:
+            self._refuse("look for images in", error)
+        for detail in answer["imageDetails"]:
+            self._host = self._host or account_host(self._ecr, detail["registryId"])
+            return _image(detail)
+        return None
+
+    def images(self) -> Iterator[Image]:
+        """All images with a tag."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        pages = self._ecr.get_paginator("describe_images").paginate(
+            repositoryName=self.repository,
+            filter={"tagStatus": "TAGGED"},
+            PaginationConfig={"PageSize": 1000},
+        )
+        try:
+            for page in pages:
+                yield from map(_image, page["imageDetails"])
+        except (ClientError, BotoCoreError) as error:
+            self._refuse("list the images of", error)
+
+    @property
+    def uri(self) -> str:
+        """What an image's URI begins with: `<host>/<repository>`; asks ECR only where it cannot be known."""
+        if not self._host:
+            self._host = self.login.url.partition("://")[2]
+        return f"{self._host}/{self.repository}"
+
+    @cached_property
+    def login(self) -> Login:
+        """Credentials for the OCI side."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            (grant,) = self._ecr.get_authorization_token()["authorizationData"]
+        except (ClientError, BotoCoreError) as error:
+            self._refuse("log in to", error)
+        user, _, password = base64.b64decode(grant["authorizationToken"]).decode().partition(":")
+        return Login(url=grant["proxyEndpoint"].rstrip("/"), user=user, password=password)
+
+    def labels(self, digest: str) -> dict[str, str]:
+        """The labels of an image; of an index, those of its first image."""
+        manifest = json.loads(self._manifest(digest).content)
+        if manifest.get("mediaType") in _INDEX_TYPES:
+            real = [one for one in manifest["manifests"] if one.get("platform", {}).get("os") != "unknown"]
+            return self.labels(real[0]["digest"]) if real else {}
+        config = self._request("GET", f"blobs/{manifest['config']['digest']}").json()
+        labels: dict[str, str] = (config.get("config") or {}).get("Labels") or {}
+        return labels
+
+    def tag(self, digest: str, tag: str) -> None:
+        """Give an image one more tag."""
+        manifest = self._manifest(digest)
+        self.put_manifest(manifest.content, tag, manifest.headers["Content-Type"])
+
+    def put_blob(self, content: bytes, digest: str) -> None:
+        """Upload a layer or config, unless it is there."""
+        if self._request("HEAD", f"blobs/{digest}", missing_is_fine=True).status_code == 200:
+            return
+        place = self._request("POST", "blobs/uploads/").headers["Location"]
+        headers = {"Content-Type": "application/octet-stream"}
+        self._request("PUT", place, params={"digest": digest}, data=content, headers=headers)
+
+    def put_manifest(self, content: bytes, tag: str, media_type: str = MANIFEST_TYPE) -> None:
+        """Publish an image under a tag; refused where the tag exists already."""
+        self._request("PUT", f"manifests/{tag}", data=content, headers={"Content-Type": media_type})
+
+    def _manifest(self, digest: str) -> requests.Response:
+        return self._request("GET", f"manifests/{digest}", headers={"Accept": ", ".join(_MANIFEST_TYPES)})
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+
+        session = requests.Session()
+        session.auth = (self.login.user, self.login.password)
+        retries = Retry(
+            total=4,
+            backoff_factor=0.5,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods=None,  # blobs and manifests are addressed by their content: again is the same
+            raise_on_status=False,
+        )
+        session.mount(self.login.url, HTTPAdapter(max_retries=retries))
+        return session
+
+    def _request(
+        self, method: str, place: str, *, missing_is_fine: bool = False, **options: Any
+    ) -> requests.Response:
+        import requests
+        from requests.compat import urljoin
+
+        home = f"{self.login.url}/v2/{self.repository}/"
+        url = urljoin(home, place)
+        if not url.startswith(home):  # our password goes nowhere else
+            raise RegistryError(f"The registry {self.uri} sends us elsewhere", cause=f"to {url}")
+        try:
+            answer = self._session.request(method, url, timeout=_SECONDS, **options)
+        except requests.RequestException as error:
+            raise RegistryError(
+                f"The registry {self.uri} does not answer",
+                cause=str(error),
+                next_step="Run the job again; if it stays, look at the network between runner and registry.",
+            ) from error
+        if answer.ok or (missing_is_fine and answer.status_code == 404):
+            return answer
+        cause = f"HTTP {answer.status_code}: {_problem(answer)}"
+        if answer.status_code in {401, 403}:
+            raise AuthenticationError(
+                f"The registry {self.uri} refuses us",
+                cause=cause,
+                next_step="Grant the job's role to read and push images of this repository.",
+            )
+        raise RegistryError(
+            f"The registry {self.uri} refused to {_VERBS[method]} {place.partition('/')[0]}",
+            cause=cause,
+            next_step="Look at the cause; the job may be run again.",
+        )
+
+    def _refuse(self, verb: str, error: ClientError | BotoCoreError) -> NoReturn:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if code == "RepositoryNotFoundException":
+            raise RegistryError(
+                f"There is no repository {self.repository} in the registry",
+                cause=str(error),
+                next_step=f'Add "{self.repository}" to `repositories` in Terraform and apply it.',
+            ) from error
+        if code == "AccessDeniedException":
+            raise AuthenticationError(
+                f"The job's role may not {verb} {self.repository}",
+                cause=str(error),
+                next_step="Grant it ecr:DescribeImages on this repository, and ecr:GetAuthorizationToken.",
+            ) from error
+        raise RegistryError(
+            f"Cannot {verb} {self.repository}",
+            cause=str(error),
+            next_step="Run the job again; if it stays, look at the account and the network between.",
+        ) from error
+
+
+_VERBS = {"GET": "give", "HEAD": "show", "POST": "take", "PUT": "take"}
+
+
+def account_host(ecr: ECRClient, account: str) -> str:
+    """The host name of an account's registry; empty where the client does not talk to AWS itself.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+    """
+    region = ecr.meta.region_name
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"{account}.dkr.ecr.{region}.{suffix}" if ecr.meta.endpoint_url.endswith(suffix) else ""
+
+
+def _image(detail: Any) -> Image:
+    return Image(
+        digest=detail["imageDigest"],
+        tags=tuple(detail.get("imageTags", ())),
+        pushed_at=detail["imagePushedAt"],
+    )
+
+
+def _problem(answer: requests.Response) -> str:
+    """The registry's own words (error codes of the distribution specification)."""
+    try:
+        return "; ".join(f"{one['code']}: {one.get('message', '')}" for one in answer.json()["errors"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text.strip()[:300] or answer.reason
