@@ -16,15 +16,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mlops.contract import DEPLOYMENT_DAG
 from run_tasks import (
     CHECK_INTERVAL,
+    GIVE_WORKER_BACK,
     TASK_DEFAULTS,
     Context,
     announce_timeout,
     announcement,
     at_run_time,
     final,
-    notifications,
     plan,
-    record_failure,
+    report,
 )
 
 if TYPE_CHECKING:
@@ -126,20 +126,17 @@ with DAG(
         pre_execute=only_if_new,
     )
     changed = change_endpoint()
-    # Rescheduled, it holds no worker between two looks. It ends on every state that does not change by itself,
-    # a rollback and UpdateRollbackFailed too: `confirm` tells them apart.
+    # Ends on every state that does not change by itself, a rollback and UpdateRollbackFailed too: `confirm` tells
+    # them apart.
     ready = SageMakerEndpointSensor(  # type: ignore[no-untyped-call]
         task_id="wait_for_endpoint",
         endpoint_name="{{ ti.xcom_pull(task_ids='validate')['conf']['deployment']['endpoint_name'] }}",
         aws_conn_id=None,
-        mode="reschedule",
+        mode="reschedule" if GIVE_WORKER_BACK else "poke",
         poke_interval=CHECK_INTERVAL,
         timeout=2 * 3600,
     )
     confirmed = confirm()
-    failed = record_failure()
 
     validated >> configured >> changed >> ready >> confirmed
-    [validated, configured, changed, ready, confirmed] >> failed
-    for channel in notifications("confirm"):
-        [confirmed, failed] >> channel
+    report([validated, configured, changed, ready, confirmed], "confirm")

@@ -19,15 +19,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mlops.contract import TRAINING_DAG
 from run_tasks import (
     CHECK_INTERVAL,
+    GIVE_WORKER_BACK,
     TASK_DEFAULTS,
     Context,
     announce_timeout,
     announcement,
     at_run_time,
     final,
-    notifications,
     plan,
-    record_failure,
+    report,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ RUN_TIMEOUT = timedelta(days=7)
 JOB: dict[str, Any] = {
     "aws_conn_id": None,
     "print_log": False,
-    "deferrable": True,
+    "deferrable": GIVE_WORKER_BACK,
     "check_interval": CHECK_INTERVAL,
     "max_attempts": int(RUN_TIMEOUT.total_seconds() / CHECK_INTERVAL),
     "action_if_job_exists": "fail",
@@ -233,10 +233,7 @@ with DAG(
         **JOB,
     )
     compared = compare()
-    failed = record_failure()
 
     evaluations = [evaluate_challenger, evaluate_champion]
     validated >> train >> register >> evaluations >> compared
-    [validated, train, register, *evaluations, compared] >> failed
-    for channel in notifications("compare"):
-        [compared, failed] >> channel
+    report([validated, train, register, *evaluations, compared], "compare")

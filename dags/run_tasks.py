@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sns import SnsPublishOperator
 from airflow.providers.slack.operators.slack_webhook import SlackWebhookOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 Context = Mapping[str, Any]
 
 # Seconds between two looks at a job or an endpoint.
-CHECK_INTERVAL = int(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
+CHECK_INTERVAL = float(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
+# Whether a waiting task gives its worker back. A task that leaves and returns within a second or two can be back
+# before the scheduler has seen it leave, and is then failed as a "state mismatch": short intervals keep theirs.
+GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
 SLACK_CONNECTION = "slack"
 
 
@@ -179,6 +183,19 @@ def announce_timeout(context: Context) -> None:
         SlackWebhookHook(slack_webhook_conn_id=SLACK_CONNECTION, retry_handlers=_slack_retries()).send(
             text=message["subject"], blocks=message["blocks"]
         )
+
+
+def report(work: Sequence[Any], result_task: str) -> None:
+    """Add to a DAG whose `work` ends with `result_task`: the record of a failure, the run's result, the messages.
+
+    The run's result is `done`'s: it runs nothing, and does not come to pass where the work failed.
+    """
+    failure = record_failure()
+    last = work[-1]
+    last >> EmptyOperator(task_id="done")
+    list(work) >> failure
+    for channel in notifications(result_task):
+        [last, failure] >> channel
 
 
 def notifications(result_task: str) -> list[BaseOperator]:

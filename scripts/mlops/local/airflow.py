@@ -76,7 +76,6 @@ def environment(
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "LOGGING__LOGGING_LEVEL": "INFO",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
-        "OPERATORS__DEFAULT_DEFERRABLE": "True",
         # As on MWAA: connections come from Secrets Manager, here from the local one.
         "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
         "SECRETS__BACKEND_KWARGS": json.dumps(
@@ -98,7 +97,8 @@ def environment(
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
-            "MLOPS_CHECK_INTERVAL": "1",
+            # Jobs take seconds here, not minutes.
+            "MLOPS_CHECK_INTERVAL": "0.5",
             # macOS: a forked child may not touch its frameworks otherwise
             "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         }

@@ -47,12 +47,17 @@ PRELOADED = (
     "airflow.jobs.scheduler_job_runner",
     "airflow.providers.amazon.aws.operators.sagemaker",
     "airflow.providers.amazon.aws.operators.sns",
+    "airflow.providers.amazon.aws.sensors.sagemaker",
     "airflow.providers.amazon.aws.secrets.secrets_manager",
     "airflow.providers.slack.operators.slack_webhook",
+    "airflow.providers.standard.operators.empty",
     "airflow.sdk",
     "airflow.sdk.execution_time.task_runner",
     "boto3",
 )
+
+# AWS clients that tasks use. Made here once, every task's process has them when it is forked.
+CLIENTS = ("ssm", "s3", "sagemaker", "sagemaker-runtime", "logs")
 
 _STARTED = time.monotonic()
 _PATIENCE_SECONDS = 3.0
@@ -166,6 +171,8 @@ def main() -> None:
         running[fork(name, words, home)] = name
     for module in PRELOADED:
         import_module(module)
+    for service in CLIENTS:
+        import_module("mlops.clients.aws").client(service)
     say("database and imports ready")
     close_database()
     gc.collect()
