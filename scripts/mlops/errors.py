@@ -82,6 +82,12 @@ class VersionError(MlopsError):
     exit_code = 15
 
 
+class AwsError(MlopsError):
+    """A service of AWS refused a call of ours or could not be reached."""
+
+    exit_code = 16
+
+
 class RegistryError(MlopsError):
     """The registry refused or could not be reached."""
 

@@ -6,10 +6,12 @@ Where a client connects and who it is come from the SDK's own variables, files a
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
-from mlops.errors import AuthenticationError, SettingsError
+from mlops.errors import AuthenticationError, AwsError, SettingsError
 
 if TYPE_CHECKING:
     import boto3
@@ -73,6 +75,35 @@ def client(name: str) -> Any:
         SettingsError: when no region is set.
     """
     return _client(name)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Around a whole stage: what AWS says that no client had words for becomes an error for a person.
+
+    Raises:
+        AwsError: for any exception of the SDK.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        denied = code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+        raise AwsError(
+            f"AWS refused {error.operation_name}",
+            cause=str(error),
+            next_step="Grant this to the job's role, in the environment's Terraform."
+            if denied
+            else "Run this job again; if it stays, look at the service's state and quotas.",
+        ) from error
+    except BotoCoreError as error:
+        raise AwsError(
+            "AWS could not be reached",
+            cause=str(error),
+            next_step="Run this job again; if it stays, look at the network between the runner and AWS.",
+        ) from error
 
 
 @cache

@@ -1,0 +1,38 @@
+"""ECR: whether an image is still there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mlops.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+
+_URI = re.compile(r"[^/@\s]+/(?P<repository>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
+
+
+def exists(ecr: ECRClient, image_uri: str) -> bool:
+    """Whether the registry of this account holds `<registry>/<repository>@sha256:<digest>`.
+
+    Raises:
+        RegistryError: when it does not tell.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    match = _URI.fullmatch(image_uri)
+    if not match:
+        return False
+    try:
+        ecr.describe_images(repositoryName=match["repository"], imageIds=[{"imageDigest": match["digest"]}])
+    except (ClientError, BotoCoreError) as error:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if code in {"ImageNotFoundException", "RepositoryNotFoundException"}:
+            return False
+        raise RegistryError(
+            f"ECR does not say whether {image_uri} exists",
+            cause=str(error),
+            next_step="Grant the job's role ecr:DescribeImages, or try again.",
+        ) from error
+    return True

@@ -1,0 +1,273 @@
+"""`mlops evaluate`: wait for the training, then report the challenger against the champion."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mlops import console, dotenv, report, waiting
+from mlops.contract import TRAINING_DAG, RunAnswer
+from mlops.decode import encode
+from mlops.errors import (
+    EXIT_OK,
+    EvidenceError,
+    GateFailedError,
+    GitLabError,
+    MlopsError,
+    RunFailedError,
+    SettingsError,
+)
+from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, Comparison, EvaluationReport
+from mlops.outcome import Outcome
+from mlops.run_conf import evidence_uri
+from mlops.versions import ModelVersion
+
+if TYPE_CHECKING:
+    from mlops.clients.storage import Storage
+    from mlops.pipeline import Pipeline
+
+
+class Notes(Protocol):
+    """What is needed of `clients.gitlab.GitLabProject`."""
+
+    def put_note(self, merge_request: int, marker: str, text: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Which training to report on; `run_id` is empty when nothing was trained."""
+
+    project: str
+    model: str
+    version: ModelVersion
+    evidence_uri: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where the results go and how long to wait for them, in seconds."""
+
+    directory: Path
+    dotenv: Path
+    wait: bool
+    timeout: float
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Options:
+        return cls(
+            directory=Path(arguments.report),
+            dotenv=Path(arguments.dotenv),
+            wait=not arguments.no_wait,
+            timeout=arguments.timeout,
+        )
+
+
+def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-locals  # imports count
+    """Wait and report.
+
+    Raises:
+        MlopsError: of many kinds; see `evaluate`.
+    """
+    from mlops import manifest
+    from mlops.pipeline import Pipeline
+
+    pipeline = Pipeline.from_environment(os.environ)
+    model = manifest.load(arguments.manifest).model(arguments.model)
+    version, run_id = requested(arguments, os.environ)
+
+    from mlops.clients import gitlab
+    from mlops.clients.aws import client, explained
+    from mlops.clients.storage import Storage
+    from mlops.clients.trigger import Trigger
+    from mlops.settings import read_settings
+
+    settings = read_settings(client("ssm"))
+    storage = Storage(client("s3"))
+    subject = Subject(
+        project=model.project,
+        model=model.name,
+        version=version,
+        evidence_uri=evidence_uri(settings.bucket, model.project, model.name, version),
+        run_id=run_id,
+    )
+    with explained():
+        return evaluate(
+            subject,
+            Options.read(arguments),
+            pipeline,
+            runs=Trigger(client("lambda"), settings.trigger_function, storage),
+            storage=storage,
+            notes=gitlab.connect(),
+        )
+
+
+def requested(arguments: argparse.Namespace, variables: Mapping[str, str]) -> tuple[ModelVersion, str]:
+    """The model version and the run that trains it, from the command line or from the job train.
+
+    Raises:
+        SettingsError: when there is no version.
+        VersionError: when it is none.
+    """
+    text = arguments.model_version or variables.get("MODEL_VERSION", "")
+    if not text:
+        raise SettingsError(
+            "MODEL_VERSION is missing",
+            cause="it comes from the job train, in train.env",
+            next_step="Have this job need train, or give --model-version.",
+        )
+    # The job's run trained the job's version, and no other that somebody asks for by hand.
+    inherited = variables.get("DAG_RUN_ID", "") if text == variables.get("MODEL_VERSION") else ""
+    return ModelVersion.parse(text), arguments.run_id or inherited
+
+
+def evaluate(  # pylint: disable=too-many-arguments
+    subject: Subject,
+    options: Options,
+    pipeline: Pipeline,
+    *,
+    runs: waiting.Runs,
+    storage: Storage,
+    notes: Notes | None,
+    clock: waiting.Clock = waiting.Clock(),  # noqa: B008  # frozen
+) -> Outcome:
+    """Write all reports; a failed gate is an exit code, not an exception.
+
+    Raises:
+        RunFailedError: with the real cause, when the training failed.
+        RunTimeoutError: when it is not over in time; a retry of the job waits on.
+        TriggerError: when Airflow does not tell for long.
+        EvidenceError: when the training left no usable evidence.
+    """
+    answer: RunAnswer | None = None
+    if subject.run_id:
+        answer = _answer(subject, options, runs, clock)
+        if answer.state == "failed":
+            raise _failed(subject, options, storage, answer)
+        if answer.state != "success":
+            return _not_over(answer)
+    else:
+        console.say(
+            f"{subject.model} {subject.version} was not trained by this pipeline: nothing new to evaluate"
+        )
+    evaluated = read_evidence(subject, storage, _links(answer, pipeline, options))
+    comparison = evaluated.comparison
+    text = report.write(options.directory, evaluated)
+    dotenv.write(
+        options.dotenv,
+        {
+            "GATE": comparison.gate,
+            "CHAMPION_VERSION": comparison.champion or "",
+            "EVALUATION_URI": subject.evidence_uri + CHALLENGER,
+        },
+    )
+    if notes is not None and pipeline.merge_request_iid is not None:
+        _write_note(notes, pipeline.merge_request_iid, subject, text)
+    return _outcome(subject, comparison, options.directory)
+
+
+def read_evidence(
+    subject: Subject, storage: Storage, links: tuple[report.Link, ...] = ()
+) -> report.Evaluated:
+    """The comparison and both evaluations.
+
+    Raises:
+        EvidenceError: when one is missing, broken, or about another model.
+    """
+    try:
+        comparison = storage.read_record(Comparison, subject.evidence_uri + COMPARISON)
+        challenger = storage.read_record(EvaluationReport, subject.evidence_uri + CHALLENGER)
+        champion = None
+        if comparison.champion is not None:
+            champion = storage.read_record(EvaluationReport, subject.evidence_uri + CHAMPION)
+    except MlopsError as error:
+        raise EvidenceError(
+            f"There is no usable evaluation of {subject.model} {subject.version}",
+            cause="\n".join(part for part in (error.what, error.cause) if part),
+            next_step="Run the job train again: it repeats a training whose evidence is incomplete.",
+        ) from error
+    found = (comparison.project, comparison.model, comparison.challenger)
+    if found != (subject.project, subject.model, str(subject.version)):
+        raise EvidenceError(
+            f"{subject.evidence_uri}{COMPARISON} is about another model",
+            cause=f"found {' '.join(found)}",
+            next_step="Run the job train again.",
+        )
+    return report.Evaluated(
+        comparison=comparison,
+        challenger=challenger,
+        champion=champion,
+        evidence_uri=subject.evidence_uri,
+        links=links,
+    )
+
+
+def _answer(subject: Subject, options: Options, runs: waiting.Runs, clock: waiting.Clock) -> RunAnswer:
+    if options.wait:
+        return waiting.wait(runs, TRAINING_DAG, subject.run_id, options.timeout, clock)
+    answer = runs.status(TRAINING_DAG, subject.run_id)
+    if answer.problem is not None:
+        raise waiting.refusal(answer)
+    return answer
+
+
+def _not_over(answer: RunAnswer) -> Outcome:
+    tasks = ", ".join(f"{task.task_id} {task.state or 'waiting'}" for task in answer.tasks) or "no tasks yet"
+    return Outcome(
+        summary=f"Run {answer.run_id} is {answer.state}: {tasks}",
+        data={"run_id": answer.run_id, "state": answer.state, "tasks": encode(answer.tasks), "gate": None},
+        next_steps=("Run this job again later, or without --no-wait.",),
+    )
+
+
+def _failed(subject: Subject, options: Options, storage: Storage, answer: RunAnswer) -> RunFailedError:
+    what = f"Training of {subject.model} {subject.version}"
+    error = waiting.run_failed(storage, subject.evidence_uri, answer, what)
+    links = [("Log", error.link), ("Airflow run", answer.run_url)]
+    report.write_failure(options.directory, error.what, error.cause, error.next_step, links)
+    return error
+
+
+def _links(answer: RunAnswer | None, pipeline: Pipeline, options: Options) -> tuple[report.Link, ...]:
+    links = []
+    if pipeline.origin.job_url and not options.directory.is_absolute():
+        path = f"{options.directory.as_posix()}/{report.MARKDOWN}"
+        links.append(("Evaluation report", f"{pipeline.origin.job_url}/artifacts/file/{path}"))
+    if answer is not None and answer.run_url:
+        links.append(("Airflow run", answer.run_url))
+    return tuple(links)
+
+
+def _write_note(notes: Notes, merge_request: int, subject: Subject, text: str) -> None:
+    marker = f"<!-- ml-ops:evaluation:{subject.project}/{subject.model} -->"
+    try:
+        notes.put_note(merge_request, marker, text)
+    except GitLabError as error:  # the report is in the job's artifacts all the same
+        for line in error.lines():
+            console.warn(line)
+
+
+def _outcome(subject: Subject, comparison: Comparison, directory: Path) -> Outcome:
+    lines = [report.verdict(comparison), "", report.table(comparison), ""]
+    if comparison.gate == "passed":
+        steps = [f"mlops deploy --model {subject.model} --model-version {subject.version}, or the job deploy"]
+    else:
+        lines += [f"✗ {reason}" for reason in comparison.reasons()]
+        steps = ["Improve the model and push; deploy refuses this version."]
+    return Outcome(
+        summary="\n".join(lines).rstrip(),
+        data={
+            "model_version": str(subject.version),
+            "run_id": subject.run_id,
+            "gate": comparison.gate,
+            "reasons": comparison.reasons(),
+            "comparison": encode(comparison),
+            "report": str(directory / report.MARKDOWN),
+        },
+        next_steps=(*steps, f"read {directory / report.MARKDOWN}"),
+        exit_code=EXIT_OK if comparison.gate == "passed" else GateFailedError.exit_code,
+    )

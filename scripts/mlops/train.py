@@ -1,0 +1,203 @@
+"""`mlops train`: have Airflow train the image's version, once, and evaluate it against the champion."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops import console, contract, dotenv, waiting
+from mlops.contract import TRAINING_DAG, TrainingConf
+from mlops.errors import SettingsError, UsageError
+from mlops.evidence import COMPARISON
+from mlops.outcome import Outcome
+from mlops.run_conf import evidence_uri
+from mlops.versions import ModelVersion, parse_image_version, resource_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from mlops.clients.storage import Storage
+    from mlops.manifest import Model
+    from mlops.pipeline import Pipeline
+
+_IMAGE = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What containerize handed over."""
+
+    uri: str
+    """`<registry>/<project>/<model>@sha256:<digest>`."""
+    version: str
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace, variables: Mapping[str, str]) -> Image:
+        """From the command line, or from the variables of the job containerize.
+
+        Raises:
+            SettingsError: when one is missing or wrong.
+            VersionError: when the version is none.
+        """
+        uri = arguments.image_uri or variables.get("IMAGE_URI", "")
+        version = arguments.image_version or variables.get("IMAGE_VERSION", "")
+        for name, value, option in (
+            ("IMAGE_URI", uri, "--image-uri"),
+            ("IMAGE_VERSION", version, "--image-version"),
+        ):
+            if not value:
+                raise SettingsError(
+                    f"{name} is missing",
+                    cause="it comes from the job containerize, in containerize.env",
+                    next_step=f"Have this job need containerize, or give {option}.",
+                )
+        if not _IMAGE.fullmatch(uri):
+            raise SettingsError(
+                "IMAGE_URI does not name one image by its digest",
+                cause=f"found {uri!r}, allowed is <registry>/<repository>@sha256:<digest>",
+                next_step="Use IMAGE_URI of containerize.env as it is.",
+            )
+        return cls(uri=uri, version=str(parse_image_version(version)))
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """Start the training, or find it.
+
+    Raises:
+        MlopsError: of many kinds; see `train`.
+    """
+    from mlops import manifest
+    from mlops.pipeline import Pipeline
+
+    pipeline = Pipeline.from_environment(os.environ)
+    model = manifest.load(arguments.manifest, arguments.environment).model(arguments.model)
+    image = Image.read(arguments, os.environ)
+
+    from mlops.clients.aws import client, explained
+    from mlops.clients.storage import Storage
+    from mlops.clients.trigger import Trigger
+    from mlops.settings import read_settings
+
+    settings = read_settings(client("ssm"))
+    storage = Storage(client("s3"))
+    with explained():
+        return train(
+            model,
+            image,
+            pipeline,
+            settings.bucket,
+            runs=Trigger(client("lambda"), settings.trigger_function, storage),
+            storage=storage,
+            sagemaker=client("sagemaker"),
+            report=Path(arguments.dotenv),
+        )
+
+
+def train(  # pylint: disable=too-many-arguments
+    model: Model,
+    image: Image,
+    pipeline: Pipeline,
+    bucket: str,
+    *,
+    runs: waiting.Runs,
+    storage: Storage,
+    sagemaker: SageMakerClient,
+    report: Path,
+) -> Outcome:
+    """Train the image's first model version, once: a run under way is joined, a failed one repeated.
+
+    Raises:
+        UsageError: in a schedule, which never trains here.
+        TriggerError: when Airflow does not take the run.
+        StorageError: when S3 does not tell.
+    """
+    if pipeline.kind == "schedule":
+        raise UsageError(
+            "A schedule does not train with this command",
+            cause="it would train the same version of the same image again",
+            next_step="Leave this job out of scheduled pipelines.",
+        )
+    # A push always means the first training of its image; later ones count up from there.
+    version = ModelVersion(parse_image_version(image.version), 0)
+    evidence = evidence_uri(bucket, model.project, model.name, version)
+
+    def trained() -> bool:
+        from mlops.clients.sagemaker import describe_model
+
+        name = resource_name(model.project, model.name, version)
+        return storage.exists(evidence + COMPARISON) and describe_model(sagemaker, name) is not None
+
+    if trained():
+        _hand_over(report, version, evidence, run_id="")
+        summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
+        return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
+
+    answer = waiting.start_or_join(runs, _work(model, image, pipeline, bucket, version), trained)
+    _hand_over(report, version, evidence, answer.run_id)
+    verb = "started" if answer.created else f"joined, it is {answer.state}"
+    if answer.run_url:
+        console.say(f"Airflow run: {answer.run_url}")
+    return Outcome(
+        summary=f"Training of {model.name} {version}: run {answer.run_id} {verb}",
+        data=_data(version, evidence, answer.run_id, str(answer.state), answer.run_url),
+        next_steps=(
+            f"mlops evaluate --model {model.name} --model-version {version} --run-id {answer.run_id}",
+        ),
+    )
+
+
+def _work(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> waiting.Work:
+    from mlops import manifest
+
+    evidence = evidence_uri(bucket, model.project, model.name, version)
+    conf = TrainingConf(
+        schema_version=contract.SCHEMA_VERSION,
+        project=model.project,
+        model=model.name,
+        model_version=str(version),
+        image_version=image.version,
+        image_uri=image.uri,
+        evidence_uri=evidence,
+        training=manifest.training(model, bucket),
+        evaluation=manifest.evaluation(model, bucket),
+        notifications=manifest.notifications(model),
+        origin=pipeline.origin,
+    )
+    return waiting.Work(
+        dag_id=TRAINING_DAG,
+        label=f"{model.name}-{image.version}",
+        # Not the pipeline: two pipelines of one version share its training.
+        identity=f"{TRAINING_DAG}|{model.project}|{model.name}|{version}",
+        conf=conf,
+        spill_uri=f"{evidence}conf/{TRAINING_DAG}-{pipeline.pipeline_id}.json",
+    )
+
+
+def _hand_over(report: Path, version: ModelVersion, evidence: str, run_id: str) -> None:
+    dotenv.write(
+        report,
+        {
+            "MODEL_VERSION": str(version),
+            "DAG_ID": TRAINING_DAG,
+            "DAG_RUN_ID": run_id,
+            "EVIDENCE_URI": evidence,
+            "TRAINED": "true" if run_id else "false",
+        },
+    )
+
+
+def _data(version: ModelVersion, evidence: str, run_id: str, state: str, url: str) -> dict[str, object]:
+    return {
+        "model_version": str(version),
+        "evidence_uri": evidence,
+        "dag_id": TRAINING_DAG,
+        "dag_run_id": run_id,
+        "state": state,
+        "run_url": url,
+        "trained": bool(run_id),
+    }

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.contract import TRAINING_DAG
+from mlops.errors import (
+    EvidenceError,
+    GateFailedError,
+    GitLabError,
+    RunFailedError,
+    RunTimeoutError,
+    SettingsError,
+    TriggerError,
+    VersionError,
+)
+from mlops.evaluate import Options, Subject, evaluate, requested
+from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, FAILURE, Failure
+from mlops.outcome import Outcome
+from mlops.versions import ModelVersion
+
+from .world import BUCKET, MODEL, PROJECT, World, dotenv_of, pipeline
+
+VERSION, CHAMPION_VERSION = "1.3.0+retrain.0", "1.2.0+retrain.1"
+EVIDENCE = f"s3://{BUCKET}/{PROJECT}/{MODEL}/1.3.0_retrain.0/"
+RUN = "phishing-url-1-3-0.0123456789.1"
+
+
+@dataclass
+class Notes:
+    """A merge request."""
+
+    written: list[tuple[int, str, str]] = field(default_factory=list)
+    refuses: bool = False
+
+    def put_note(self, merge_request: int, marker: str, text: str) -> None:
+        if self.refuses:
+            raise GitLabError("GitLab did not write", cause="403")
+        self.written.append((merge_request, marker, text))
+
+
+@dataclass
+class Job:
+    """The job evaluate, in a directory of its own."""
+
+    world: World
+    directory: Path
+    notes: Notes = field(default_factory=Notes)
+
+    def run(self, run_id: str = RUN, wait: bool = True, timeout: float = 3600, **origin: Any) -> Outcome:
+        subject = Subject(
+            project=PROJECT,
+            model=MODEL,
+            version=ModelVersion.parse(VERSION),
+            evidence_uri=EVIDENCE,
+            run_id=run_id,
+        )
+        options = Options(
+            directory=self.directory / "evaluation",
+            dotenv=self.directory / "evaluate.env",
+            wait=wait,
+            timeout=timeout,
+        )
+        return evaluate(
+            subject,
+            options,
+            pipeline(**origin),
+            runs=self.world.airflow,
+            storage=self.world.storage,
+            notes=self.notes,
+            clock=self.world.clock,
+        )
+
+    def files(self) -> list[str]:
+        directory = self.directory / "evaluation"
+        return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+
+
+@pytest.fixture
+def job(world: World, tmp_path: Path) -> Job:
+    world.airflow.runs[RUN] = "queued"
+    return Job(world, tmp_path)
+
+
+REPORT = ["annotations.json", "comparison.json", "evaluation.md", "metrics.txt"]
+
+
+def test_a_better_model_is_reported_with_a_table(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    outcome = job.run()
+    assert outcome.exit_code == 0
+    assert outcome.summary.startswith(f"{MODEL} {VERSION} against champion {CHAMPION_VERSION}: gate passed\n")
+    assert outcome.summary.splitlines()[-1].split() == [
+        "f1",
+        "0.9300",
+        "0.9500",
+        "+0.0200",
+        "better",
+        "passed",
+    ]
+    assert job.files() == REPORT
+    assert dotenv_of(job.directory / "evaluate.env") == {
+        "GATE": "passed",
+        "CHAMPION_VERSION": CHAMPION_VERSION,
+        "EVALUATION_URI": EVIDENCE + CHALLENGER,
+    }
+    assert json.loads(json.dumps(outcome.data))["comparison"]["gate"] == "passed"
+
+
+def test_a_failed_gate_is_exit_code_40_after_everything_is_written(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION, gate="failed")
+    outcome = job.run(kind="merge_request", merge_request=3)
+    assert outcome.exit_code == GateFailedError.exit_code == 40
+    assert "✗ f1: 0.8 is below the minimum 0.9" in outcome.summary
+    assert job.files() == REPORT
+    assert dotenv_of(job.directory / "evaluate.env")["GATE"] == "failed"
+    assert len(job.notes.written) == 1
+
+
+def test_the_first_model_has_no_champion(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION)
+    assert "against nothing in production yet" in job.run().summary
+    assert dotenv_of(job.directory / "evaluate.env")["CHAMPION_VERSION"] == ""
+
+
+def test_what_was_not_trained_is_reported_from_its_evidence(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.world.airflow.runs.clear()
+    assert job.run(run_id="").exit_code == 0
+    assert "nothing new to evaluate" in capsys.readouterr().err
+    assert job.files() == REPORT
+
+
+def test_a_merge_request_gets_one_note_under_a_marker_of_the_model(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.run(kind="merge_request", merge_request=3)
+    ((merge_request, marker, text),) = job.notes.written
+    assert (merge_request, marker) == (3, "<!-- ml-ops:evaluation:web-safety/phishing-url -->")
+    assert text == (job.directory / "evaluation" / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_outside_a_merge_request_there_is_no_note(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.run()
+    assert not job.notes.written
+
+
+def test_a_note_that_gitlab_refuses_is_a_warning(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.notes.refuses = True
+    assert job.run(kind="merge_request", merge_request=3).exit_code == 0
+    assert "! GitLab did not write" in capsys.readouterr().err
+
+
+def test_a_failed_training_is_reported_with_its_cause_and_log(job: Job) -> None:
+    failure = Failure(
+        schema_version=1,
+        project=PROJECT,
+        model=MODEL,
+        model_version=VERSION,
+        dag_id=TRAINING_DAG,
+        run_id=RUN,
+        task_id="train",
+        cause="ValueError: could not convert string to float",
+        log_url="https://logs.example/1",
+        next_step="Fix the training code and push.",
+    )
+    job.world.storage.write_record(failure, EVIDENCE + FAILURE)
+    job.world.airflow.course = ["running", "failed"]
+    with pytest.raises(
+        RunFailedError, match=re.escape(f"Training of {MODEL} {VERSION} failed at train")
+    ) as caught:
+        job.run()
+    assert caught.value.cause == failure.cause
+    assert caught.value.link == "https://logs.example/1"
+    assert caught.value.next_step == failure.next_step
+    text = (job.directory / "evaluation" / "evaluation.md").read_text(encoding="utf-8")
+    assert failure.cause in text
+    assert "https://logs.example/1" in (job.directory / "evaluation" / "annotations.json").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_wait_that_is_too_long_is_resumed_by_a_retry(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.world.airflow.course = ["running"] * 100 + ["success"]
+    with pytest.raises(RunTimeoutError, match="not over"):
+        job.run(timeout=20)
+    assert job.run().exit_code == 0
+    assert len(job.world.airflow.runs) == 1
+
+
+def test_no_wait_says_how_it_goes_and_reports_when_it_is_over(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    first = job.run(wait=False)
+    assert first.exit_code == 0
+    assert first.data["state"] == "queued"
+    assert not job.files()
+    job.run(wait=False)
+    assert job.run(wait=False).data["gate"] == "passed"
+    assert job.world.seconds == 0
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_run_that_airflow_does_not_know(job: Job, wait: bool) -> None:
+    with pytest.raises(TriggerError, match="run not found"):
+        job.run(run_id="other", wait=wait)
+
+
+@pytest.mark.parametrize("missing", [COMPARISON, CHALLENGER, CHAMPION])
+def test_missing_evidence_names_the_object(job: Job, missing: str) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.world.storage.delete(EVIDENCE + missing)
+    with pytest.raises(EvidenceError, match="no usable evaluation") as caught:
+        job.run()
+    assert f"{EVIDENCE}{missing} does not exist" in caught.value.cause
+    assert not job.files()
+
+
+@pytest.mark.parametrize(
+    "broken", [b"{", b'{"schema_version": 1}', b'{"schema_version": 1, "metrics": {"f1": NaN}}']
+)
+def test_broken_evidence_names_the_object(job: Job, broken: bytes) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.world.storage.write(broken, EVIDENCE + CHALLENGER if b"NaN" in broken else EVIDENCE + COMPARISON)
+    with pytest.raises(EvidenceError) as caught:
+        job.run()
+    assert EVIDENCE in caught.value.cause
+
+
+def test_evidence_about_another_version_is_refused(job: Job) -> None:
+    job.world.evidence(EVIDENCE, "1.2.9+retrain.0", CHAMPION_VERSION)
+    with pytest.raises(EvidenceError, match="another model"):
+        job.run()
+
+
+def test_links_lead_to_the_report_and_to_the_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(job.directory)
+    job.directory = Path()
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.run()
+    links = json.loads(Path("evaluation/annotations.json").read_text(encoding="utf-8"))["Model evaluation"]
+    assert [link["external_link"]["url"] for link in links] == [
+        "https://gitlab.example/job/1/artifacts/file/evaluation/evaluation.md",
+        "https://airflow.example/run",
+    ]
+
+
+def _requested(version: str = "", run: str = "", **variables: str) -> tuple[str, str]:
+    arguments = argparse.Namespace(model_version=version or None, run_id=run or None)
+    found, run_id = requested(arguments, variables)
+    return str(found), run_id
+
+
+def test_the_version_comes_from_the_job_train_or_the_command_line() -> None:
+    assert _requested(MODEL_VERSION=VERSION, DAG_RUN_ID=RUN) == (VERSION, RUN)
+    assert _requested(MODEL_VERSION=VERSION, DAG_RUN_ID="", TRAINED="false") == (VERSION, "")
+    assert _requested(VERSION, "mine", MODEL_VERSION=VERSION, DAG_RUN_ID=RUN) == (VERSION, "mine")
+    # The run of the pipeline's own version says nothing about another one.
+    assert _requested(CHAMPION_VERSION, MODEL_VERSION=VERSION, DAG_RUN_ID=RUN) == (CHAMPION_VERSION, "")
+
+
+def test_without_a_version_the_job_that_makes_it_is_named() -> None:
+    with pytest.raises(SettingsError, match="MODEL_VERSION is missing") as caught:
+        _requested()
+    assert "train" in caught.value.cause
+    with pytest.raises(VersionError):
+        _requested("1.3.0")

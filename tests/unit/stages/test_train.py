@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.contract import RunProblem, TrainingConf
+from mlops.errors import SettingsError, TriggerError, UsageError, VersionError
+from mlops.evidence import COMPARISON
+from mlops.manifest import Model
+from mlops.outcome import Outcome
+from mlops.train import Image, train
+
+from .world import World, dotenv_of, pipeline
+
+URI = f"127.0.0.1:5000/web-safety/phishing-url@sha256:{'a' * 64}"
+IMAGE = Image(uri=URI, version="1.3.0")
+EVIDENCE = "s3://ml-ops-test/web-safety/phishing-url/1.3.0_retrain.0/"
+Start = Callable[..., Outcome]
+
+
+@pytest.fixture
+def start(world: World, model: Model, tmp_path: Path) -> Start:
+    def start(image: Image = IMAGE, **origin: Any) -> Outcome:
+        return train(
+            model,
+            image,
+            pipeline(**origin),
+            "ml-ops-test",
+            runs=world.airflow,
+            storage=world.storage,
+            sagemaker=world.sagemaker,
+            report=tmp_path / "train.env",
+        )
+
+    return start
+
+
+def test_a_new_image_is_trained_as_its_first_model_version(
+    world: World, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = start()
+    (run_id,) = world.airflow.runs
+    assert dotenv_of(tmp_path / "train.env") == {
+        "MODEL_VERSION": "1.3.0+retrain.0",
+        "DAG_ID": "model_training",
+        "DAG_RUN_ID": run_id,
+        "EVIDENCE_URI": EVIDENCE,
+        "TRAINED": "true",
+    }
+    conf = world.airflow.confs[run_id]
+    assert isinstance(conf, TrainingConf)
+    assert (conf.image_uri, conf.image_version, conf.evidence_uri) == (URI, "1.3.0", EVIDENCE)
+    assert conf.training.channels == {"train": "s3://ml-ops-test/data/train/"}
+    assert conf.training.hyper_parameters == {"depth": "3"}
+    assert conf.origin.user == "ann"
+    assert outcome.summary == f"Training of phishing-url 1.3.0+retrain.0: run {run_id} started"
+    assert "https://airflow.example/run" in capsys.readouterr().err
+    assert f"--run-id {run_id}" in outcome.next_steps[0]
+
+
+def test_an_image_that_was_trained_is_not_trained_again(world: World, start: Start, tmp_path: Path) -> None:
+    world.model("1.3.0+retrain.0")
+    outcome = start()
+    assert not world.airflow.runs
+    assert (
+        outcome.summary == "phishing-url 1.3.0+retrain.0 is trained and evaluated already: nothing to train"
+    )
+    variables = dotenv_of(tmp_path / "train.env")
+    assert (variables["TRAINED"], variables["DAG_RUN_ID"]) == ("false", "")
+    assert variables["MODEL_VERSION"] == "1.3.0+retrain.0"
+
+
+@pytest.mark.parametrize("missing", ["model", "comparison"])
+def test_half_of_a_result_is_no_result(world: World, start: Start, missing: str) -> None:
+    world.model("1.3.0+retrain.0")
+    if missing == "model":
+        world.sagemaker.delete_model(ModelName="web-safety--phishing-url--1-3-0--r0")
+    else:
+        world.storage.delete(EVIDENCE + COMPARISON)
+    start()
+    assert len(world.airflow.runs) == 1
+
+
+def test_a_retried_job_and_another_pipeline_find_the_run(world: World, start: Start, tmp_path: Path) -> None:
+    start()
+    first = dotenv_of(tmp_path / "train.env")
+    outcome = start(number="13")
+    assert dotenv_of(tmp_path / "train.env") == first
+    assert len(world.airflow.runs) == 1
+    assert "joined" in outcome.summary
+
+
+def test_after_a_failed_run_a_retry_starts_anew(world: World, start: Start) -> None:
+    start()
+    (first,) = world.airflow.runs
+    world.airflow.runs[first] = "failed"
+    start()
+    assert list(world.airflow.runs) == [first, first[:-1] + "2"]
+
+
+def test_the_prerelease_of_a_merge_request_is_trained_under_its_own_version(
+    world: World, start: Start
+) -> None:
+    outcome = start(Image(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
+    assert outcome.data["model_version"] == "1.3.0-mr42.7+retrain.0"
+    assert next(iter(world.airflow.confs.values())).evidence_uri.endswith("/1.3.0-mr42.7_retrain.0/")
+
+
+def test_a_schedule_trains_nothing(world: World, start: Start, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="schedule"):
+        start(kind="schedule")
+    assert not world.airflow.runs
+    assert not (tmp_path / "train.env").exists()
+
+
+def test_airflow_down_leaves_nothing_behind_and_a_retry_starts(
+    world: World, start: Start, tmp_path: Path
+) -> None:
+    world.airflow.problem = RunProblem(
+        kind="airflow_unavailable", message="Airflow answered 503", next_step="Try again.", retryable=True
+    )
+    with pytest.raises(TriggerError, match="airflow unavailable") as caught:
+        start()
+    assert (caught.value.cause, caught.value.next_step) == ("Airflow answered 503", "Try again.")
+    assert not (tmp_path / "train.env").exists()
+    world.airflow.problem = None
+    start()
+    assert len(world.airflow.runs) == 1
+
+
+def _read(uri: str = "", version: str = "", **variables: str) -> Image:
+    arguments = argparse.Namespace(image_uri=uri or None, image_version=version or None)
+    return Image.read(arguments, variables)
+
+
+def test_the_image_comes_from_the_job_containerize_or_the_command_line() -> None:
+    assert _read(IMAGE_URI=URI, IMAGE_VERSION="1.3.0") == IMAGE
+    assert _read(URI, "1.3.0", IMAGE_URI="other", IMAGE_VERSION="2.0.0") == IMAGE
+
+
+@pytest.mark.parametrize("missing", ["IMAGE_URI", "IMAGE_VERSION"])
+def test_without_an_image_the_job_that_makes_it_is_named(missing: str) -> None:
+    variables = {"IMAGE_URI": URI, "IMAGE_VERSION": "1.3.0"}
+    del variables[missing]
+    with pytest.raises(SettingsError, match=f"{missing} is missing") as caught:
+        _read(**variables)
+    assert "containerize" in caught.value.cause
+
+
+def test_an_image_must_be_named_by_digest_and_version() -> None:
+    with pytest.raises(SettingsError, match="digest"):
+        _read(IMAGE_URI="registry/web-safety/phishing-url:1.3.0", IMAGE_VERSION="1.3.0")
+    with pytest.raises(VersionError):
+        _read(IMAGE_URI=URI, IMAGE_VERSION="latest")
