@@ -193,7 +193,7 @@ def next_release(source: Source, last: tuple[Version, Image] | None, registry: R
     since = source.repository.since(revision, f"{source.model.name}/v{version}")
     if since is None:
         console.warn(
-            f"Version {version} was built from {revision[:8] or 'an unknown commit'}, which this history lacks: "
+            f"Version {version} was built from {revision[:8] or 'an unknown commit'}, which the history lacks: "
             f"all commits after {released.pushed_at:%Y-%m-%d %H:%M} count."
         )
         since = source.repository.after(released.pushed_at)

@@ -28,6 +28,7 @@ KNOWN_GOALS: dict[str, Goal] = {
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = r"[1-9][0-9]*[smhd]"
+_DATA = re.compile(r"(?P<bucket>s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/)?(?P<path>[^\s:]{1,900}?)/?")
 
 
 def seconds(text: object) -> object:
@@ -47,13 +48,12 @@ def _relative(text: str) -> str:
 
 def _data(text: str) -> str:
     """An S3 prefix as given, or a path in the platform's bucket; always with a slash at its end."""
-    if not re.fullmatch(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/)?[^/\s][^\s]{0,900}", text) or re.search(
-        r"(^|/)\.{0,2}/|(^|/)\.\.?$", text.removeprefix("s3://")
-    ):
+    match = _DATA.fullmatch(text)
+    if not match or {"", ".", ".."} & set(match["path"].split("/")):
         raise PydanticCustomError(
             "data", "s3://<bucket>/<prefix>/, or a path in the platform's bucket such as data/<model>/train/"
         )
-    return text.rstrip("/") + "/"
+    return f"{match['bucket'] or ''}{match['path']}/"
 
 
 def _as_text(value: object) -> object:

@@ -73,8 +73,8 @@ def parse(text: str, path: Path) -> Source:
     Raises:
         ManifestError: when it is no YAML mapping with unique keys.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise ManifestError(f"{path}:1: the manifest must be a mapping that begins with `project:`")
@@ -90,8 +90,6 @@ def parse(text: str, path: Path) -> Source:
         ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ManifestError(f"{path} is no valid YAML", cause=str(error)) from error
-    finally:
-        loader.dispose()
     return Source(path, data, walk.lines)
 
 
