@@ -28,7 +28,12 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    config = LocalAwsConfig(**{**vars(arguments), "home": arguments.home.resolve()})
+    given = vars(arguments) | {
+        "home": arguments.home.resolve(),
+        # not resolved: the link is what makes it the interpreter of its environment
+        "lambda_python": arguments.lambda_python.absolute(),
+    }
+    config = LocalAwsConfig(**given)
     with serve(config):
         print(f"AWS answers at {config.endpoint}", file=sys.stderr, flush=True)  # noqa: T201
         stopping.wait()
