@@ -114,6 +114,14 @@ def job_failed(  # pylint: disable=too-many-arguments
     return _message(title, parts, [("Log", job_url), *_links(origin)], origin)
 
 
+def pipeline_failed(model: str, origin: Origin) -> Message:
+    """A CI pipeline failed, and nothing here may ask GitLab which of its jobs did."""
+    title = f"{model or origin.project_path or 'pipeline'}: pipeline FAILED"
+    step = "Next: open the pipeline; the last lines of the failed job's log say what to do."
+    # The job that sends this is not the one that failed.
+    return _message(title, [_Part(step)], [("Pipeline", origin.pipeline_url)], origin)
+
+
 def channel_test(origin: Origin) -> Message:
     """What `mlops notify --test` sends."""
     parts = [_Part("This is a test of the notification channels. Nothing failed and there is nothing to do.")]

@@ -142,6 +142,13 @@ def test_a_failed_job_of_ci_names_job_stage_and_log(training: TrainingConf) -> N
     assert_within_limits(message)
 
 
+def test_a_failed_pipeline_is_named_where_its_jobs_cannot_be(training: TrainingConf) -> None:
+    message = messages.pipeline_failed("phishing-url", training.origin)
+    assert message.subject == "phishing-url: pipeline FAILED"
+    assert f"Pipeline: {training.origin.pipeline_url}" in message.body
+    assert_within_limits(message)
+
+
 def test_what_a_person_typed_cannot_become_a_link_or_call_everybody(training: TrainingConf) -> None:
     origin = replace(training.origin, commit_title="<!channel> see <https://evil.example|here> ```")
     message = finished(replace(training, origin=origin), 0.91)
