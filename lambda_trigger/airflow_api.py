@@ -327,5 +327,6 @@ def _task(record: Mapping[str, Any]) -> TaskState:
         task_id=str(task_id),
         state=str(record.get("state") or ""),
         try_number=number if isinstance(number, int) else 0,
-        seconds=round(float(seconds), 3) if isinstance(seconds, int | float) else None,
+        # A task that was deferred starts anew when it resumes; until it ends, its duration is negative.
+        seconds=round(float(seconds), 3) if isinstance(seconds, int | float) and seconds >= 0 else None,
     )

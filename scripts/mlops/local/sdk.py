@@ -23,5 +23,7 @@ def _client(endpoint: str, service: str) -> Any:
 
     session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
     return session.client(
-        service, endpoint_url=endpoint, config=Config(proxies={}, retries={"max_attempts": 2})
+        service,
+        endpoint_url=endpoint,
+        config=Config(proxies={}, inject_host_prefix=False, retries={"max_attempts": 2}),
     )

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops import console, manifest, versions
+from mlops import console, manifest
 from mlops.errors import LocalStackError
 from mlops.local import pipeline, sdk
 from mlops.local.demo import summary as summaries
@@ -20,6 +20,8 @@ from mlops.local.run import upload_data
 from mlops.local.stack import Stack, require
 from mlops.local.up import up
 from mlops.outcome import Outcome
+
+_WIDTH = 100
 
 
 def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
@@ -44,9 +46,8 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
             answer = _ask(stack, repository)
             console.say(f"  the endpoint answers {answer['predictions'][0]} as {answer['model']['version']}")
         pushes_seconds = time.monotonic() - pushes_started
-        model = manifest.load(repository / "mlops.yml")
-        endpoint = versions.endpoint_name(model.project, next(iter(model.models)))
-        document = summaries.document(stack, pushes, summaries.endpoint_document(endpoint, answer))
+        name_of_endpoint = manifest.deployment(manifest.load(repository / "mlops.yml").model()).endpoint_name
+        document = summaries.document(stack, pushes, summaries.endpoint_document(name_of_endpoint, answer))
         summary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     finally:
         if not keep:
@@ -88,24 +89,21 @@ def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[Pipe
 
 def _ask(stack: Stack, repository: Path) -> dict[str, Any]:
     """Send the manifest's own sample request to the endpoint."""
-    loaded = manifest.load(repository / "mlops.yml")
-    name, model = next(iter(loaded.models.items()))
+    wanted = manifest.deployment(manifest.load(repository / "mlops.yml").model())
     response = sdk.client(stack, "sagemaker-runtime").invoke_endpoint(
-        EndpointName=versions.endpoint_name(loaded.project, name),
-        ContentType=model.deployment.smoke_test.content_type,
-        Body=model.deployment.smoke_test.body,
+        EndpointName=wanted.endpoint_name,
+        ContentType=wanted.smoke_test.content_type,
+        Body=wanted.smoke_test.body.encode(),
     )
     answer: dict[str, Any] = json.loads(response["Body"].read())
     return answer
 
 
 def _last_line(log: Path) -> str:
-    lines = [
-        line.strip()
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
-    return lines[-1][:90] if lines else ""
+    """What the job says last, before it says what comes next."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    told = [line for line in lines if line and not line.startswith("next: ")]
+    return told[-1].strip("= ")[:_WIDTH] if told else ""
 
 
 def _quiet(_: str) -> None:
