@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import subprocess
@@ -77,20 +79,13 @@ def build(docker: Docker, aws: LocalAws, name: str, script: str) -> str:
         f'FROM {BASE}\nENV FROM_IMAGE=yes PYTHONUNBUFFERED=1\nWORKDIR /opt/program\nCOPY main.py .\nENTRYPOINT ["python3", "main.py"]\n'
     )
     docker("build", "--tag", tag, str(folder))
-    _, password = aws_login(aws)
-    docker("login", "--username", "AWS", "--password-stdin", aws.registry, text=password)
+    grant = ecr.get_authorization_token()["authorizationData"][0]
+    user, _, password = base64.b64decode(grant["authorizationToken"]).decode().partition(":")
+    docker("login", "--username", user, "--password-stdin", aws.registry, text=password)
     docker("push", tag)
     docker("rmi", tag)
     detail = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": "1.0.0"}])["imageDetails"][0]
     return f"{uri['repositoryUri']}@{detail['imageDigest']}"
-
-
-def aws_login(aws: LocalAws) -> tuple[str, str]:
-    import base64
-
-    token = aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
-    user, _, password = base64.b64decode(token).decode().partition(":")
-    return user, password
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +110,6 @@ def train(aws: LocalAws, image: str, name: str, do: str = "", seconds: int = 60)
 
 
 def test_a_training_job_in_a_container(containers: LocalAws, program: str) -> None:
-    import json
-
     job = train(containers, program, "contained")
     assert job["TrainingJobStatus"] == "Completed", job
     model = json.loads(trained(containers.client("s3"), job)["model.json"])

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from .harness import REGION, ROLE, LocalAws, wait_for
-from .images import Pusher
+from .images import Pusher, layer
 
 BUCKET = "ml-ops-local-jobs"
 
@@ -244,8 +244,6 @@ def test_an_image_that_is_not_there_fails_the_job(
 def test_requirements_that_cannot_be_installed_fail_the_job_with_the_installer_s_words(
     aws: LocalAws, sagemaker: Any, train: Callable[..., str]
 ) -> None:
-    from .images import layer
-
     aws.client("ecr").create_repository(repositoryName="jobs/requirements")
     broken = Pusher.login(aws).push(
         "jobs/requirements",
