@@ -607,7 +607,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 def test_every_key_is_in_the_guide() -> None:
     guide = GUIDE.read_text(encoding="utf-8")
-    sections = [
+    sections: list[type[manifest_schema.Section]] = [
         manifest_schema.Document,
         manifest_schema.Metric,
         manifest_schema.SmokeTest,
