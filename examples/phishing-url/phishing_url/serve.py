@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import signal
-import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -151,21 +151,25 @@ def serve(paths: Paths) -> None:
     Raises:
         ModelError: when the model cannot be loaded or the port cannot be opened.
     """
+    # The handler only writes to a pipe: an exception raised from it would come in the middle of anything.
+    stop, ask_to_stop = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(ask_to_stop, b"."))
+
     application = Application(artifact.load(paths.model))
     host = os.environ.get("MLOPS_BIND_HOST", "127.0.0.1")
     port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
     if not port.isdecimal():
         raise ModelError(f"SAGEMAKER_BIND_TO_PORT is {port!r}; it must be a port number")
     server = Server((host, int(port)), application, numthreads=4, shutdown_timeout=SHUTDOWN_SECONDS)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server.prepare()
     except OSError as error:
         raise ModelError(f"Cannot listen on {host}:{port}: {error}") from error
     logger.info("serving on %s:%s", host, port)
-    try:
-        server.serve()
-    except (KeyboardInterrupt, SystemExit):
-        logger.info("stopping")
-    finally:
-        server.stop()
+    listener = threading.Thread(target=server.serve)
+    listener.start()
+    os.read(stop, 1)
+    logger.info("stopping")
+    server.stop()
+    listener.join()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,26 +55,30 @@ class Server:
         return status, answer
 
 
-def start(base: Path) -> Server:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(base: Path, port: int) -> Iterator[Server]:
+    """A server that is told to load `base` and is gone in the end."""
     environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(port)}
     environment.pop("MLOPS_BIND_HOST", None)
     command = [sys.executable, "-m", "phishing_url", "serve"]
-    # pylint: disable=consider-using-with  # the fixture ends it
-    return Server(subprocess.Popen(command, cwd=REPOSITORY, env=environment), port)
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process:
+        try:
+            yield Server(process, port)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(name="server", scope="module")
 def fixture_server(trained: Paths) -> Iterator[Server]:
-    server = start(trained.base)
-    try:
+    with running(trained.base, free_port()) as server:
         server.wait()
         yield server
-    finally:
-        server.process.terminate()
-        server.process.wait(timeout=30)
 
 
 def test_ping(server: Server) -> None:
@@ -146,22 +150,31 @@ def test_our_own_mistake_shows_no_traceback() -> None:
 
 
 def test_sigterm_lets_the_request_in_hand_finish(trained: Paths, sites: list[Site]) -> None:
-    server = start(trained.base)
     body = json.dumps({"instances": sites[:1]}).encode()
-    server.wait()
-    connection = server.connect()
-    connection.putrequest("POST", "/invocations")
-    connection.putheader("Content-Type", JSON)
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:10])
-    time.sleep(0.3)
-    server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    connection.send(body[10:])
-    assert connection.getresponse().status == 200
-    connection.close()
-    assert server.process.wait(timeout=30) == 0
+    with running(trained.base, free_port()) as server:
+        server.wait()
+        connection = server.connect()
+        connection.putrequest("POST", "/invocations")
+        connection.putheader("Content-Type", JSON)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:10])
+        time.sleep(0.3)
+        server.process.terminate()
+        time.sleep(0.3)
+        connection.send(body[10:])
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert server.process.wait(timeout=30) == 0
 
 
 def test_a_directory_without_a_model_is_an_error(tmp_path: Path) -> None:
-    assert start(tmp_path).process.wait(timeout=60) == 1
+    with running(tmp_path, free_port()) as server:
+        assert server.process.wait(timeout=60) == 1
+
+
+def test_a_port_that_is_taken_is_an_error(trained: Paths) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with running(trained.base, taken.getsockname()[1]) as server:
+            assert server.process.wait(timeout=60) == 1
