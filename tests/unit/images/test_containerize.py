@@ -1,0 +1,347 @@
+"""One version for one content, whatever else happens at the same time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from semver import Version
+
+from mlops import containerize as stage
+from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
+from mlops.clients.registry import Registry
+from mlops.containerize import Result, containerize, find_release
+from mlops.errors import GitLabError, RegistryError, SettingsError, UsageError, VersionError
+from mlops.pipeline import Pipeline
+
+from .model import MERGE_REQUEST, ModelRepository, on_main
+from .registry import FakeBuilder, FakeRegistry
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> ModelRepository:
+    return ModelRepository(tmp_path / "model")
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+def push(work: ModelRepository, registry: FakeRegistry, **variables: str) -> Result:
+    return containerize(work.source(variables), registry, FakeBuilder())
+
+
+def test_the_first_release(work: ModelRepository, registry: FakeRegistry) -> None:
+    result = push(work, registry)
+    assert (str(result.version), result.built) == ("1.0.0", True)
+    assert registry.labels(result.digest) == {
+        REVISION_LABEL: work.git("rev-parse", "HEAD"),
+        "org.opencontainers.image.version": "1.0.0",
+        "org.opencontainers.image.source": "https://gitlab.example.org/web/phish",
+        KEY_LABEL: work.source().content.key,
+    }
+    assert set(registry.stored[result.digest][1]) == {"1.0.0", f"src-{work.source().content.key}"}
+
+
+def test_an_unchanged_content_keeps_its_version_for_one_question(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    first = push(work, registry)
+    work.commit("feat: words", "README.md")
+    registry.questions.clear()
+    second = push(work, registry)
+    assert second == Result(
+        version=first.version, digest=first.digest, built=False, note="the content is unchanged"
+    )
+    assert len(registry.questions) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "version"),
+    [("fix: x", "1.0.1"), ("feat(a): x", "1.1.0"), ("feat!: x", "2.0.0"), ("x", "1.0.1")],
+)
+def test_commits_decide_the_next_version(
+    work: ModelRepository, registry: FakeRegistry, message: str, version: str
+) -> None:
+    push(work, registry)
+    work.commit(message, "phish/new.py")
+    work.commit("feat!: elsewhere", "README.md")
+    assert str(push(work, registry).version) == version
+
+
+def test_a_merge_request_has_a_candidate_and_merging_it_a_release(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    push(work, registry)
+    work.git("checkout", "--quiet", "-b", "side")
+    work.commit("feat: x", "phish/new.py")
+    candidate = push(work, registry, **MERGE_REQUEST)
+    assert str(candidate.version) == "1.1.0-mr42.7"
+    again = push(work, registry, **MERGE_REQUEST, CI_PIPELINE_IID="8")
+    assert (again.version, again.built) == (candidate.version, False)
+    work.git("checkout", "--quiet", "main")
+    work.merge("side", "Merge branch 'side'")
+    release = push(work, registry)
+    assert (str(release.version), release.built) == ("1.1.0", True)
+    assert release.digest != candidate.digest
+    unchanged = push(work, registry, **MERGE_REQUEST, CI_PIPELINE_IID="9")
+    assert str(unchanged.version) == "1.1.0"
+
+
+def test_the_loser_of_a_race_takes_the_next_version(work: ModelRepository, registry: FakeRegistry) -> None:
+    push(work, registry)
+    work.commit("feat: x", "phish/new.py")
+    head = work.git("rev-parse", "HEAD")
+    rival = {REVISION_LABEL: head, KEY_LABEL: "another"}
+    result = containerize(work.source(), registry, FakeBuilder(rival))
+    assert (str(result.version), result.built) == ("1.1.1", True)
+    assert registry.tags("sha256:rival-1.1.0") == {"1.1.0"}
+
+
+def test_the_loser_of_a_race_takes_the_same_content_as_it_is(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    """The other job pushed the version and not yet the content's tag."""
+    rival = {REVISION_LABEL: work.git("rev-parse", "HEAD"), KEY_LABEL: work.source().content.key}
+    result = containerize(work.source(), registry, FakeBuilder(rival))
+    assert (str(result.version), result.digest, result.built) == ("1.0.0", "sha256:rival-1.0.0", False)
+    assert registry.find(f"src-{work.source().content.key}")
+
+
+def test_two_candidates_of_one_pipeline(work: ModelRepository, registry: FakeRegistry) -> None:
+    containerize(work.source(MERGE_REQUEST), registry, FakeBuilder())
+    other = work.source(MERGE_REQUEST, {"A": "1"})
+    result = containerize(other, registry, FakeBuilder())
+    assert str(result.version) == "1.0.1-mr42.7"
+
+
+def test_a_race_that_never_ends(work: ModelRepository, registry: FakeRegistry) -> None:
+    head = work.git("rev-parse", "HEAD")
+    rivals = [{KEY_LABEL: str(number), REVISION_LABEL: head} for number in range(stage.ATTEMPTS)]
+    with pytest.raises(RegistryError, match="6 versions in a row were taken") as caught:
+        containerize(work.source(), registry, FakeBuilder(*rivals))
+    assert "1.0.0, 1.0.1" in caught.value.cause
+    assert "again" in caught.value.next_step
+
+
+def test_a_job_killed_between_its_two_pushes_is_completed(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    source = work.source()
+    registry.put("sha256:half", "1.0.0", source.labels(Version(1)))
+    builder = FakeBuilder()
+    result = containerize(source, registry, builder)
+    assert (str(result.version), result.digest, result.built) == ("1.0.0", "sha256:half", False)
+    assert builder.published == []
+    assert containerize(source, registry, builder).note == "the content is unchanged"
+
+
+def test_a_candidate_killed_between_its_two_pushes_is_completed(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    source = work.source(MERGE_REQUEST)
+    registry.put("sha256:half", "1.0.0-mr42.7", source.labels(Version.parse("1.0.0-mr42.7")))
+    result = containerize(source, registry, FakeBuilder())
+    assert (str(result.version), result.digest, result.built) == ("1.0.0-mr42.7", "sha256:half", False)
+
+
+def test_the_content_was_tagged_by_another_just_now(work: ModelRepository, registry: FakeRegistry) -> None:
+    source = work.source()
+
+    class Overtaken(FakeBuilder):
+        """Another pipeline of the same content finishes between this one's two pushes."""
+
+        def publish(self, source: Source, version: Version, registry: Registry) -> None:
+            super().publish(source, version, registry)
+            assert isinstance(registry, FakeRegistry)
+            registry.put("sha256:other", "1.0.1", source.labels(Version(1, 0, 1)))
+            registry.put("sha256:other", f"src-{source.content.key}", {})
+
+    result = containerize(source, registry, Overtaken())
+    assert (str(result.version), result.digest, result.built) == ("1.0.1", "sha256:other", False)
+
+
+def test_a_registry_that_refuses_stays_the_cause(work: ModelRepository, registry: FakeRegistry) -> None:
+    registry.refuses.add(f"src-{work.source().content.key}")
+    with pytest.raises(RegistryError, match="the registry is down"):
+        push(work, registry)
+    registry.refuses.clear()
+    assert (str(push(work, registry).version), [*registry.stored]) == ("1.0.0", [*registry.stored][:1])
+
+
+class DownBuilder(FakeBuilder):
+    """A registry that takes nothing."""
+
+    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+        raise RegistryError(f"{registry.repository} has no room for {version} of {source.model.name}")
+
+
+def test_a_push_that_fails_for_another_reason_is_no_race(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    with pytest.raises(RegistryError, match=r"no room for 1\.0\.0"):
+        containerize(work.source(), registry, DownBuilder())
+
+
+def test_a_rewritten_history_counts_by_date(
+    work: ModelRepository, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.put("sha256:lost", "1.4.0", {REVISION_LABEL: "0" * 40, KEY_LABEL: "x"})
+    work.commit("feat: x", "phish/new.py")
+    assert str(push(work, registry).version) == "1.5.0"
+    assert "which the history lacks" in capsys.readouterr().err
+
+
+def test_an_image_that_somebody_pushed_by_hand(work: ModelRepository, registry: FakeRegistry) -> None:
+    registry.put("sha256:hand", "2.0.0", {})
+    registry.put("sha256:hand", "latest", {})
+    work.commit("fix: x", "phish/new.py")
+    assert push(work, registry).version > Version(2)
+
+
+def test_an_unpinned_base_is_said_when_something_is_built(
+    work: ModelRepository, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work.commit("fix: base", "Dockerfile", 'FROM python:3.11\nENTRYPOINT ["x"]\n')
+    push(work, registry)
+    assert "python:3.11 is not pinned" in capsys.readouterr().err
+    push(work, registry)
+    assert "pinned" not in capsys.readouterr().err
+
+
+def test_without_an_engine_the_log_says_so(
+    work: ModelRepository, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = containerize(work.source(), registry, ProcessBuilder())
+    assert (str(result.version), result.built) == ("1.0.0", True)
+    assert "jobs will run as processes" in capsys.readouterr().err
+
+
+# -- tags, schedules, branches, and no pipeline at all -------------------------------------------------------
+
+
+def pipeline(**variables: str) -> Pipeline:
+    return Pipeline.from_environment(on_main() | variables)
+
+
+SCHEDULE = {"CI_PIPELINE_SOURCE": "schedule"}
+
+
+def tagged(tag: str) -> dict[str, str]:
+    return {"CI_COMMIT_TAG": tag, "CI_COMMIT_REF_NAME": tag, "CI_COMMIT_BRANCH": ""}
+
+
+def test_a_schedule_takes_the_newest_release(work: ModelRepository, registry: FakeRegistry) -> None:
+    for tag in ("1.9.0", "1.10.0", "2.0.0-mr1.1", "latest"):
+        registry.put(f"sha256:{tag}", tag, {})
+    result = find_release(work.source().model, pipeline(**SCHEDULE), registry)
+    assert (str(result.version), result.digest, result.built) == ("1.10.0", "sha256:1.10.0", False)
+
+
+def test_a_schedule_before_the_first_release(work: ModelRepository, registry: FakeRegistry) -> None:
+    with pytest.raises(RegistryError, match="has no release yet") as caught:
+        find_release(work.source().model, pipeline(**SCHEDULE), registry)
+    assert "default branch" in caught.value.next_step
+
+
+def test_a_tag_takes_its_release(work: ModelRepository, registry: FakeRegistry) -> None:
+    push(work, registry)
+    result = find_release(work.source().model, pipeline(**tagged("phishing-url/v1.0.0")), registry)
+    assert str(result.version) == "1.0.0"
+    with pytest.raises(RegistryError, match=r"has no release 1\.1\.0"):
+        find_release(work.source().model, pipeline(**tagged("v1.1.0")), registry)
+    with pytest.raises(VersionError, match="'nightly' is no version"):
+        find_release(work.source().model, pipeline(**tagged("nightly")), registry)
+
+
+def test_a_branch_makes_no_image(work: ModelRepository) -> None:
+    with pytest.raises(UsageError, match="No image is made of the branch side") as caught:
+        work.source({"CI_COMMIT_BRANCH": "side", "CI_COMMIT_REF_NAME": "side"})
+    assert "merge request" in caught.value.next_step
+
+
+def test_without_a_pipeline_nothing_is_pushed(
+    work: ModelRepository, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = work.source({"CI_PIPELINE_SOURCE": ""})
+    outcome = stage.rehearse(local, registry)
+    assert "would get 1.0.0" in outcome.summary
+    assert registry.stored == {}
+    push(work, registry)
+    (work.root / "phish" / "new.py").write_text("not committed\n")
+    assert "has 1.0.0, with this content" in stage.rehearse(local, registry).summary
+    assert "Not committed, and therefore not considered: phish/new.py" in capsys.readouterr().err
+
+
+# -- what comes after ----------------------------------------------------------------------------------------
+
+
+class Project:
+    """A GitLab project that takes releases, or refuses them."""
+
+    def __init__(self, refusal: GitLabError | None = None) -> None:
+        self.releases: list[tuple[str, str]] = []
+        self._refusal = refusal
+
+    def create_release(self, tag: str, ref: str, description: str) -> bool:
+        if self._refusal:
+            raise self._refusal
+        self.releases.append((tag, ref))
+        return bool(description)
+
+
+def test_a_release_is_announced_where_a_token_allows(work: ModelRepository) -> None:
+    project = Project()
+    stage.announce(work.source(), Version(1, 3, 0), project)  # type: ignore[arg-type]
+    assert project.releases == [("phishing-url/v1.3.0", work.git("rev-parse", "HEAD"))]
+    stage.announce(work.source(), Version(1, 3, 0), None)
+
+
+def test_a_release_that_gitlab_refuses_is_a_release(
+    work: ModelRepository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = Project(GitLabError("GitLab did not make the release", cause="403: forbidden"))
+    stage.announce(work.source(), Version(1, 3, 0), refusing)  # type: ignore[arg-type]
+    shown = capsys.readouterr().err
+    assert "released, but not announced as phishing-url/v1.3.0" in shown
+    assert "403: forbidden" in shown
+
+
+def test_later_jobs_get_their_variables(
+    work: ModelRepository, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    result = push(work, registry)
+    outcome = stage.finish(work.source().model, registry, result, tmp_path / "containerize.env")
+    variables = dict(line.split("=", 1) for line in (tmp_path / "containerize.env").read_text().splitlines())
+    assert variables == {
+        "MODEL_NAME": "phishing-url",
+        "IMAGE_URI": f"registry.example/web-safety/phishing-url@{result.digest}",
+        "IMAGE_DIGEST": result.digest,
+        "IMAGE_VERSION": "1.0.0",
+        "IMAGE_BUILT": "true",
+    }
+    assert outcome.summary == "✓ Built and pushed web-safety/phishing-url 1.0.0"
+    again = stage.finish(work.source().model, registry, push(work, registry), tmp_path / "containerize.env")
+    assert again.summary == "✓ Nothing to build: web-safety/phishing-url 1.0.0 (the content is unchanged)"
+    assert "IMAGE_BUILT=false" in (tmp_path / "containerize.env").read_text()
+
+
+@pytest.mark.parametrize("word", ["A", "=1", "A-B=1", ""])
+def test_a_build_argument_that_is_none(word: str) -> None:
+    with pytest.raises(UsageError, match="is not valid"):
+        stage.parse_build_arguments([word])
+
+
+def test_build_arguments() -> None:
+    assert stage.parse_build_arguments(["A=1", "B=x=y", "C="]) == {"A": "1", "B": "x=y", "C": ""}
+
+
+def test_an_engine_that_nobody_knows(work: ModelRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_ENGINE", "podman")
+    with pytest.raises(SettingsError, match="MLOPS_ENGINE is 'podman'") as caught:
+        stage.run(
+            argparse.Namespace(manifest=str(work.root / "mlops.yml"), model="", build_arg=[], dotenv="")
+        )
+    assert "docker or process" in caught.value.next_step
