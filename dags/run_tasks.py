@@ -126,7 +126,7 @@ def record_failure(**context: Any) -> dict[str, Any]:
     from mlops.contract import Origin
     from mlops.decode import decode
     from mlops.messages import run_failed
-    from mlops.run_failure import TaskError, explain, keep
+    from mlops.run_failure import TaskError, explain, keep, stop_jobs
 
     instance = context["ti"]
     errors = [
@@ -135,6 +135,7 @@ def record_failure(**context: Any) -> dict[str, Any]:
     ]
     about = _subject(context, [error.task_id for error in errors])
     failure = explain(about, errors, client("sagemaker"), client("logs"))
+    stop_jobs(about.jobs, client("sagemaker"))
     keep(failure, about, Storage(client("s3")))
     return announcement(context, run_failed(failure, decode(Origin, about.origin, "conf.origin")))
 

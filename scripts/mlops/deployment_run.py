@@ -78,7 +78,7 @@ def prepare(  # pylint: disable=too-many-arguments
 
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
-        DeploymentRefusedError: when the evidence speaks against it and nobody overrode it, or there is no model.
+        DeploymentRefusedError: when the evidence speaks against it, unless overridden, or there is no model.
     """
     settings = read_settings(ssm)
     parsed = read_conf(DEPLOYMENT_DAG, conf, storage, settings)
@@ -169,7 +169,7 @@ def _override(
 
 
 def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name: str) -> tuple[Request, bool]:
-    """The request, and whether such a configuration exists: they never change, so an equal one is taken as it is."""
+    """The request, and whether there is such a configuration: an equal one is taken, they never change."""
     request = endpoint_config(model_name, conf.deployment, _tags(conf))
     for candidate in (request, renamed(request)):
         found = describe_endpoint_config(sagemaker, candidate["EndpointConfigName"])
@@ -179,7 +179,7 @@ def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name:
         if all(found["ProductionVariants"][0].get(key) == value for key, value in wanted.items()):
             return candidate, True
     raise ContractError(
-        f"The endpoint configuration {renamed(request)['EndpointConfigName']} has other settings than its name says",
+        f"The endpoint configuration {renamed(request)['EndpointConfigName']} is not what its name says",
         next_step="Delete it: nothing but this platform may make configurations of that name.",
     )
 
@@ -237,8 +237,8 @@ def confirm(
 ) -> str:
     """See that the endpoint serves this configuration and this model, and return the answer to the smoke test.
 
-    After an update that failed, SageMaker rolls back and reports `InService` all the same. When it is the smoke
-    test that fails, production goes back to what it served before.
+    After an update that failed, SageMaker rolls back and reports `InService` all the same. When it is the
+    smoke test that fails, production goes back to what it served before.
 
     Raises:
         RunFailedError: with SageMaker's reason, or what the smoke test brought.
@@ -320,7 +320,7 @@ def _restore(plan: DeploymentPlan, sagemaker: SageMakerClient) -> str:
 
 
 def _insist(call: Callable[[], object], pause: Callable[[float], None]) -> None:
-    """Repeat a call that names an endpoint configuration made a moment ago: SageMaker may not see it yet."""
+    """Repeat a call that names a configuration made a moment ago: SageMaker may not see it yet."""
     from botocore.exceptions import ClientError
 
     for seconds in (*_PAUSES, None):

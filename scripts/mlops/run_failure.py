@@ -167,6 +167,20 @@ def explain(
     )
 
 
+def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
+    """Stop what still runs of jobs whose task failed: nobody waits for its result, and it costs money."""
+    from botocore.exceptions import ClientError
+
+    for job in jobs.values():
+        try:
+            if job.kind == "training":
+                sagemaker.stop_training_job(TrainingJobName=job.name)
+            else:
+                sagemaker.stop_processing_job(ProcessingJobName=job.name)
+        except ClientError:  # it has ended, or never began
+            continue
+
+
 def keep(failure: Failure, about: Subject, storage: Storage) -> None:
     """Write failure.json for the CI job that waits; a message goes out even where that fails."""
     if not about.evidence_uri:

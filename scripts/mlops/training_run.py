@@ -106,7 +106,7 @@ def check_training(description: Mapping[str, Any], storage: Storage) -> None:
 
 
 def make_room(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
-    """Delete a model that an earlier, failed try of this version left; `prepare` saw that it is not in production."""
+    """Delete a model that an earlier, failed try left; `prepare` saw that it is not in production."""
     name = resource_name(plan.conf.project, plan.conf.model, ModelVersion.parse(plan.conf.model_version))
     if describe_model(sagemaker, name) is not None:
         sagemaker.delete_model(ModelName=name)
@@ -115,7 +115,7 @@ def make_room(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
 def conclude(
     plan: TrainingPlan, description: Mapping[str, Any], storage: Storage, created_at: str
 ) -> tuple[Comparison, Lineage]:
-    """Compare both evaluations and publish the evidence; comparison.json comes last, it is what deploy looks for.
+    """Compare both evaluations and publish the evidence; comparison.json, which deploy looks for, comes last.
 
     Args:
         plan: Of this run.
@@ -159,7 +159,7 @@ def _check_champion(champion: ServedModel, conf: TrainingConf) -> None:
         raise EvidenceError(
             f"The champion {champion.version} cannot be evaluated",
             cause=f"the SageMaker model {champion.name} was deleted, though the endpoint serves it",
-            next_step="Deploy another version with --override, or create the model again from its lineage.json.",
+            next_step="Deploy another version with --override, or create it again from its lineage.json.",
         )
 
 
@@ -179,7 +179,6 @@ def _report(storage: Storage, uri: str) -> EvaluationReport:
             cause="\n".join(part for part in (error.what, error.cause) if part),
             next_step=error.next_step
             or "Correct what `evaluate` writes; docs/container.md shows the format.",
-            link=uri,
         ) from error
 
 

@@ -46,6 +46,8 @@ if verb == "train":
         sys.exit(1)
     if parameters.get("do") == "hang":
         time.sleep(300)
+    if parameters.get("do") == "slow":
+        time.sleep(4)
     if parameters.get("do") != "nothing":
         (base / "model/model.json").write_text(json.dumps(parameters))
 elif verb == "evaluate":
@@ -122,6 +124,10 @@ class Stack:
     @property
     def airflow(self) -> str:
         return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def airflow_pid(self) -> int:
+        return self._airflow.pid
 
     def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,129 @@
+"""The DAG `model_deployment` in a real Airflow, with endpoints that really serve. In the order of a model's life."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from .conftest import TRAINING
+from .stack import ENDPOINT, MODEL, Run, Stack
+from .test_training import about, evidence
+
+DEPLOYMENT = "model_deployment"
+
+
+def deploy(stack: Stack, run_id: str, version: str, **more: Any) -> Run:
+    return stack.run(DEPLOYMENT, run_id, stack.deployment_conf(version, **more))
+
+
+def train(stack: Stack, run_id: str, version: str, **parameters: str) -> None:
+    run = stack.run(TRAINING, run_id, stack.training_conf(version, **parameters))
+    assert run.state == "success", run.tasks
+
+
+def served(stack: Stack) -> dict[str, Any]:
+    answer = stack.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=ENDPOINT, ContentType="application/json", Body=b"{}"
+    )
+    document: dict[str, Any] = json.loads(answer["Body"].read())
+    return document
+
+
+def endpoint_tags(stack: Stack) -> dict[str, str]:
+    sagemaker = stack.client("sagemaker")
+    arn = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    return {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+
+
+def test_an_evaluated_model_is_served(stack: Stack, trainings: dict[str, Run]) -> None:
+    assert trainings["good"].state == "success"
+    run = deploy(stack, "first", "1.0.0+retrain.0")
+    assert run.state == "success", run.tasks
+    assert served(stack)["model"]["version"] == "1.0.0+retrain.0"
+    assert endpoint_tags(stack)["mlops:model-version"] == "1.0.0+retrain.0"
+    told = [message for message in about(stack, "1.0.0+retrain.0") if "deployed" in message["subject"]]
+    assert sorted(message["channel"] for message in told) == ["email", "slack"]
+    assert all(ENDPOINT in message["text"] for message in told)
+
+
+def test_a_deployment_may_be_repeated(stack: Stack) -> None:
+    run = deploy(stack, "again", "1.0.0+retrain.0")
+    assert run.state == "success", run.tasks
+    assert run.tasks["endpoint_config"] == "skipped"
+
+
+def test_the_version_in_production_is_not_trained_over(stack: Stack) -> None:
+    run = stack.run(TRAINING, "over", stack.training_conf("1.0.0+retrain.0", f1="0.1"))
+    assert run.state == "failed"
+    assert evidence(stack, "1.0.0+retrain.0", "comparison.json")["gate"] == "passed"
+    assert any("is in production, so it is not trained again" in m["text"] for m in stack.inbox())
+
+
+def test_an_improvement_is_compared_with_the_champion_and_replaces_it(stack: Stack) -> None:
+    train(stack, "better", "1.1.0+retrain.0", f1="0.95")
+    comparison = evidence(stack, "1.1.0+retrain.0", "comparison.json")
+    assert (comparison["champion"], comparison["metrics"][0]["champion"]) == ("1.0.0+retrain.0", 0.9)
+    run = deploy(stack, "second", "1.1.0+retrain.0")
+    assert run.state == "success", run.tasks
+    assert served(stack)["model"]["version"] == "1.1.0+retrain.0"
+    assert endpoint_tags(stack)["mlops:model-version"] == "1.1.0+retrain.0"
+
+
+def test_a_failed_gate_is_refused_unless_a_person_overrides_it(stack: Stack) -> None:
+    train(stack, "worse", "1.2.0+retrain.0", f1="0.6")
+    refused = deploy(stack, "refused", "1.2.0+retrain.0")
+    assert refused.state == "failed"
+    failure = evidence(stack, "1.2.0+retrain.0", "failure.json")
+    assert "gate failed: f1: 0.6 is 0.35 worse" in failure["cause"]
+    assert "--override" in failure["next_step"]
+    run = deploy(stack, "override", "1.2.0+retrain.0", override={"reason": "agreed with Ann", "user": "bob"})
+    assert run.state == "success", run.tasks
+    record = evidence(stack, "1.2.0+retrain.0", "override.json")
+    assert (record["reason"], record["user"], record["dag_run_id"]) == ("agreed with Ann", "bob", "override")
+    assert "gate failed" in record["objections"][0]
+    assert evidence(stack, "1.2.0+retrain.0", "failure.json") is None
+    told = [message for message in about(stack, "1.2.0+retrain.0") if "OVERRIDE" in message["subject"]]
+    assert sorted(message["channel"] for message in told) == ["email", "slack"]
+    assert all("Override by bob: agreed with Ann" in message["text"] for message in told)
+
+
+def test_a_champion_that_changed_meanwhile_makes_a_comparison_worthless(stack: Stack) -> None:
+    run = deploy(stack, "stale", "3.3.0+retrain.0")  # compared before anything was deployed
+    assert run.state == "failed"
+    failure = evidence(stack, "3.3.0+retrain.0", "failure.json")
+    assert "the champion changed: compared with nothing, in production is 1.2.0+retrain.0" in failure["cause"]
+
+
+def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(stack: Stack) -> None:
+    train(stack, "broken", "1.3.0+retrain.0", f1="0.97", serve="crash")
+    run = deploy(stack, "rollback", "1.3.0+retrain.0")
+    assert run.state == "failed"
+    failure = evidence(stack, "1.3.0+retrain.0", "failure.json")
+    assert "was rolled back and serves" in failure["cause"]
+    assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
+
+
+def test_a_model_that_answers_as_another_is_taken_back(stack: Stack) -> None:
+    train(stack, "liar", "1.4.0+retrain.0", f1="0.97", says="0.0.1")
+    run = deploy(stack, "lying", "1.4.0+retrain.0")
+    assert run.state == "failed"
+    failure = evidence(stack, "1.4.0+retrain.0", "failure.json")
+    assert "answered by another model" in failure["cause"]
+    assert "goes back to 1.2.0+retrain.0" in failure["next_step"]
+    for _ in range(200):
+        endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+        if endpoint["EndpointStatus"] == "InService":
+            break
+        time.sleep(0.1)
+    assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
+
+
+def test_what_was_never_trained_is_refused(stack: Stack) -> None:
+    run = deploy(stack, "unknown", "9.9.9+retrain.0", override={"reason": "please", "user": "bob"})
+    assert run.state == "failed"
+    assert any(
+        f"There is no SageMaker model {ENDPOINT}--9-9-9--r0" in message["text"]
+        and MODEL in message["subject"]
+        for message in stack.inbox()
+    )

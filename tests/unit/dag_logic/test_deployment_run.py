@@ -1,0 +1,293 @@
+"""Deployments in all the states an endpoint can be in; botocore checks every request and answer."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import ANY, Stubber
+
+from mlops.clients.sagemaker import ServedModel
+from mlops.contract import DeploymentConf
+from mlops.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
+from mlops.errors import DeploymentRefusedError, RunFailedError
+from mlops.sagemaker_requests import endpoint_config, renamed
+from mlops.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+NAME = "web-safety--phishing-url"
+CONFIG = f"{NAME}--1-3-0--r0"
+OLD = f"{NAME}--1-2-0--r0"
+ARN = f"arn:aws:sagemaker:eu-west-1:123456789012:endpoint/{NAME}"
+UNSEEN = f'Could not find endpoint configuration "arn:aws:sagemaker:eu-west-1:123456789012:endpoint-config/{CONFIG}".'
+GONE = f'Could not find endpoint "{ARN}".'
+GOOD = {"predictions": [1], "model": {"version": "1.3.0+retrain.0"}}
+BEFORE = ServedModel(
+    name=OLD, version="1.2.0+retrain.0", image_uri="i", artifact="s3://b/m", endpoint_config=OLD
+)
+
+
+def client(service: str) -> Any:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
+    return session.client(service)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def sagemaker() -> SageMakerClient:
+    made: SageMakerClient = client("sagemaker")
+    return made
+
+
+@pytest.fixture
+def stub(sagemaker: SageMakerClient) -> Iterator[Stubber]:
+    with Stubber(sagemaker) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def runtime() -> SageMakerRuntimeClient:
+    made: SageMakerRuntimeClient = client("sagemaker-runtime")
+    return made
+
+
+@pytest.fixture
+def answers(runtime: SageMakerRuntimeClient) -> Iterator[Stubber]:
+    with Stubber(runtime) as stubber:
+        yield stubber
+
+
+@pytest.fixture
+def plan(deployment: DeploymentConf) -> DeploymentPlan:
+    return DeploymentPlan(
+        conf=deployment,
+        settings=Settings(
+            environment="test",
+            region="eu-west-1",
+            bucket="ml-ops-test",
+            execution_role_arn="arn:aws:iam::123456789012:role/x",
+            topic_arn="arn:aws:sns:eu-west-1:123456789012:t",
+            trigger_function="f",
+            airflow_environment="a",
+            slack_secret="s",
+        ),
+        run_id="r",
+        endpoint_config=endpoint_config(CONFIG, deployment.deployment, []),
+        config_exists=False,
+        before=BEFORE,
+    )
+
+
+def endpoint(status: str, config: str, **more: Any) -> dict[str, Any]:
+    return {
+        "EndpointName": NAME,
+        "EndpointArn": ARN,
+        "EndpointConfigName": config,
+        "EndpointStatus": status,
+        "CreationTime": NOW,
+        "LastModifiedTime": NOW,
+        **more,
+    }
+
+
+def answer(document: object) -> dict[str, Any]:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return {"Body": StreamingBody(io.BytesIO(body), len(body)), "ContentType": "application/json"}
+
+
+def no_pause(_seconds: float) -> None:
+    pass
+
+
+def test_a_first_endpoint_is_created_with_tags(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG, "Tags": ANY}
+    stub.add_response("create_endpoint", {"EndpointArn": ARN}, wanted)
+    put_endpoint(plan, sagemaker, no_pause)
+
+
+def test_a_configuration_that_is_not_seen_yet_is_waited_for(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    stub.add_client_error("create_endpoint", "ValidationException", UNSEEN)
+    stub.add_client_error("create_endpoint", "ValidationException", UNSEEN)
+    stub.add_response("create_endpoint", {"EndpointArn": ARN})
+    pauses: list[float] = []
+    put_endpoint(plan, sagemaker, pauses.append)
+    assert pauses == [1.0, 2.0]
+
+
+def test_another_error_is_not_waited_for(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    stub.add_client_error("create_endpoint", "ResourceLimitExceeded", "no more endpoints")
+    with pytest.raises(sagemaker.exceptions.ClientError, match="no more endpoints"):
+        put_endpoint(plan, sagemaker, no_pause)
+
+
+def test_an_endpoint_in_service_is_updated(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG}
+    stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
+    put_endpoint(plan, sagemaker, no_pause)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        endpoint("InService", CONFIG),
+        endpoint("Creating", CONFIG),
+        endpoint("Updating", OLD, PendingDeploymentSummary={"EndpointConfigName": CONFIG}),
+    ],
+)
+def test_what_is_done_or_begun_is_not_begun_again(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan, found: dict[str, Any]
+) -> None:
+    stub.add_response("describe_endpoint", found)
+    put_endpoint(plan, sagemaker, no_pause)
+
+
+def test_an_endpoint_that_never_came_up_is_replaced(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("Failed", OLD))
+    stub.add_response("delete_endpoint", {}, {"EndpointName": NAME})
+    stub.add_response("describe_endpoint", endpoint("Deleting", OLD))
+    stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    stub.add_response("create_endpoint", {"EndpointArn": ARN})
+    put_endpoint(plan, sagemaker, no_pause)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [("Updating", "Wait for the other deployment"), ("UpdateRollbackFailed", "delete the endpoint")],
+)
+def test_an_endpoint_that_cannot_be_changed_says_what_to_do(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan, status: str, advice: str
+) -> None:
+    stub.add_response("describe_endpoint", endpoint(status, OLD, FailureReason="no capacity"))
+    with pytest.raises(DeploymentRefusedError, match="cannot be changed now") as caught:
+        put_endpoint(plan, sagemaker, no_pause)
+    assert caught.value.cause == f"its state is {status} no capacity"
+    assert advice in caught.value.next_step
+
+
+def test_a_confirmed_endpoint_is_tagged_and_asked(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    answers: Stubber,
+    plan: DeploymentPlan,
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
+    stub.add_response("add_tags", {"Tags": []}, {"ResourceArn": ARN, "Tags": ANY})
+    wanted = {"EndpointName": NAME, "ContentType": "application/json", "Body": '{"rows": [[1, 0]]}'}
+    answers.add_response("invoke_endpoint", answer(GOOD), wanted)
+    assert json.loads(confirm(plan, sagemaker, runtime)) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (endpoint("InService", OLD, FailureReason="ping failed"), f"was rolled back and serves {OLD} again"),
+        (endpoint("Failed", CONFIG, FailureReason="ping failed"), "is Failed"),
+        (endpoint("UpdateRollbackFailed", CONFIG, FailureReason="ping failed"), "is UpdateRollbackFailed"),
+    ],
+)
+def test_in_service_is_not_enough(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    plan: DeploymentPlan,
+    found: dict[str, Any],
+    what: str,
+) -> None:
+    stub.add_response("describe_endpoint", found)
+    with pytest.raises(RunFailedError, match=what) as caught:
+        confirm(plan, sagemaker, runtime)
+    assert caught.value.cause == "ping failed"
+    assert caught.value.next_step
+
+
+def test_production_goes_back_when_the_smoke_test_fails(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    answers: Stubber,
+    plan: DeploymentPlan,
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
+    stub.add_response("add_tags", {"Tags": []})
+    wanted = {"EndpointName": NAME, "EndpointConfigName": OLD}
+    stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
+    answers.add_response("invoke_endpoint", answer({"model": {"version": "0.0.1"}}))
+    with pytest.raises(RunFailedError, match="answered by another model") as caught:
+        confirm(plan, sagemaker, runtime)
+    assert caught.value.next_step.startswith("The endpoint goes back to 1.2.0+retrain.0.")
+
+
+def test_a_new_endpoint_that_fails_its_smoke_test_is_deleted(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    answers: Stubber,
+    plan: DeploymentPlan,
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
+    stub.add_response("add_tags", {"Tags": []})
+    stub.add_response("delete_endpoint", {}, {"EndpointName": NAME})
+    answers.add_client_error("invoke_endpoint", "ModelError", "Received server error (500)", 424)
+    with pytest.raises(RunFailedError, match="The smoke test failed"):
+        confirm(replace(plan, before=None), sagemaker, runtime)
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        (b"<html>", "no JSON object with a `model`"),
+        ([1], "no JSON object with a `model`"),
+        ({"model": "x"}, "no JSON object with a `model`"),
+        ({}, "answered by another model"),
+    ],
+)
+def test_an_answer_that_does_not_name_its_model_fails(
+    runtime: SageMakerRuntimeClient, answers: Stubber, deployment: DeploymentConf, document: object, what: str
+) -> None:
+    answers.add_response("invoke_endpoint", answer(document))
+    with pytest.raises(RunFailedError, match=what) as caught:
+        smoke_test(deployment, runtime)
+    assert caught.value.next_step
+
+
+def test_what_the_model_said_is_the_cause(
+    runtime: SageMakerRuntimeClient, answers: Stubber, deployment: DeploymentConf
+) -> None:
+    details = {"OriginalStatusCode": 500, "OriginalMessage": "KeyError: 'rows'"}
+    answers.add_client_error("invoke_endpoint", "ModelError", "Received 500", 424, modeled_fields=details)
+    with pytest.raises(RunFailedError) as caught:
+        smoke_test(deployment, runtime)
+    assert caught.value.cause == "KeyError: 'rows'"
+
+
+def test_other_settings_give_another_name_of_the_same_length_at_most(plan: DeploymentPlan) -> None:
+    more = replace(plan.conf.deployment, instance_count=2)
+    one, two = renamed(plan.endpoint_config), renamed(endpoint_config(CONFIG, more, []))
+    assert one["EndpointConfigName"] != two["EndpointConfigName"]
+    assert renamed(endpoint_config("a" * 63, more, []))["EndpointConfigName"].startswith("a" * 54 + "-")

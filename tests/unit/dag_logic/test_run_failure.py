@@ -1,0 +1,174 @@
+"""From what failed tasks leave behind to a message that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from mlops.contract import TrainingConf
+from mlops.decode import encode
+from mlops.errors import EvidenceError
+from mlops.run_failure import (
+    Job,
+    Subject,
+    TaskError,
+    advice,
+    explain,
+    stop_jobs,
+    subject,
+    task_error,
+    timed_out,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sagemaker import SageMakerClient
+
+ABOUT = Subject(dag_id="model_training", run_id="r.1", model="phishing-url", model_version="1.3.0+retrain.0")
+
+
+def client(service: str) -> Any:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
+    return session.client(service)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def sagemaker() -> SageMakerClient:
+    made: SageMakerClient = client("sagemaker")
+    return made
+
+
+@pytest.fixture
+def logs() -> CloudWatchLogsClient:
+    made: CloudWatchLogsClient = client("logs")
+    return made
+
+
+def test_an_error_of_ours_keeps_its_advice_however_it_is_wrapped() -> None:
+    ours = EvidenceError("no metric 'f1'", cause="wrote f2", next_step="Write f1.")
+    try:
+        try:
+            raise ours
+        except EvidenceError as error:
+            raise RuntimeError("task failed") from error
+    except RuntimeError as error:
+        found = task_error("compare", error, "https://log")
+    assert found == TaskError(
+        task_id="compare", what="no metric 'f1'\nwrote f2", next_step="Write f1.", log_url="https://log"
+    )
+
+
+def test_a_foreign_error_is_named_by_its_type() -> None:
+    assert task_error("train", ValueError("x"), "u").what == "ValueError: x"
+
+
+def test_a_task_without_a_word_lost_its_worker(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    failure = explain(ABOUT, [TaskError(task_id="train")], sagemaker, logs)
+    assert "ended without a result" in failure.cause
+    assert failure.next_step.startswith("Run the job again")
+
+
+def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    about = Subject(
+        dag_id="d",
+        run_id="r",
+        jobs={"evaluate_champion": Job(kind="processing", name="j")},
+        log_url_template="https://x/{stream}",
+    )
+    job = {
+        "ProcessingJobName": "j",
+        "ProcessingJobArn": "arn:aws:sagemaker:eu-west-1:123456789012:processing-job/j",
+        "ProcessingJobStatus": "Failed",
+        "FailureReason": "AlgorithmError: exit code 1",
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+        "AppSpecification": {"ImageUri": "i"},
+        "CreationTime": 0,
+    }
+    errors = [
+        TaskError(task_id="evaluate_champion", what="Trigger failure", log_url="https://airflow"),
+        TaskError(task_id="evaluate_challenger", what="x"),
+    ]
+    with Stubber(sagemaker) as stub, Stubber(logs) as log_stub:
+        stub.add_response("describe_processing_job", job, {"ProcessingJobName": "j"})
+        log_stub.add_response("describe_log_streams", {"logStreams": [{"logStreamName": "j/algo-1"}]})
+        log_stub.add_response("get_log_events", {"events": [{"message": "KeyError: 'age'"}]})
+        failure = explain(about, errors, sagemaker, logs)
+    assert failure.cause == (
+        "AlgorithmError: exit code 1\nLast lines of its log:\nKeyError: 'age'\nAlso failed: evaluate_challenger"
+    )
+    assert failure.log_url == "https://x/j%2Falgo-1"
+    assert "Correct it and push" in failure.next_step
+
+
+def test_an_endpoint_that_did_not_come_up_brings_its_log(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    about = Subject(dag_id="d", run_id="r", endpoint="e")
+    with Stubber(logs) as stub:
+        wanted = {
+            "logGroupName": "/aws/sagemaker/Endpoints/e",
+            "orderBy": "LastEventTime",
+            "descending": True,
+            "limit": 1,
+        }
+        stub.add_response(
+            "describe_log_streams", {"logStreams": [{"logStreamName": "AllTraffic/i-1"}]}, wanted
+        )
+        stub.add_response("get_log_events", {"events": [{"message": "ImportError: numpy"}]})
+        failure = explain(about, [TaskError(task_id="confirm", what="was rolled back")], sagemaker, logs)
+    assert failure.cause == "was rolled back\nLast lines of its log:\nImportError: numpy"
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    [
+        ("CapacityError: Unable to provision requested ML compute capacity.", "another instance type"),
+        ("InternalServerError: We encountered an internal error.", "run the job again"),
+        ("AlgorithmError: , exit code: 1", "Correct it and push"),
+        ("ClientError: Data download failed", "could not use what it was given"),
+        ("The job was stopped (MaxRuntimeExceeded).", "Raise the time limit"),
+        ("something new", "Run the job again"),
+    ],
+)
+def test_the_advice_follows_from_whose_fault_it_was(reason: str, step: str) -> None:
+    assert step in advice(reason)
+
+
+def test_a_run_is_described_from_its_plan_or_from_an_unchecked_conf(training: TrainingConf) -> None:
+    conf = encode(training)
+    unchecked = subject(
+        "model_training", "r", {**conf, "project": 7, "origin": "nonsense"}, {}, {"validate": None}
+    )
+    assert (unchecked.project, unchecked.model, unchecked.evidence_uri) == ("7", "phishing-url", "")
+    assert unchecked.origin == {}
+    plan = {"conf": conf, "settings": {"log_group_url": "https://x/{stream}"}}
+    job = {"kind": "training", "name": "j"}
+    known = subject("model_training", "r", {"conf_uri": "s3://b/c"}, plan, {"train": job})
+    assert known.evidence_uri == training.evidence_uri
+    assert known.jobs == {"train": Job(kind="training", name="j")}
+    assert known.origin["user"] == "ann"
+    assert known.log_url_template == "https://x/{stream}"
+
+
+def test_jobs_nobody_waits_for_are_stopped_and_ended_ones_left(sagemaker: SageMakerClient) -> None:
+    jobs = {"train": Job(kind="training", name="a"), "evaluate_champion": Job(kind="processing", name="b")}
+    with Stubber(sagemaker) as stub:
+        stub.add_client_error("stop_training_job", "ValidationException", "is in status Failed")
+        stub.add_response("stop_processing_job", {}, {"ProcessingJobName": "b"})
+        stop_jobs(jobs, sagemaker)
+        stub.assert_no_pending_responses()
+
+
+def test_a_run_that_took_too_long_says_so() -> None:
+    failure = timed_out(ABOUT, "7 days, 0:00:00", "https://airflow")
+    assert "longer than 7 days" in failure.cause
+    assert "stop its SageMaker job" in failure.next_step
