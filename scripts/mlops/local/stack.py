@@ -61,6 +61,12 @@ class Stack:
         """Airflow's web server; only the local MWAA talks to it, and people."""
         return f"http://127.0.0.1:{self.airflow_port}"
 
+    def addresses(self) -> str:
+        """Where a person finds the parts, a line each."""
+        return (
+            f"  GitLab    {self.gitlab_url}\n  AWS       {self.aws_endpoint}\n  Airflow   {self.airflow_url}"
+        )
+
     def environment(self) -> dict[str, str]:
         """What a GitLab runner with access to this account would give to its jobs."""
         return {

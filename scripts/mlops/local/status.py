@@ -21,8 +21,8 @@ def status(name: str) -> Outcome:
     ready = "up" if stack.outputs else "starting"
     return Outcome(
         summary=(
-            f"The local stack '{name}' is {ready} ({stack.engine}), {len(children)} processes, {megabytes:.0f} MB\n"
-            f"  GitLab    {stack.gitlab_url}\n  AWS       {stack.aws_endpoint}\n  Airflow   {stack.airflow_url}"
+            f"The local stack '{name}' is {ready} ({stack.engine}),"
+            f" {len(children)} processes, {megabytes:.0f} MB\n{stack.addresses()}"
         ),
         data={
             "name": name,

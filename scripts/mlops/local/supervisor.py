@@ -95,6 +95,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     stopping: threading.Event,
 ) -> int:
     import psutil
+
     from mlops.local.aws.app import LocalAwsConfig, create_app
     from mlops.local.gitlab.app import create_app as create_gitlab
 

@@ -124,10 +124,9 @@ def _start_supervisor(name: str, home: Path, engine: Engine) -> Stack:
 
 def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
     """Create in the local AWS what Terraform creates in a real one, and fill in what it leaves empty."""
-    from mlops.local.pipeline import publish_templates
-
     from mlops import lambda_package
     from mlops.local import terraform
+    from mlops.local.pipeline import publish_templates
 
     with watch.time("templates"):
         publish_templates(stack, TEMPLATES_PROJECT)
@@ -177,9 +176,7 @@ def _outcome(stack: Stack, first: str, seconds: dict[str, float]) -> Outcome:
     lines = [
         first + (f" after {seconds['total']:.1f} s" if seconds else ""),
         f"  jobs run  {how}",
-        f"  GitLab    {stack.gitlab_url}",
-        f"  AWS       {stack.aws_endpoint}",
-        f"  Airflow   {stack.airflow_url}",
+        stack.addresses(),
     ]
     parts = [f"{step} {value:.1f} s" for step, value in seconds.items() if step != "total"]
     if parts:

@@ -34,20 +34,7 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
     started = time.monotonic()
     console.say(up(name, engine).summary)
     try:
-        stack = require(name)
-        repository = start_repository(stack.folder / "demo")
-        upload_data(stack, repository)
-        pushes_started = time.monotonic()
-        pushes = []
-        answer: dict[str, Any] = {}
-        for number, push in enumerate(PUSHES, 1):
-            done, seconds = _push(stack, repository, number, push)
-            pushes.append(summaries.push_document(done, seconds))
-            answer = _ask(stack, repository)
-            console.say(f"  the endpoint answers {answer['predictions'][0]} as {answer['model']['version']}")
-        pushes_seconds = time.monotonic() - pushes_started
-        name_of_endpoint = manifest.deployment(manifest.load(repository / "mlops.yml").model()).endpoint_name
-        document = summaries.document(stack, pushes, summaries.endpoint_document(name_of_endpoint, answer))
+        document, seconds = _pushes(require(name))
         summary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     finally:
         if not keep:
@@ -55,13 +42,30 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
     inbox = "\n".join(f"  {message['channel']:<6} {message['subject']}" for message in document["inbox"])
     return Outcome(
         summary=(
-            f"\nFour pushes in {pushes_seconds:.0f} s, with start and stop {time.monotonic() - started:.0f} s\n\n"
-            f"{summaries.table(pushes)}\n\nInbox\n{inbox}\n\n"
+            f"\nFour pushes in {seconds:.0f} s, with start and stop {time.monotonic() - started:.0f} s\n\n"
+            f"{summaries.table(document['pushes'])}\n\nInbox\n{inbox}\n\n"
             f"{document['endpoint']['name']} serves {document['endpoint']['model_version']}"
         ),
         data=document,
         next_steps=(f"read {summary}", "mlops local up, to keep a stack and push your own model repo"),
     )
+
+
+def _pushes(stack: Stack) -> tuple[dict[str, Any], float]:
+    """All pushes and the seconds they took; what they left is the summary's document."""
+    repository = start_repository(stack.folder / "demo")
+    upload_data(stack, repository)
+    started = time.monotonic()
+    pushes = []
+    answer: dict[str, Any] = {}
+    for number, push in enumerate(PUSHES, 1):
+        done, seconds = _push(stack, repository, number, push)
+        pushes.append(summaries.push_document(done, seconds))
+        answer = _ask(stack, repository)
+        console.say(f"  the endpoint answers {answer['predictions'][0]} as {answer['model']['version']}")
+    took = time.monotonic() - started
+    endpoint = manifest.deployment(manifest.load(repository / "mlops.yml").model()).endpoint_name
+    return summaries.document(stack, pushes, summaries.endpoint_document(endpoint, answer)), took
 
 
 def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[PipelineRun, dict[str, float]]:
