@@ -42,7 +42,7 @@ class Evaluated:
 
 def verdict(comparison: Comparison) -> str:
     """The result in one line."""
-    against = f"champion {comparison.champion}" if comparison.champion else "nothing in production yet"
+    against = f"champion {comparison.champion}" if comparison.champion else "no champion"
     return f"{comparison.model} {comparison.challenger} against {against}: gate {comparison.gate}"
 
 
@@ -145,6 +145,11 @@ def _number(value: float) -> str:
     return f"{value:,.1f}" if 1000 <= size < 1e9 else f"{value:.3e}"
 
 
+def _plain(value: float) -> str:
+    """What is no metric of the gate is often a count."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else _number(value)
+
+
 def _markdown_table(comparison: Comparison) -> str:
     rows = [[_cell(value) for value in _row(line)] for line in comparison.metrics]
     return _github(rows, _HEADERS, _NUMBERS)
@@ -187,9 +192,7 @@ def _slices(evaluated: Evaluated) -> list[str]:
         for role, report in _roles(evaluated):
             values: Mapping[str, float] = report.slices.get(name, {})
             if values:
-                others = [
-                    f"{other} {_number(value)}" for other, value in values.items() if other not in names
-                ]
+                others = [f"{other} {_plain(value)}" for other, value in values.items() if other not in names]
                 found = [_number(values[metric]) if metric in values else "-" for metric in names]
                 rows.append([_cell(name), role, *found, _cell(", ".join(others))])
     headers = ["slice", "model", *(_cell(name) for name in names), "more"]

@@ -82,7 +82,8 @@ def test_each_change_of_a_task_is_one_line_and_polls_are_none(capsys: pytest.Cap
             return run("running", task("validate", "success", seconds=0.4), task("train", "scheduled"))
         if seconds < 40:
             return run("running", task("validate", "success", seconds=0.4), task("train", "running", 2))
-        return run("success", task("validate", "success"), task("train", "success", 2, 19.96))
+        skipped = (task("champion", "skipped"), task("compare", "upstream_failed"))
+        return run("success", task("validate", "success"), task("train", "success", 2, 19.96), *skipped)
 
     answer, time = wait(at)
     assert answer.state == "success"

@@ -125,7 +125,7 @@ def test_a_failed_gate_is_exit_code_40_after_everything_is_written(job: Job) -> 
 
 def test_the_first_model_has_no_champion(job: Job) -> None:
     job.world.evidence(EVIDENCE, VERSION)
-    assert "against nothing in production yet" in job.run().summary
+    assert "against no champion" in job.run().summary
     assert dotenv_of(job.directory / "evaluate.env")["CHAMPION_VERSION"] == ""
 
 
