@@ -91,12 +91,34 @@ def plan(context: Context) -> dict[str, Any]:
     return context["ti"].xcom_pull(task_ids="validate") or {}
 
 
+def known(context: Context) -> dict[str, Any]:
+    """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.errors import MlopsError
+    from mlops.run_conf import read_conf
+    from mlops.settings import read_settings
+
+    found = plan(context)
+    run = context["dag_run"]
+    try:
+        if not found:
+            settings = read_settings(client("ssm"))
+            found = {"settings": encode(settings)}
+            found["conf"] = encode(read_conf(run.dag_id, run.conf or {}, Storage(client("s3")), settings))
+    except MlopsError:
+        pass  # it is what `validate` failed of, and noted
+    return found
+
+
 def announcement(context: Context, message: Message) -> dict[str, Any]:
     """A message and where it goes, as XCom; everywhere, when the conf could not be read."""
     from mlops.decode import encode
 
-    wanted = plan(context).get("conf", {}).get("notifications", {})
-    topic = plan(context).get("settings", {}).get("topic_arn") or _topic()
+    about = known(context)
+    wanted = about.get("conf", {}).get("notifications", {})
+    topic = about.get("settings", {}).get("topic_arn", "")
     return {
         "subject": message.subject,
         "body": message.body,
@@ -104,18 +126,6 @@ def announcement(context: Context, message: Message) -> dict[str, Any]:
         "topic_arn": topic if wanted.get("email", True) else "",
         "slack": wanted.get("slack", True),
     }
-
-
-def _topic() -> str:
-    """The topic's ARN, for a run that failed before it had read the settings; empty when nobody knows it."""
-    from mlops.clients.aws import client
-    from mlops.errors import MlopsError
-    from mlops.settings import read_settings
-
-    try:
-        return read_settings(client("ssm")).topic_arn
-    except MlopsError:
-        return ""
 
 
 @task(trigger_rule=TriggerRule.ONE_FAILED)
@@ -152,7 +162,7 @@ def _subject(context: Context, tasks: list[str]) -> Subject:
 
     jobs = {name: context["ti"].xcom_pull(task_ids=name, key="job") for name in tasks}
     run = context["dag_run"]
-    return subject(run.dag_id, run.run_id, run.conf or {}, plan(context), jobs)
+    return subject(run.dag_id, run.run_id, run.conf or {}, known(context), jobs)
 
 
 def announce_timeout(context: Context) -> None:
@@ -217,8 +227,8 @@ def notifications(result_task: str) -> list[BaseOperator]:
         return check
 
     patient: dict[str, Any] = {
-        "retries": 3,
-        "retry_delay": timedelta(seconds=15),
+        "retries": 1,
+        "retry_delay": timedelta(seconds=10),
         "on_failure_callback": note_undelivered,
     }
     email = SnsPublishOperator(

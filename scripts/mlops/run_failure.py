@@ -98,7 +98,7 @@ def subject(
         dag_id: Of the run.
         run_id: Of the run.
         conf: As it came; nobody has checked it.
-        plan: The encoded plan of the first task; empty when that failed.
+        plan: The encoded plan of the first task, or what of it could be found out when that failed.
         jobs: For each task, the `Job` it had started, encoded; None when it had not.
     """
     checked = plan.get("conf", {})

@@ -138,7 +138,7 @@ def test_a_large_conf_is_fetched_from_where_it_points(stack: Stack, trainings: d
 
 def test_a_retry_repairs_what_a_failed_run_left(stack: Stack, trainings: dict[str, Run]) -> None:
     assert trainings["no-report"].state == "failed"
-    run = stack.run(TRAINING, "no-report-2", stack.training_conf("2.2.0+retrain.0", f1="0.7"))
+    run = stack.run(TRAINING, "no-report-2", stack.training_conf("2.2.0+retrain.0", f1="0.99"))
     assert run.state == "success", run.tasks
     assert evidence(stack, "2.2.0+retrain.0", "comparison.json")["gate"] == "passed"
     assert evidence(stack, "2.2.0+retrain.0", "failure.json") is None

@@ -1,0 +1,110 @@
+"""Both DAGs as Airflow sees them when it parses: they import little, do nothing, and are wired as they should be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.local import paths
+
+DAGS = Path(__file__).parents[3] / "dags"
+WORK = {
+    "model_training": [
+        "validate",
+        "train",
+        "register",
+        "evaluate_challenger",
+        "evaluate_champion",
+        "compare",
+    ],
+    "model_deployment": ["validate", "endpoint_config", "change_endpoint", "wait_for_endpoint", "confirm"],
+}
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What driver.py found."""
+    home = tmp_path_factory.mktemp("airflow")
+    done = subprocess.run(
+        [str(paths.airflow_python()), "-P", str(Path(__file__).with_name("driver.py")), str(DAGS)],
+        env={
+            "PATH": os.environ["PATH"],
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_both_dags_are_there_and_nothing_else(parsed: Any) -> None:
+    assert parsed["errors"] == {}
+    assert sorted(parsed["dags"]) == sorted(WORK)
+
+
+def test_parsing_reaches_nobody(parsed: Any) -> None:
+    assert parsed["calls"] == []
+
+
+def test_parsing_imports_nothing_heavy(parsed: Any) -> None:
+    ours = [name for name in parsed["imported"] if name.split(".")[0] == "mlops"]
+    assert sorted(ours) == ["mlops", "mlops.contract", "mlops.decode", "mlops.errors"]
+    assert parsed["seconds"] < 2
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_a_dag_is_the_same_whenever_it_is_parsed(parsed: Any, name: str) -> None:
+    assert parsed["dags"][name]["same_twice"]
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_every_failure_has_somebody_who_tells(parsed: Any, name: str) -> None:
+    dag = parsed["dags"][name]
+    assert dag["reports"]
+    assert dag["timeout"] > 0
+    for task in WORK[name]:
+        assert "record_failure" in dag["tasks"][task]["downstream"], task
+        assert dag["tasks"][task]["reports"], task
+    assert dag["tasks"]["record_failure"]["trigger_rule"] == "one_failed"
+    assert dag["tasks"]["record_failure"]["downstream"] == ["notify_email", "notify_slack"]
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_the_work_alone_decides_the_result(parsed: Any, name: str) -> None:
+    tasks = parsed["dags"][name]["tasks"]
+    assert tasks[WORK[name][-1]]["downstream"] == ["done", "notify_email", "notify_slack", "record_failure"]
+    assert [task for task in tasks if tasks[task]["teardown"]] == ["notify_email", "notify_slack"]
+    assert tasks["done"]["operator"] == "EmptyOperator"
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_runs_begin_only_when_asked_for(parsed: Any, name: str) -> None:
+    assert parsed["dags"][name]["schedule"] == "None"
+
+
+def test_a_job_that_failed_is_not_paid_for_twice(parsed: Any) -> None:
+    tasks = parsed["dags"]["model_training"]["tasks"]
+    for task in ("train", "evaluate_challenger", "evaluate_champion"):
+        assert tasks[task]["retries"] == 0
+
+
+@pytest.mark.parametrize("file", sorted(DAGS.glob("*.py")), ids=lambda file: file.name)
+def test_a_dag_file_imports_only_what_parsing_may_cost(file: Path) -> None:
+    allowed = ("airflow.sdk", "airflow.providers", "mlops.contract", "run_tasks", "slack_sdk")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        foreign = [name for name in names if name.split(".")[0] in {"airflow", "mlops", "boto3", "run_tasks"}]
+        assert all(name.startswith(allowed) for name in foreign), foreign
