@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlops.errors import MlopsError
-from mlops.outcome import Outcome
+
+TYPE_CHECKING = False  # typing itself would be a third of the time of `mlops --help`
+if TYPE_CHECKING:
+    from mlops.outcome import Outcome
 
 
 def say(line: str) -> None:
@@ -49,7 +52,7 @@ def show_error(error: MlopsError) -> None:
     first, *rest = error.lines()
     say(f"✗ {first}")
     for line in rest:
-        say(line)
+        say(line.replace("\n", "\n       "))
 
 
 def show_outcome(outcome: Outcome, *, as_json: bool) -> None:

@@ -94,7 +94,7 @@ def manifest_error(path: Path, problems: Iterable[Problem]) -> ManifestError:
         )
     return ManifestError(
         f"{path} has {len(found)} problems",
-        cause="\n       ".join(lines),
+        cause="\n".join(lines),
         next_step=f"Change these keys; {GUIDE}",
     )
 

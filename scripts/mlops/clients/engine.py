@@ -143,7 +143,7 @@ class DockerEngine:
         if process.returncode:
             raise BuildError(
                 "The image could not be built",
-                cause="\n       ".join(line for line in tail if line),
+                cause="\n".join(line for line in tail if line),
                 next_step=f"Look at the log above, or try it: docker build -f {dockerfile.name} .",
             )
 
