@@ -139,10 +139,12 @@ def record_failure(**context: Any) -> dict[str, Any]:
     from mlops.run_failure import TaskError, explain, keep, stop_jobs
 
     instance = context["ti"]
-    errors = [
-        decode(TaskError, instance.xcom_pull(task_ids=name, key="failure") or {"task_id": name}, name)
-        for name in _failed_tasks(context)
-    ]
+    errors = []
+    for name in _failed_tasks(context):
+        # A task whose worker was lost noted nothing; its log is where ours is.
+        lost = {"task_id": name, "log_url": instance.log_url.replace("/record_failure", f"/{name}")}
+        noted = instance.xcom_pull(task_ids=name, key="failure")
+        errors.append(decode(TaskError, noted or lost, name))
     about = _subject(context, [error.task_id for error in errors])
     failure = explain(about, errors, client("sagemaker"), client("logs"))
     stop_jobs(about.jobs, client("sagemaker"))

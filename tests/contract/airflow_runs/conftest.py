@@ -41,6 +41,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     shutil.copytree(checkout_dags(), dags, ignore=shutil.ignore_patterns("__pycache__"))
+    tasks = dags / "run_tasks.py"
+    text = tasks.read_text()
+    assert "timedelta(seconds=10)" in text
+    tasks.write_text(text.replace("timedelta(seconds=10)", "timedelta(seconds=1)"))
     variant(dags, "short_training", ("timedelta(days=7)", "timedelta(seconds=6)"))
     variant(dags, "deferring_training", ('"deferrable": GIVE_WORKER_BACK', '"deferrable": True'))
     running = Stack(home, dags)

@@ -41,7 +41,6 @@ def test_a_training_leaves_model_and_evidence(stack: Stack, trainings: dict[str,
     assert (comparison["gate"], comparison["champion"]) == ("passed", None)
     lineage = evidence(stack, "1.0.0+retrain.0", "lineage.json")
     assert (lineage["image_uri"], lineage["dag_run_id"]) == (stack.image, "good")
-    assert evidence(stack, "1.0.0+retrain.0", "failure.json") is None
     sagemaker = stack.client("sagemaker")
     model = sagemaker.describe_model(ModelName=f"{PROJECT}--{MODEL}--1-0-0--r0")
     assert model["PrimaryContainer"]["ModelDataUrl"] == lineage["model_artifact"]
@@ -173,18 +172,18 @@ def test_a_lost_worker_is_told_and_its_job_is_stopped(stack: Stack) -> None:
     deadline = time.monotonic() + 60
     while job() is None and time.monotonic() < deadline:
         time.sleep(0.2)
+    identity = stack.call("GET", f"/dags/{TRAINING}/dagRuns/lost/taskInstances/train")[1]["id"]
     task = next(
-        child
-        for worker in psutil.process_iter(["cmdline"])
-        if "LocalExecutor" in " ".join(worker.info["cmdline"] or [])
-        and "<idle>" not in " ".join(worker.info["cmdline"])
-        and worker.pid in {one.pid for one in psutil.Process(stack.airflow_pid).children(recursive=True)}
-        for child in worker.children()
+        one
+        for one in psutil.Process(stack.airflow_pid).children(recursive=True)
+        if one.cmdline()[:1] == [f"airflow worker -- {identity}"]
     )
     task.kill()
     run = stack.wait(TRAINING, "lost")
     assert run.state == "failed"
-    assert "ended without a result" in evidence(stack, version, "failure.json")["cause"]
+    failure = evidence(stack, version, "failure.json")
+    assert "ended without a result" in failure["cause"]
+    assert "/tasks/train" in failure["log_url"]
     assert sorted(message["channel"] for message in about(stack, version)) == ["email", "slack"]
     found = job()
     assert found is not None
