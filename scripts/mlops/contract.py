@@ -249,6 +249,12 @@ def canonical(conf: Mapping[str, Any]) -> bytes:
     return json.dumps(encode(conf), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
+def request_fingerprint(training: Training, evaluation: Evaluation) -> str:
+    """The SHA-256 of what a manifest asks of a training: another one means that the same image trains again."""
+    asked = {"training": training, "evaluation": evaluation}
+    return hashlib.sha256(canonical(asked)).hexdigest()
+
+
 def run_id(label: str, identity: str, attempt: int = 1) -> str:
     """A run id that the same work always gets, so that a retried job finds its run.
 

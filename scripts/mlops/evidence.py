@@ -120,6 +120,8 @@ class Lineage:
     data_fingerprint: str
     """SHA-256 over keys, sizes and ETags of all objects of the channels."""
     hyper_parameters: dict[str, str]
+    request_fingerprint: str
+    """`contract.request_fingerprint`: what the manifest asked for."""
     dag_run_id: str
     created_at: str
     origin: Origin = Origin()

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlops.contract import SCHEMA_VERSION, TrainingConf
+from mlops.contract import SCHEMA_VERSION, TrainingConf, request_fingerprint
 from mlops.errors import StorageError
 from mlops.evidence import Lineage
 
@@ -62,6 +62,7 @@ def lineage(  # pylint: disable=too-many-arguments
         channels=conf.training.channels,
         data_fingerprint=fingerprint,
         hyper_parameters=conf.training.hyper_parameters,
+        request_fingerprint=request_fingerprint(conf.training, conf.evaluation),
         dag_run_id=dag_run_id,
         created_at=created_at,
         origin=conf.origin,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops import console, contract, dotenv, waiting
-from mlops.contract import TRAINING_DAG, TrainingConf
+from mlops.contract import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.errors import SettingsError, UsageError
-from mlops.evidence import COMPARISON
+from mlops.evidence import COMPARISON, LINEAGE, Lineage
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
 from mlops.versions import ModelVersion, parse_image_version, resource_name
@@ -109,21 +109,23 @@ def train(  # pylint: disable=too-many-arguments
     sagemaker: SageMakerClient,
     report: Path,
 ) -> Outcome:
-    """Train the image's first model version, once: a run under way is joined, a failed one repeated.
+    """Train the image as the manifest asks, once: a run under way is joined, a failed one repeated.
 
     Raises:
         UsageError: in a schedule, which never trains here.
         TriggerError: when Airflow does not take the run.
         StorageError: when S3 does not tell.
     """
+    from mlops import manifest
+
     if pipeline.kind == "schedule":
         raise UsageError(
             "A schedule does not train with this command",
             cause="it would train the same version of the same image again",
             next_step="Leave this job out of scheduled pipelines.",
         )
-    # A push always means the first training of its image; later ones count up from there.
-    version = ModelVersion(parse_image_version(image.version), 0)
+    wanted = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
+    version = _version(sagemaker, storage, model, image, bucket, wanted)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
     def trained() -> bool:
@@ -149,6 +151,29 @@ def train(  # pylint: disable=too-many-arguments
             f"mlops evaluate --model {model.name} --model-version {version} --run-id {answer.run_id}",
         ),
     )
+
+
+def _version(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+    sagemaker: SageMakerClient, storage: Storage, model: Model, image: Image, bucket: str, wanted: str
+) -> ModelVersion:
+    """The first training of an image; the next, when the last one was asked for other things.
+
+    A training that did not get as far as its comparison is not counted: it is repeated under its own version.
+    """
+    from mlops.clients.sagemaker import latest_model
+
+    latest = latest_model(sagemaker, model.project, model.name, image.version)
+    if latest is None:
+        return ModelVersion(parse_image_version(image.version), 0)
+    version = ModelVersion.parse(latest.version)
+    evidence = evidence_uri(bucket, model.project, model.name, version)
+    if not storage.exists(evidence + COMPARISON):
+        return version
+    made_from = storage.read_record(Lineage, evidence + LINEAGE)
+    if made_from.request_fingerprint == wanted:
+        return version
+    console.say(f"mlops.yml asks for another training than that of {version}")
+    return ModelVersion(version.image, version.retrain + 1)
 
 
 def _work(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> waiting.Work:

@@ -64,6 +64,7 @@ module "dag_trigger" {
   function_name        = "${var.name}-dag-trigger"
   package              = var.dag_trigger_package
   airflow_environment  = var.airflow_environment
+  airflow_url          = var.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
   log_retention_days   = var.log_retention_days
 }

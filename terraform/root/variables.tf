@@ -134,6 +134,18 @@ variable "log_retention_days" {
   }
 }
 
+variable "airflow_url" {
+  description = "Where people open Airflow, for links to runs; empty leaves them out."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(https?://[^\\s]+)?$", var.airflow_url))
+    error_message = "airflow_url must be an http or https URL."
+  }
+}
+
 variable "log_group_url" {
   description = "Where a person finds the logs of jobs, with {group} and {stream}; null for CloudWatch's console."
   type        = string

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -145,3 +146,24 @@ def test_the_contract_needs_the_standard_library_only(module: str) -> None:
         text=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_request_is_another_one_when_training_or_evaluation_change() -> None:
+    conf = parse_conf(TRAINING_DAG, training_conf())
+    assert isinstance(conf, contract.TrainingConf)
+    first = contract.request_fingerprint(conf.training, conf.evaluation)
+    deeper = dataclasses.replace(conf.training, hyper_parameters={"depth": "4"})
+    stricter = dataclasses.replace(conf.evaluation, metrics=())
+    assert first == contract.request_fingerprint(conf.training, conf.evaluation)
+    assert (
+        len(
+            {
+                first,
+                *(
+                    contract.request_fingerprint(*one)
+                    for one in ((deeper, conf.evaluation), (conf.training, stricter))
+                ),
+            }
+        )
+        == 3
+    )

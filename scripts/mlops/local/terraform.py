@@ -48,7 +48,7 @@ def apply(
     aws_endpoint: str,
     package: Path,
     models: Mapping[str, Sequence[str]] | None = None,
-    log_group_url: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Create in the local AWS what Terraform creates in a real account; again after a change is fine.
 
@@ -57,7 +57,7 @@ def apply(
         aws_endpoint: Such as `http://127.0.0.1:4566`.
         package: The Lambda's zip.
         models: Projects and their models, beside those of `models.auto.tfvars`.
-        log_group_url: Where people find logs, with `{group}`; the default is CloudWatch's console.
+        links: `airflow_url` and `log_group_url`, where people find runs and logs on this machine.
 
     Returns:
         The outputs of `terraform/root/outputs.tf`.
@@ -69,7 +69,7 @@ def apply(
     values = {
         "dag_trigger_package": str(package.resolve()),
         "extra_models": {project: sorted(names) for project, names in (models or {}).items()},
-        "log_group_url": log_group_url,
+        **(links or {}),
     }
     home.mkdir(parents=True, exist_ok=True)
     (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")

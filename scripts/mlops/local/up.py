@@ -132,7 +132,11 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
         publish_templates(stack, TEMPLATES_PROJECT)
     with watch.time("terraform"):
         package = lambda_package.build(stack.folder / "dag-trigger.zip")
-        outputs = terraform.apply(stack.folder / "terraform", stack.aws_endpoint, package)
+        links = {
+            "airflow_url": stack.airflow_url,
+            "log_group_url": f"{stack.aws_endpoint}/_mlops/logs?group={{group}}&stream={{stream}}",
+        }
+        outputs = terraform.apply(stack.folder / "terraform", stack.aws_endpoint, package, links=links)
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]))
     return stack.completed(

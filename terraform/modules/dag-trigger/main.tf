@@ -71,6 +71,7 @@ resource "aws_lambda_function" "this" {
   environment {
     variables = {
       AIRFLOW_ENVIRONMENT = var.airflow_environment
+      AIRFLOW_URL         = var.airflow_url
       ALLOWED_DAGS        = join(",", sort(tolist(var.allowed_dags)))
     }
   }

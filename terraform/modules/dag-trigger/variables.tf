@@ -31,6 +31,18 @@ variable "airflow_environment" {
   }
 }
 
+variable "airflow_url" {
+  description = "Where people open Airflow, such as https://example.airflow.eu-west-1.amazonaws.com, for links to runs; empty leaves them out."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(https?://[^\\s]+)?$", var.airflow_url))
+    error_message = "airflow_url must be an http or https URL."
+  }
+}
+
 variable "airflow_role" {
   description = "The Airflow role the calls are made with; Op may start runs and read their state."
   type        = string
@@ -62,8 +74,8 @@ variable "timeout_seconds" {
   nullable    = false
 
   validation {
-    condition     = var.timeout_seconds >= 15 && var.timeout_seconds <= 900
-    error_message = "timeout_seconds must be 15 to 900."
+    condition     = var.timeout_seconds >= 30 && var.timeout_seconds <= 900
+    error_message = "timeout_seconds must be 30 to 900."
   }
 }
 

@@ -37,6 +37,7 @@ run "real_environment" {
   assert {
     condition = aws_lambda_function.this.environment[0].variables == tomap({
       AIRFLOW_ENVIRONMENT = "ml-ops-prod"
+      AIRFLOW_URL         = ""
       ALLOWED_DAGS        = "model_deployment,model_training"
     })
     error_message = "The function knows its environment and the DAGs it may start."

@@ -74,6 +74,31 @@ def test_an_image_that_was_trained_is_not_trained_again(world: World, start: Sta
     assert variables["MODEL_VERSION"] == "1.3.0+retrain.0"
 
 
+def test_a_push_that_asks_for_another_training_trains_the_same_image_again(
+    world: World, start: Start, tmp_path: Path
+) -> None:
+    world.model("1.3.0+retrain.0", asked="0" * 64)
+    start()
+    assert dotenv_of(tmp_path / "train.env")["MODEL_VERSION"] == "1.3.0+retrain.1"
+    (conf,) = world.airflow.confs.values()
+    assert isinstance(conf, TrainingConf)
+    assert conf.evidence_uri.endswith("/1.3.0_retrain.1/")
+
+
+def test_the_last_training_counts_not_the_first(world: World, start: Start, tmp_path: Path) -> None:
+    world.model("1.3.0+retrain.0", asked="0" * 64)
+    world.model("1.3.0+retrain.1")
+    start()
+    assert not world.airflow.runs
+    assert dotenv_of(tmp_path / "train.env")["MODEL_VERSION"] == "1.3.0+retrain.1"
+
+
+def test_trainings_of_other_images_do_not_count(world: World, start: Start, tmp_path: Path) -> None:
+    world.model("1.2.0+retrain.4")
+    start()
+    assert dotenv_of(tmp_path / "train.env")["MODEL_VERSION"] == "1.3.0+retrain.0"
+
+
 @pytest.mark.parametrize("missing", ["model", "comparison"])
 def test_half_of_a_result_is_no_result(world: World, start: Start, missing: str) -> None:
     world.model("1.3.0+retrain.0")

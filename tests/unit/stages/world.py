@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlops import manifest
 from mlops.clients.storage import Storage
-from mlops.contract import Conf, Origin, RunAnswer, RunProblem, TaskState
+from mlops.contract import Conf, Origin, RunAnswer, RunProblem, TaskState, request_fingerprint
 from mlops.evidence import (
     CHALLENGER,
     CHAMPION,
@@ -98,7 +101,7 @@ class World:
         return Clock(now=lambda: self.seconds, sleep=sleep)
 
     def image(self, content: str) -> str:
-        """Push an image, and return its URI."""
+        """Push an image, once, and return its URI."""
         document = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -106,15 +109,17 @@ class World:
             "config": {},
         }
         text = json.dumps(document | {"annotations": {"content": content}})
-        self.ecr.put_image(repositoryName=f"{PROJECT}/{MODEL}", imageManifest=text, imageTag=content)
+        known = self.ecr.list_images(repositoryName=f"{PROJECT}/{MODEL}")["imageIds"]
+        if content not in {one.get("imageTag") for one in known}:
+            self.ecr.put_image(repositoryName=f"{PROJECT}/{MODEL}", imageManifest=text, imageTag=content)
         digest = hashlib.sha256(text.encode()).hexdigest()
         found = self.ecr.describe_images(
             repositoryName=f"{PROJECT}/{MODEL}", imageIds=[{"imageTag": content}]
         )
         return f"127.0.0.1:5000/{PROJECT}/{MODEL}@{found['imageDetails'][0].get('imageDigest', digest)}"
 
-    def model(self, version: str, champion: str | None = None, gate: Any = "passed") -> str:
-        """A trained model with its evidence; returns the evidence prefix."""
+    def model(self, version: str, champion: str | None = None, gate: Any = "passed", asked: str = "") -> str:
+        """A trained model with its evidence, made as MANIFEST asks; returns the evidence prefix."""
         parsed = ModelVersion.parse(version)
         name = resource_name(PROJECT, MODEL, parsed)
         evidence = f"s3://{BUCKET}/{PROJECT}/{MODEL}/{parsed.tag}/"
@@ -137,6 +142,7 @@ class World:
             channels={"train": "s3://b/train/"},
             data_fingerprint="0" * 64,
             hyper_parameters={},
+            request_fingerprint=asked or asked_by_manifest(),
             dag_run_id="run",
             created_at="2026-01-02T03:04:05+00:00",
         )
@@ -206,6 +212,16 @@ def pipeline(kind: Kind = "default_branch", number: str = "12", merge_request: i
         project_id="7",
         origin=Origin(user="ann", job_url="https://gitlab.example/job/1"),
     )
+
+
+@cache
+def asked_by_manifest() -> str:
+    """The fingerprint of what MANIFEST asks for."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "mlops.yml")
+        file.write_text(MANIFEST, encoding="utf-8")
+        model = manifest.load(file).model()
+    return request_fingerprint(manifest.training(model, BUCKET), manifest.evaluation(model, BUCKET))
 
 
 def dotenv_of(path: Path) -> dict[str, str]:

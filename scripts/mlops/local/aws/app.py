@@ -50,7 +50,8 @@ class LocalAws:
         self._registry = Registry(config)
         self._ecr = Ecr(config, self._registry, self._moto)
         self._engine = engines.create(config, self._registry, self._children)
-        self._sagemaker = SageMaker(config, Sdk(config), self._engine)
+        self._sdk = Sdk(config)
+        self._sagemaker = SageMaker(config, self._sdk, self._engine)
         self._mwaa = Mwaa(config)
         mail.deliver_to(self._inbox)
         lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
@@ -105,9 +106,26 @@ class LocalAws:
             return json_response({"status": "ok"})
         if request.path == "/_mlops/inbox":
             return json_response(self._inbox.messages())
+        if request.path == "/_mlops/logs":
+            return self._log(request)
         if request.path == "/_mlops/slack/faults" and request.method == "POST":
             return self._slack.set_faults(request)
         return json_response({"error": "there is no such page"}, status=404)
+
+    def _log(self, request: Request) -> Response:
+        """A log stream as plain text, as CloudWatch's console would show it."""
+        from botocore.exceptions import ClientError
+
+        group, stream = request.args.get("group", ""), request.args.get("stream", "")
+        pages = self._sdk.logs.get_paginator("filter_log_events")
+        try:
+            found = pages.paginate(logGroupName=group, logStreamNames=[stream])
+            lines = [event["message"] for page in found for event in page["events"]]
+        except ClientError as error:
+            return Response(f"{error}\n", status=404, mimetype="text/plain")
+        if not lines:  # moto does not say whether there is such a stream
+            return Response(f"Nothing in {group} {stream}\n", status=404, mimetype="text/plain")
+        return Response("\n".join(lines) + "\n", mimetype="text/plain")
 
 
 def create_app(config: LocalAwsConfig) -> LocalAws:
