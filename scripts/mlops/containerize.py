@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if pipeline.kind in {"tag", "schedule"}:
         result = find_release(model, pipeline, registry)
     else:
-        source = read_source(model, pipeline, parse_build_arguments(arguments.build_arg), engine)
+        words = [*os.environ.get("MLOPS_BUILD_ARGS", "").split(), *arguments.build_arg]
+        source = read_source(model, pipeline, parse_build_arguments(words), engine)
         if pipeline.kind == "local":
             return rehearse(source, registry)
         result = containerize(source, registry, BUILDERS[engine]())
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def parse_build_arguments(words: list[str]) -> dict[str, str]:
-    """The `NAME=VALUE` words of the command line.
+    """The `NAME=VALUE` words of `$MLOPS_BUILD_ARGS`, a company's own, and of the command line; the last one holds.
 
     Raises:
         UsageError: when one has another form.

@@ -6,6 +6,7 @@ with what Terraform made, and removed by `down`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ TEMPLATES_PROJECT = "platform/ml-ops"
 FILE = "stack.json"
 
 Engine = Literal["docker", "process"]
+
+_OF_THE_MACHINE = ("MLOPS_BUILD_ARGS", "MLOPS_BUILD_NETWORK")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,8 @@ class Stack:
         return {
             **aws_environment(self.aws_endpoint),
             "MLOPS_ENGINE": self.engine,
+            # A machine that cannot pull the usual base image says so in its own environment.
+            **{name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ},
         }
 
     def running(self) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops.errors import LocalStackError, MlopsError
+from mlops import console
+from mlops.errors import EngineError, LocalStackError, MlopsError
 from mlops.local import paths
 from mlops.local.down import stop_stack
 from mlops.local.stack import TEMPLATES_PROJECT, Engine, Stack, find
@@ -81,14 +82,13 @@ def choose_engine(wanted: str) -> Engine:
     """
     if wanted == "process":
         return "process"
-    from mlops.clients.engine import ping
+    from mlops.clients.engine import DockerEngine
 
-    if wanted == "docker":
-        ping()
-        return "docker"
     try:
-        ping()
-    except MlopsError:
+        DockerEngine.connect(console.say)
+    except EngineError:
+        if wanted == "docker":
+            raise
         return "process"
     return "docker"
 
