@@ -64,17 +64,28 @@ lint: $(VENV)/.ready $(AIRFLOW)/.ready ## ruff, mypy and pylint
 test: setup lint ## all checks and tests
 	$(BIN)/pytest
 
+# The alternatives stay out of our own environments.
+bench/.venv/.ready: requirements/bench.txt | $(VENV)/.ready
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) bench/.venv
+	$(UV) pip sync --quiet --python bench/.venv --compile-bytecode --require-hashes requirements/bench.txt
+	touch $@
+
+bench/node_modules/.ready: bench/package.json bench/package-lock.json | $(VENV)/.ready
+	cd bench && $(NPM) ci --no-audit --no-fund --loglevel=error
+	touch $@
+
 .PHONY: bench
-bench: setup ## speed beside the alternatives, as ratios of one run
+bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the alternatives, as ratios of one run
 	$(BIN)/python -m bench
 
 .PHONY: lock
 lock: $(VENV)/.ready ## renew the lock files
-	for name in uv airflow; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	for name in uv airflow bench; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/dev.in -o requirements/dev.txt
 	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved
+	cd bench && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 .PHONY: clean
 clean: ## stop the local stack and remove everything fetched
 	-test ! -x $(BIN)/mlops || $(BIN)/mlops local down --all
-	rm -rf $(VENV) $(AIRFLOW) node_modules .mlops
+	rm -rf $(VENV) $(AIRFLOW) node_modules bench/.venv bench/node_modules .mlops

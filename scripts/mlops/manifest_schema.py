@@ -91,7 +91,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class Section(BaseModel):
     """Frozen; unknown keys and wrong types are errors, and nothing is guessed from the wrong type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True
+    )
 
 
 class Image(Section):
