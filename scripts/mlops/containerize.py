@@ -75,14 +75,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def parse_build_arguments(words: list[str]) -> dict[str, str]:
-    """The `NAME=VALUE` words of `$MLOPS_BUILD_ARGS`, a company's own, and of the command line; the last one holds.
+    """The `NAME=VALUE` words of the runner's `$MLOPS_BUILD_ARGS` and of the command line; the last one holds.
 
     Raises:
         UsageError: when one has another form.
     """
     for word in words:
         if not word.partition("=")[0].isidentifier() or "=" not in word:
-            raise UsageError(f"--build-arg {word!r} is not valid", next_step="Write --build-arg NAME=VALUE.")
+            raise UsageError(
+                f"The build argument {word!r} is not valid", next_step="Write --build-arg NAME=VALUE."
+            )
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
@@ -194,7 +196,7 @@ def next_release(source: Source, last: tuple[Version, Image] | None, registry: R
     since = source.repository.since(revision, f"{source.model.name}/v{version}")
     if since is None:
         console.warn(
-            f"Version {version} was built from {revision[:8] or 'an unknown commit'}, which the history lacks: "
+            f"Version {version} was built from {revision[:8] or 'an unknown commit'}, not in this history: "
             f"all commits after {released.pushed_at:%Y-%m-%d %H:%M} count."
         )
         since = source.repository.after(released.pushed_at)

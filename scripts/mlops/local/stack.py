@@ -75,6 +75,7 @@ class Stack:
         return {
             **aws_environment(self.aws_endpoint),
             "MLOPS_ENGINE": self.engine,
+            "MLOPS_REGISTRY": f"127.0.0.1:{self.aws_port}",
             # A machine that cannot pull the usual base image says so in its own environment.
             **{name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ},
         }
