@@ -26,6 +26,7 @@ from mlops.versions import ModelVersion, endpoint_name, resource_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import TagTypeDef
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
     from mypy_boto3_ssm import SSMClient
 
@@ -206,7 +207,7 @@ def put_endpoint(
             lambda: sagemaker.create_endpoint(
                 EndpointName=name,
                 EndpointConfigName=config,
-                Tags=_tags(plan.conf),  # type: ignore[arg-type]
+                Tags=_tags(plan.conf),
             ),
             pause,
         )
@@ -264,7 +265,7 @@ def confirm(
             else "Read the endpoint's log, correct the model and deploy again; a failed endpoint is replaced.",
         )
     # UpdateEndpoint takes no tags, and the version's tag has changed.
-    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))  # type: ignore[arg-type]
+    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))
     try:
         return smoke_test(conf, runtime)
     except RunFailedError as error:
@@ -343,7 +344,7 @@ def _wait_until_gone(sagemaker: SageMakerClient, name: str, pause: Callable[[flo
     )
 
 
-def _tags(conf: DeploymentConf) -> list[dict[str, str]]:
+def _tags(conf: DeploymentConf) -> list[TagTypeDef]:
     values = {
         "mlops:project": conf.project,
         "mlops:model": conf.model,

@@ -6,7 +6,7 @@ Containers follow SageMaker's contract (`train`, `serve`), and one verb more: `e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlops.contract import Deployment, TrainingConf, canonical
@@ -157,7 +157,7 @@ def evaluation_job(  # pylint: disable=too-many-arguments
     }
 
 
-def endpoint_config(model_name: str, deployment: Deployment, tag_list: list[dict[str, str]]) -> Request:
+def endpoint_config(model_name: str, deployment: Deployment, tag_list: Sequence[Any]) -> Request:
     """CreateEndpointConfig, named as its model."""
     return {
         "EndpointConfigName": model_name,
@@ -171,7 +171,7 @@ def endpoint_config(model_name: str, deployment: Deployment, tag_list: list[dict
                 "ContainerStartupHealthCheckTimeoutInSeconds": deployment.startup_timeout_seconds,
             }
         ],
-        "Tags": tag_list,
+        "Tags": list(tag_list),
     }
 
 
