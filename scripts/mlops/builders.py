@@ -131,7 +131,8 @@ class ProcessBuilder:
             root = Path(folder) / "source"
             source.repository.export([*content.files, content.dockerfile], root)
             settings = image.read_settings(
-                (root / content.dockerfile).read_text(encoding="utf-8"), source.build_arguments
+                (root / content.dockerfile).read_text(encoding="utf-8", errors="replace"),
+                source.build_arguments,
             )
             context = root / content.context
             files = [(root / file).relative_to(context).as_posix() for file in content.files]

@@ -1,0 +1,105 @@
+"""ECR is asked once, and its answers become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from mlops.clients.registry import Registry, account_host
+from mlops.errors import AuthenticationError, RegistryError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+
+ACCOUNT = "123456789012"
+DIGEST = "sha256:" + "0" * 64
+FOUND = {
+    "imageDetails": [
+        {
+            "registryId": ACCOUNT,
+            "repositoryName": "web-safety/x",
+            "imageDigest": DIGEST,
+            "imageTags": ["1.0.0", "src-1"],
+            "imagePushedAt": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+    ]
+}
+
+
+def client(region: str = "eu-west-1", **options: str) -> ECRClient:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+    return session.client("ecr", **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def ecr() -> Iterator[tuple[Registry, Stubber]]:
+    """A repository at AWS itself, of which every call is foreseen."""
+    made = client()
+    with Stubber(made) as foreseen:
+        yield Registry(made, "web-safety/x"), foreseen
+        foreseen.assert_no_pending_responses()
+
+
+def test_one_call_finds_an_image_and_where_it_is(ecr: tuple[Registry, Stubber]) -> None:
+    registry, foreseen = ecr
+    wanted = {"repositoryName": "web-safety/x", "imageIds": [{"imageTag": "src-1"}]}
+    foreseen.add_response("describe_images", FOUND, wanted)
+    found = registry.find("src-1")
+    assert found
+    assert (found.digest, found.tags) == (DIGEST, ("1.0.0", "src-1"))
+    assert registry.uri == f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/web-safety/x"
+
+
+def test_no_image(ecr: tuple[Registry, Stubber]) -> None:
+    registry, foreseen = ecr
+    foreseen.add_client_error("describe_images", "ImageNotFoundException")
+    assert registry.find("src-1") is None
+
+
+def test_all_pages_of_images(ecr: tuple[Registry, Stubber]) -> None:
+    registry, foreseen = ecr
+    foreseen.add_response("describe_images", {**FOUND, "nextToken": "more"})
+    foreseen.add_response("describe_images", FOUND)
+    assert len(list(registry.images())) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "step"),
+    [
+        ("RepositoryNotFoundException", RegistryError, '"web-safety/x" to `repositories` in Terraform'),
+        ("AccessDeniedException", AuthenticationError, "ecr:DescribeImages"),
+        ("ServerException", RegistryError, "again"),
+    ],
+)
+def test_refusals(ecr: tuple[Registry, Stubber], code: str, kind: type[RegistryError], step: str) -> None:
+    registry, foreseen = ecr
+    for look in (lambda: registry.find("1.0.0"), lambda: list(registry.images())):
+        foreseen.add_client_error("describe_images", code, "the registry's own words")
+        with pytest.raises(kind) as caught:
+            look()
+        assert "web-safety/x" in caught.value.what
+        assert "the registry's own words" in caught.value.cause
+        assert step in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint", "host"),
+    [
+        ("eu-west-1", "", f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "", f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        (
+            "eu-west-1",
+            "https://vpce-1.api.ecr.eu-west-1.vpce.amazonaws.com",
+            f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com",
+        ),
+        ("eu-west-1", "http://127.0.0.1:5000", ""),
+    ],
+)
+def test_the_host_of_an_account(region: str, endpoint: str, host: str) -> None:
+    options = {"endpoint_url": endpoint} if endpoint else {}
+    assert account_host(client(region, **options), ACCOUNT) == host
