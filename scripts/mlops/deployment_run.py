@@ -236,7 +236,7 @@ def confirm(
     sagemaker: SageMakerClient,
     runtime: SageMakerRuntimeClient,
 ) -> str:
-    """See that the endpoint serves this configuration and this model, and return the answer to the smoke test.
+    """See that the endpoint serves this configuration and model, and return its answer to the smoke test.
 
     After an update that failed, SageMaker rolls back and reports `InService` all the same. When it is the
     smoke test that fails, production goes back to what it served before.
@@ -262,7 +262,7 @@ def confirm(
             cause=reason,
             next_step="It may serve a mix of two configurations: delete it in SageMaker and deploy again."
             if status == "UpdateRollbackFailed"
-            else "Read the endpoint's log, correct the model and deploy again; a failed endpoint is replaced.",
+            else "Read its log, correct the model and deploy again: a failed endpoint is replaced.",
         )
     # UpdateEndpoint takes no tags, and the version's tag has changed.
     sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))
