@@ -126,10 +126,13 @@ class Repository:
             r"[0-9a-f]{40}|[0-9a-f]{64}", revision
         ):  # from an image's label: not ours to trust
             return None
-        if self.shallow and not self._is_complete(revision):
+        if self._is_cut_off() and not self._is_complete(revision):
             if self._remote_tag(tag) == revision:
-                self._fetch(f"--shallow-exclude={tag}")
-                return (self.head,)
+                try:
+                    self._fetch(f"--shallow-exclude={tag}")
+                    return (self.head,)
+                except SourceError:  # nothing is left of the history of a commit older than the release
+                    pass
             self._fetch("--unshallow")
         return (f"{revision}..{self.head}",) if self._knows(revision) else None
 
@@ -139,7 +142,7 @@ class Repository:
         Raises:
             SourceError: when the clone is shallow and cannot be deepened.
         """
-        if self.shallow and (self.root / self._read("rev-parse", "--git-path", "shallow").strip()).exists():
+        if self._is_cut_off():
             self._fetch("--unshallow")
         return (f"--since={moment.isoformat()}", self.head)
 
@@ -192,13 +195,18 @@ class Repository:
                 "The commits since the last release cannot be read", cause=cause, next_step=_DEEP
             )
 
+    def _shallow_file(self) -> Path:
+        return self.root / self._read("rev-parse", "--git-path", "shallow").strip()
+
+    def _is_cut_off(self) -> bool:
+        """Whether the clone was shallow and still is: git refuses to deepen a history that is complete."""
+        return self.shallow and self._shallow_file().exists()
+
     def _is_complete(self, revision: str) -> bool:
         """Whether every commit after the revision is here: none of them is where the shallow clone ends."""
         if not self._knows(revision):
             return False
-        ends = (
-            (self.root / self._read("rev-parse", "--git-path", "shallow").strip()).read_text("ascii").split()
-        )
+        ends = self._shallow_file().read_text("ascii").split()
         between = set(self._read("rev-list", f"{revision}..{self.head}").split())
         return between.isdisjoint(ends)
 

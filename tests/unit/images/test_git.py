@@ -204,3 +204,25 @@ def test_a_rewritten_history_in_a_shallow_clone(work: Work, tmp_path: Path) -> N
         "fix: newer",
         "fix: new",
     ]
+
+
+def test_a_history_that_was_deepened_is_asked_again(work: Work, tmp_path: Path) -> None:
+    """As when another pipeline takes the version that was computed, and the next is looked for."""
+    first = work.commit("feat: first")
+    second = work.commit("fix: second")
+    work.commit("fix: newer")
+    repository = shallow_clone(work, tmp_path / "clone")
+    assert messages(repository, repository.since(first, ""), ".") == ["fix: newer", "fix: second"]
+    assert messages(repository, repository.since(second, ""), ".") == ["fix: newer"]
+    assert repository.since("0" * 40, "") is None
+
+
+def test_a_release_that_is_newer_than_the_shallow_clone(work: Work, tmp_path: Path) -> None:
+    """As when a job of an older commit is run again, or loses its version to a newer commit's."""
+    work.commit("fix: older")
+    work.commit("fix: ours")
+    repository = shallow_clone(work, tmp_path / "clone")
+    release = work.commit("feat: released meanwhile")
+    work.git("tag", "model/v1.1.0")
+    work.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    assert repository.since(release, "model/v1.1.0") is None
