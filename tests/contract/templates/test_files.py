@@ -87,7 +87,8 @@ def test_a_job_takes_its_role_with_its_own_token(stages: Any, name: str) -> None
     job = stages[name].job
 
     assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": "$CI_SERVER_URL"}}
-    assert job["before_script"] == stages["train"].job["before_script"]
+    assert job["before_script"][:1] == stages["train"].job["before_script"]
+    assert len(job["before_script"]) == (2 if name == "containerize" else 1)
     assert stages[name].filled(aws_role_arn="$ROLE")[name]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$ROLE"
 
 
@@ -129,6 +130,56 @@ def test_without_a_role_the_runners_own_credentials_stay(stages: Any, tmp_path: 
 
     assert "AWS_" not in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "verified"),
+    [
+        ("tcp://docker:2376", True),
+        ("tcp://docker:2375", False),
+        ("unix:///var/run/docker.sock", False),
+    ],
+)
+def test_certificates_are_for_a_daemon_that_has_some(stages: Any, host: str, verified: bool) -> None:
+    job = stages["containerize"].filled(docker_host=host)["containerize"]
+    _, script = job["before_script"]
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{script}\nenv"],
+        env={"PATH": "/usr/bin:/bin", **job["variables"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"DOCKER_HOST={host}\n" in done.stdout
+    assert ("DOCKER_TLS_VERIFY" in done.stdout) is verified
+    assert ("DOCKER_CERT_PATH" in done.stdout) is verified
+
+
+@pytest.mark.parametrize("name", ["lint", "test"])
+def test_the_requirements_may_lie_anywhere(stages: Any, name: str, tmp_path: Path) -> None:
+    (script,) = stages[name].filled(requirements="requirements/dev.txt")[name]["before_script"]
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "dev.txt").write_text("pytest\n")
+    prepared, _, _ = script.partition("if [ -z")
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'{prepared}\necho "$venv"'],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "REQUIREMENTS": "requirements/dev.txt",
+            "MLOPS_VENVS": "/venvs",
+            "CI_JOB_NAME_SLUG": name,
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.startswith(f"/venvs/{name}-")
+    assert done.stderr == ""
 
 
 def test_lint_and_test_prepare_the_same_environment(stages: Any) -> None:
