@@ -132,9 +132,13 @@ def evidence_objections(
     except MlopsError as error:
         return [f"there is no evidence: {error.what}"]
     objections = []
-    for document, version in ((COMPARISON, comparison.challenger), (LINEAGE, origins.model_version)):
-        if version != conf.model_version:
-            objections.append(f"{document} is about {version}")
+    subjects = (
+        (COMPARISON, comparison.project, comparison.model, comparison.challenger),
+        (LINEAGE, origins.project, origins.model, origins.model_version),
+    )
+    for document, *subject in subjects:
+        if subject != [conf.project, conf.model, conf.model_version]:
+            objections.append(f"{document} is about {' '.join(subject)}")
     if comparison.gate != "passed":
         objections += [f"gate failed: {reason}" for reason in comparison.reasons()] or ["gate failed"]
     now = champion.version if champion else None
@@ -193,7 +197,7 @@ def put_endpoint(
     Safe to repeat. An endpoint that failed to come up is deleted first: SageMaker cannot update it.
 
     Raises:
-        DeploymentRefusedError: when somebody else is changing the endpoint, or it is broken.
+        DeploymentRefusedError: when somebody else is changing the endpoint or has done so, or it is broken.
     """
     name = plan.conf.deployment.endpoint_name
     config = plan.endpoint_config["EndpointConfigName"]
@@ -213,12 +217,9 @@ def put_endpoint(
         )
         return
     status = endpoint["EndpointStatus"]
+    serves = endpoint["EndpointConfigName"]
     pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName", "")
-    if config in (endpoint["EndpointConfigName"], pending) and status in {
-        "InService",
-        "Creating",
-        "Updating",
-    }:
+    if config == (pending or serves) and status in {"InService", "Creating", "Updating"}:
         return
     if status != "InService":
         raise DeploymentRefusedError(
@@ -227,6 +228,13 @@ def put_endpoint(
             next_step="Wait for the other deployment and try again."
             if status != "UpdateRollbackFailed"
             else "It serves a mix of two configurations: delete the endpoint in SageMaker and deploy again.",
+        )
+    if plan.before is None or serves != plan.before.endpoint_config:
+        raise DeploymentRefusedError(
+            f"The endpoint {name} was changed since the evidence was checked",
+            cause=f"it serves {serves}, "
+            f"and served {plan.before.endpoint_config if plan.before else 'nothing'} then",
+            next_step="Run the job deploy again: it compares with what is in production now.",
         )
     _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config), pause)
 
@@ -264,14 +272,15 @@ def confirm(
             if status == "UpdateRollbackFailed"
             else "Read its log, correct the model and deploy again: a failed endpoint is replaced.",
         )
-    # UpdateEndpoint takes no tags, and the version's tag has changed.
-    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))
     try:
-        return smoke_test(conf, runtime)
+        answer = smoke_test(conf, runtime)
     except RunFailedError as error:
         raise RunFailedError(
             error.what, cause=error.cause, next_step=f"{_restore(plan, sagemaker)} {error.next_step}"
         ) from error
+    # UpdateEndpoint takes no tags, and the version's tag has changed.
+    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))
+    return answer
 
 
 def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:

@@ -164,6 +164,26 @@ def test_what_is_done_or_begun_is_not_begun_again(
     put_endpoint(plan, sagemaker, no_pause)
 
 
+@pytest.mark.parametrize("before", [BEFORE, None])
+def test_an_endpoint_that_changed_since_the_evidence_was_checked_is_left_alone(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan, before: ServedModel | None
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", f"{NAME}--1-2-5--r0"))
+    with pytest.raises(DeploymentRefusedError, match="was changed since") as caught:
+        put_endpoint(replace(plan, before=before), sagemaker, no_pause)
+    assert "--1-2-5--r0" in caught.value.cause
+    assert "deploy again" in caught.value.next_step
+
+
+def test_an_update_to_something_else_is_not_taken_for_ours(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    other = {"EndpointConfigName": f"{NAME}--1-2-5--r0"}
+    stub.add_response("describe_endpoint", endpoint("Updating", CONFIG, PendingDeploymentSummary=other))
+    with pytest.raises(DeploymentRefusedError, match="cannot be changed now"):
+        put_endpoint(plan, sagemaker, no_pause)
+
+
 def test_an_endpoint_that_never_came_up_is_replaced(
     sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
 ) -> None:
@@ -234,7 +254,6 @@ def test_production_goes_back_when_the_smoke_test_fails(
     plan: DeploymentPlan,
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
-    stub.add_response("add_tags", {"Tags": []})
     wanted = {"EndpointName": NAME, "EndpointConfigName": OLD}
     stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
     answers.add_response("invoke_endpoint", answer({"model": {"version": "0.0.1"}}))
@@ -251,7 +270,6 @@ def test_a_new_endpoint_that_fails_its_smoke_test_is_deleted(
     plan: DeploymentPlan,
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
-    stub.add_response("add_tags", {"Tags": []})
     stub.add_response("delete_endpoint", {}, {"EndpointName": NAME})
     answers.add_client_error("invoke_endpoint", "ModelError", "Received server error (500)", 424)
     with pytest.raises(RunFailedError, match="The smoke test failed"):
