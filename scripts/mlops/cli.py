@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mlops import __version__, console
-from mlops.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
+from mlops.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def _run(argv: Sequence[str]) -> int:
     command = next(command for command in COMMANDS if command.name == arguments.command)
     outcome: Outcome = importlib.import_module(command.module).run(arguments)
     console.show_outcome(outcome, as_json=arguments.json)
+    sys.stdout.flush()
     return outcome.exit_code
 
 
@@ -189,6 +190,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MlopsError as error:
         console.show_error(error)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as `head` has; what is left must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         console.say("✗ Interrupted")
         return EXIT_INTERRUPTED

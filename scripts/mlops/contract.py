@@ -250,7 +250,7 @@ def canonical(conf: Mapping[str, Any]) -> bytes:
 
 
 def request_fingerprint(training: Training, evaluation: Evaluation) -> str:
-    """The SHA-256 of what a manifest asks of a training: another one means that the same image trains again."""
+    """The SHA-256 of what a manifest asks for: with another one, the same image trains again."""
     asked = {"training": training, "evaluation": evaluation}
     return hashlib.sha256(canonical(asked)).hexdigest()
 

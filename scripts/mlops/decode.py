@@ -19,6 +19,7 @@ from mlops.errors import ContractError
 
 Record = TypeVar("Record")
 
+_NONE = type(None)
 _SCALARS: dict[type, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -77,23 +78,27 @@ def _decode(kind: Any, value: object, where: str) -> object:
         return _decode_record(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
+        if value is None and _NONE in arguments:
             return None
-        return _decode(next(one for one in arguments if one is not type(None)), value, where)
+        return _decode(next(one for one in arguments if one != _NONE), value, where)
     if origin is typing.Literal:
         if value in arguments:
             return value
         raise _wrong(where, value, "one of " + ", ".join(map(str, arguments)))
+    if origin is not None:
+        return _decode_container(origin, arguments, value, where)
+    return value if kind is Any else _decode_scalar(kind, value, where)
+
+
+def _decode_container(origin: Any, arguments: tuple[Any, ...], value: object, where: str) -> object:
     if origin in (list, tuple):
         if not isinstance(value, list):
             raise _wrong(where, value, "a list")
         items = [_decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if origin is list else tuple(items)
-    if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        return {str(key): _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    return value if kind in (Any, object) else _decode_scalar(kind, value, where)
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    return {str(key): _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
 
 
 def _decode_scalar(kind: type, value: object, where: str) -> object:

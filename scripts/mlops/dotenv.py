@@ -32,7 +32,8 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
     if len(variables) > VARIABLE_LIMIT or len(text.encode()) > SIZE_LIMIT:
         raise ContractError(
             f"{path.name} is too large for GitLab",
-            cause=f"{len(variables)} variables, {len(text.encode())} bytes; {VARIABLE_LIMIT} and {SIZE_LIMIT} are allowed",
+            cause=f"{len(variables)} variables in {len(text.encode())} bytes;"
+            f" {VARIABLE_LIMIT} in {SIZE_LIMIT} are allowed",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")

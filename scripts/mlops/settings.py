@@ -53,7 +53,7 @@ def read_settings(ssm: SSMClient, parameter: str = PARAMETER) -> Settings:
         raise SettingsError(
             f"The platform's settings {parameter} cannot be read",
             cause=str(error),
-            next_step="Apply this environment's Terraform, or check that the job's role may read the parameter.",
+            next_step="Apply this environment's Terraform, or let the job's role read the parameter.",
         ) from error
     try:
         return loads(Settings, text, parameter)

@@ -116,16 +116,13 @@ def train(  # pylint: disable=too-many-arguments
         TriggerError: when Airflow does not take the run.
         StorageError: when S3 does not tell.
     """
-    from mlops import manifest
-
     if pipeline.kind == "schedule":
         raise UsageError(
             "A schedule does not train with this command",
             cause="it would train the same version of the same image again",
             next_step="Leave this job out of scheduled pipelines.",
         )
-    wanted = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
-    version = _version(sagemaker, storage, model, image, bucket, wanted)
+    version = _version(sagemaker, storage, model, image, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
     def trained() -> bool:
@@ -153,13 +150,14 @@ def train(  # pylint: disable=too-many-arguments
     )
 
 
-def _version(  # pylint: disable=too-many-arguments,too-many-positional-arguments
-    sagemaker: SageMakerClient, storage: Storage, model: Model, image: Image, bucket: str, wanted: str
+def _version(
+    sagemaker: SageMakerClient, storage: Storage, model: Model, image: Image, bucket: str
 ) -> ModelVersion:
     """The first training of an image; the next, when the last one was asked for other things.
 
     A training that did not get as far as its comparison is not counted: it is repeated under its own version.
     """
+    from mlops import manifest
     from mlops.clients.sagemaker import latest_model
 
     latest = latest_model(sagemaker, model.project, model.name, image.version)
@@ -170,6 +168,7 @@ def _version(  # pylint: disable=too-many-arguments,too-many-positional-argument
     if not storage.exists(evidence + COMPARISON):
         return version
     made_from = storage.read_record(Lineage, evidence + LINEAGE)
+    wanted = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
     if made_from.request_fingerprint == wanted:
         return version
     console.say(f"mlops.yml asks for another training than that of {version}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops import cli
-from mlops.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, ManifestError
+from mlops.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, ManifestError
 from mlops.outcome import Outcome
 
 
@@ -83,6 +84,15 @@ def test_an_unexpected_error_leaves_a_log_with_versions(
 def test_interruption_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     command_that(monkeypatch, raising(KeyboardInterrupt()))
     assert cli.main(["validate"]) == EXIT_INTERRUPTED
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    mlops = [sys.executable, "-m", "mlops.cli", "validate", "--schema"]
+    done = subprocess.run(mlops, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (EXIT_BROKEN_PIPE, "")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -56,7 +56,7 @@ def stop_stack(stack: Stack, *, keep_logs: bool = False) -> None:
 
 
 def leftovers(stack: Stack) -> list[psutil.Process]:
-    """Processes that say in their environment that they work for this stack: what a killed supervisor left."""
+    """Processes whose environment says they work for this stack: what a killed supervisor left."""
     import psutil
 
     found = []

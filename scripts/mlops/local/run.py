@@ -54,7 +54,8 @@ def as_repository(stack: Stack, folder: Path) -> Path:
     copy.mkdir(parents=True, exist_ok=True)
     for old in copy.iterdir():
         if old.name != ".git":
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            remove = shutil.rmtree if old.is_dir() else Path.unlink
+            remove(old)
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".gitlab-ci-local", ".git")
     shutil.copytree(folder, copy, ignore=ignored, dirs_exist_ok=True)
     if not (copy / ".git").exists():

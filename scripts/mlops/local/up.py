@@ -96,7 +96,7 @@ def choose_engine(wanted: str) -> Engine:
 def _start_supervisor(name: str, home: Path, engine: Engine) -> Stack:
     command = [sys.executable, "-m", "mlops.local.supervisor", "--name", name, "--engine", engine]
     with (home / "logs" / "supervisor.log").open("ab") as log:
-        supervisor = subprocess.Popen(
+        supervisor = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this command
             command,
             stdout=log,
             stderr=log,
@@ -160,7 +160,7 @@ def _wait_for_airflow(stack: Stack) -> None:
     from mlops.local import airflow
 
     try:
-        airflow.wait_ready(stack.airflow_url, _AIRFLOW_SECONDS)
+        airflow.wait_ready(stack.airflow_url, _AIRFLOW_SECONDS, stack.running)
     except MlopsError as error:
         log = stack.folder / "logs" / "airflow.log"
         raise LocalStackError(
