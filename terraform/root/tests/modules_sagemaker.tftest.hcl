@@ -29,11 +29,15 @@ run "real_environment" {
   }
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Sid => statement.Resource } == {
-      ListDataAndModels      = "arn:aws:s3:::ml-ops-prod-111122223333"
-      ReadDataAndModels      = ["arn:aws:s3:::ml-ops-prod-111122223333/data/*", "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*"]
-      WriteModelsAndEvidence = ["arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*"]
-      PullImages             = ["arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url"]
-      LogInToRegistry        = "*"
+      ListDataAndModels = "arn:aws:s3:::ml-ops-prod-111122223333"
+      ReadDataAndModels = ["arn:aws:s3:::ml-ops-prod-111122223333/data/*", "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*"]
+      WriteModelsAndEvaluations = [
+        "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/model/*",
+        "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/challenger/*",
+        "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/champion/*",
+      ]
+      PullImages      = ["arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url"]
+      LogInToRegistry = "*"
       WriteLogs = [
         "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/sagemaker/Endpoints/web-safety--phishing-url:*",
         "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/sagemaker/ProcessingJobs:*",
