@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops import console, contract, dotenv, waiting
-from mlops.contract import TRAINING_DAG, TrainingConf, request_fingerprint
+from mlops import console, contract, dotenv, due, waiting
+from mlops.contract import TRAINING_DAG, TrainingConf
 from mlops.errors import SettingsError, UsageError
-from mlops.evidence import COMPARISON, LINEAGE, Lineage
+from mlops.evidence import COMPARISON
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
 from mlops.versions import ModelVersion, parse_image_version, resource_name
@@ -122,7 +122,7 @@ def train(  # pylint: disable=too-many-arguments
             cause="it would train the same version of the same image again",
             next_step="Leave this job out of scheduled pipelines.",
         )
-    version = _version(sagemaker, storage, model, image, bucket)
+    version = due.version_to_train(sagemaker, storage, model, image.version, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
     def trained() -> bool:
@@ -148,31 +148,6 @@ def train(  # pylint: disable=too-many-arguments
             f"mlops evaluate --model {model.name} --model-version {version} --run-id {answer.run_id}",
         ),
     )
-
-
-def _version(
-    sagemaker: SageMakerClient, storage: Storage, model: Model, image: Image, bucket: str
-) -> ModelVersion:
-    """The first training of an image; the next, when the last one was asked for other things.
-
-    A training that did not get as far as its comparison is not counted: it is repeated under its own version.
-    """
-    from mlops import manifest
-    from mlops.clients.sagemaker import latest_model
-
-    latest = latest_model(sagemaker, model.project, model.name, image.version)
-    if latest is None:
-        return ModelVersion(parse_image_version(image.version), 0)
-    version = ModelVersion.parse(latest.version)
-    evidence = evidence_uri(bucket, model.project, model.name, version)
-    if not storage.exists(evidence + COMPARISON):
-        return version
-    made_from = storage.read_record(Lineage, evidence + LINEAGE)
-    wanted = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
-    if made_from.request_fingerprint == wanted:
-        return version
-    console.say(f"mlops.yml asks for another training than that of {version}")
-    return ModelVersion(version.image, version.retrain + 1)
 
 
 def _work(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> waiting.Work:

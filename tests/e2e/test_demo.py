@@ -12,6 +12,7 @@ from tests.e2e.conftest import Demo, mlops
 
 from mlops.errors import DeploymentRefusedError
 from mlops.local import sdk
+from mlops.local.stack import require
 
 # Read here: no test sees the variables of the person who runs it.
 BASE_IMAGE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")
@@ -138,6 +139,27 @@ def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
     for file in (in_processes.stack.folder / "runs").rglob("*"):
         if file.is_file() and ".gitlab-ci-local" in file.parts and file.stat().st_size < 1_000_000:
             assert password.encode() not in file.read_bytes(), file
+
+
+def test_a_second_stack_shares_nothing_with_the_first(in_processes: Demo) -> None:
+    name = f"second-{os.getpid()}"
+    try:
+        done = mlops("local", "--name", name, "up", "--engine", "process", "--json")
+        assert done.returncode == 0, done.stderr
+        second = require(name)
+        ports = {second.aws_port, second.gitlab_port, second.airflow_port}
+        assert not ports & {
+            in_processes.stack.aws_port,
+            in_processes.stack.gitlab_port,
+            in_processes.stack.airflow_port,
+        }
+        assert json.loads(mlops("local", "--name", name, "inbox", "--json").stdout) == {"messages": []}
+        assert sdk.client(second, "sagemaker").list_models()["Models"] == []
+        assert "already up" in mlops("local", "--name", name, "up").stdout
+    finally:
+        mlops("local", "--name", name, "down")
+    assert in_processes.stack.running()
+    assert len(sdk.client(in_processes.stack, "sagemaker").list_models()["Models"]) == 3
 
 
 @pytest.mark.docker

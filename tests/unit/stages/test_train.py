@@ -99,6 +99,32 @@ def test_trainings_of_other_images_do_not_count(world: World, start: Start, tmp_
     assert dotenv_of(tmp_path / "train.env")["MODEL_VERSION"] == "1.3.0+retrain.0"
 
 
+@pytest.mark.parametrize(
+    ("champion", "served", "expected"),
+    [
+        (None, None, "1.3.0+retrain.0"),
+        ("1.2.0+retrain.0", "1.2.0+retrain.0", "1.3.0+retrain.0"),
+        ("1.2.0+retrain.0", "1.3.0+retrain.0", "1.3.0+retrain.0"),
+        # somebody deployed another model since: the comparison says nothing of that one
+        ("1.2.0+retrain.0", "1.2.1+retrain.0", "1.3.0+retrain.1"),
+        (None, "1.2.1+retrain.0", "1.3.0+retrain.1"),
+        ("1.2.0+retrain.0", None, "1.3.0+retrain.1"),
+    ],
+)
+def test_a_comparison_with_what_is_no_longer_in_production_is_made_anew(
+    world: World, start: Start, tmp_path: Path, champion: str | None, served: str | None, expected: str
+) -> None:
+    world.model("1.3.0+retrain.0", champion=champion)
+    if served:
+        if not served.startswith("1.3.0"):
+            world.model(served)
+        world.serve(served)
+    start()
+    variables = dotenv_of(tmp_path / "train.env")
+    assert variables["MODEL_VERSION"] == expected
+    assert variables["TRAINED"] == ("true" if expected.endswith("1") else "false")
+
+
 @pytest.mark.parametrize("missing", ["model", "comparison"])
 def test_half_of_a_result_is_no_result(world: World, start: Start, missing: str) -> None:
     world.model("1.3.0+retrain.0")
