@@ -178,7 +178,7 @@ def _report(storage: Storage, uri: str) -> EvaluationReport:
             f"The {who}'s evaluation is broken",
             cause="\n".join(part for part in (error.what, error.cause) if part),
             next_step=error.next_step
-            or "Correct what `evaluate` writes; docs/container.md shows the format.",
+            or "Correct what `evaluate` writes; docs/contracts.md shows the format.",
         ) from error
 
 

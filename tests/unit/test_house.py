@@ -171,6 +171,27 @@ def test_every_command_in_the_docs_exists(file: str, line: str, capsys: pytest.C
                 assert exit_.code == 0, capsys.readouterr().err
 
 
+def test_every_document_the_product_names_is_there() -> None:
+    sources = [*modules(), *(CHECKOUT / "lambda_trigger").glob("*.py"), *(CHECKOUT / "dags").glob("*.py")]
+    sources += [*(CHECKOUT / "ci-templates").glob("*.yml"), CHECKOUT / "README.md"]
+    named = {
+        name
+        for file in sources
+        for name in re.findall(r"\bdocs/[a-z-]+\.md\b", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (CHECKOUT / name).is_file()] == []
+
+
+def test_the_evaluation_in_the_docs_is_one() -> None:
+    from mlops.decode import loads
+    from mlops.evidence import EvaluationReport
+
+    text = (CHECKOUT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    (example,) = [part for part in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"metrics"' in part]
+    assert loads(EvaluationReport, example, "docs/contracts.md").metrics["f1"] == 0.93
+
+
 def test_nothing_slow_happens_when_a_stage_is_imported() -> None:
     import subprocess
 

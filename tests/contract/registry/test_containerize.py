@@ -154,7 +154,7 @@ def test_a_missing_repository(local: LocalRegistry, tmp_path: Path) -> None:
     repository = ModelRepository(tmp_path / "model", "nowhere")
     with pytest.raises(RegistryError, match="There is no repository web-safety/nowhere") as caught:
         push(repository, Registry(local.client(), "web-safety/nowhere"))
-    assert '"web-safety/nowhere" to `repositories`' in caught.value.next_step
+    assert "Add web-safety/nowhere to terraform/root/models.auto.tfvars" in caught.value.next_step
     assert "does not exist" in caught.value.cause
 
 

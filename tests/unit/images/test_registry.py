@@ -71,7 +71,7 @@ def test_all_pages_of_images(ecr: tuple[Registry, Stubber]) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "step"),
     [
-        ("RepositoryNotFoundException", RegistryError, '"web-safety/x" to `repositories` in Terraform'),
+        ("RepositoryNotFoundException", RegistryError, "web-safety/x to terraform/root/models.auto.tfvars"),
         ("AccessDeniedException", AuthenticationError, "ecr:DescribeImages"),
         ("ServerException", RegistryError, "again"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_broken_evidence_is_no_evidence(world: World, put: Deploy) -> None:
     evidence = world.model(NEW)
     world.storage.write(b"{}", evidence + COMPARISON)
     assert "there is no evidence" in refused(put, world).cause
+
+
+@pytest.mark.parametrize("name", [COMPARISON, LINEAGE])
+def test_evidence_of_another_model_is_none(world: World, put: Deploy, name: str) -> None:
+    evidence = world.model(NEW)
+    document = json.loads(world.storage.read(evidence + name))
+    world.storage.write(json.dumps(document | {"model": "other"}).encode(), evidence + name)
+    assert refused(put, world).cause == f"{name} is about web-safety other {NEW}"
 
 
 def test_a_failed_gate_is_refused_with_its_reasons(world: World, put: Deploy) -> None:
