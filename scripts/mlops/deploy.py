@@ -75,16 +75,16 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     from mlops.clients.trigger import Trigger
     from mlops.settings import read_settings
 
-    settings = read_settings(client("ssm"))
-    storage = Storage(client("s3"))
-    platform = Platform(
-        runs=Trigger(client("lambda"), settings.trigger_function, storage),
-        storage=storage,
-        sagemaker=client("sagemaker"),
-        ecr=client("ecr"),
-    )
-    conf = request(model, version, settings.bucket, reason, pipeline)
     with explained():
+        settings = read_settings(client("ssm"))
+        storage = Storage(client("s3"))
+        platform = Platform(
+            runs=Trigger(client("lambda"), settings.trigger_function, storage),
+            storage=storage,
+            sagemaker=client("sagemaker"),
+            ecr=client("ecr"),
+        )
+        conf = request(model, version, settings.bucket, reason, pipeline)
         return deploy(conf, pipeline, Options.read(arguments), platform)
 
 

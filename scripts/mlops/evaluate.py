@@ -21,7 +21,7 @@ from mlops.errors import (
     RunFailedError,
     SettingsError,
 )
-from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, Comparison, EvaluationReport
+from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, LINEAGE, Comparison, EvaluationReport, Lineage
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
 from mlops.versions import ModelVersion
@@ -46,6 +46,8 @@ class Subject:
     version: ModelVersion
     evidence_uri: str
     run_id: str
+    request: str = ""
+    """The `contract.request_fingerprint` of what this pipeline asks for; empty where it asks for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +88,19 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     from mlops.clients.trigger import Trigger
     from mlops.settings import read_settings
 
-    settings = read_settings(client("ssm"))
-    storage = Storage(client("s3"))
-    subject = Subject(
-        project=model.project,
-        model=model.name,
-        version=version,
-        evidence_uri=evidence_uri(settings.bucket, model.project, model.name, version),
-        run_id=run_id,
-    )
     with explained():
+        settings = read_settings(client("ssm"))
+        storage = Storage(client("s3"))
+        subject = Subject(
+            project=model.project,
+            model=model.name,
+            version=version,
+            evidence_uri=evidence_uri(settings.bucket, model.project, model.name, version),
+            run_id=run_id,
+            request=os.environ.get("TRAINING_REQUEST", "")
+            if str(version) == os.environ.get("MODEL_VERSION")
+            else "",
+        )
         return evaluate(
             subject,
             Options.read(arguments),
@@ -176,7 +181,7 @@ def read_evidence(
     """The comparison and both evaluations.
 
     Raises:
-        EvidenceError: when one is missing, broken, or about another model.
+        EvidenceError: when one is missing, broken, about another model, or not what was asked for.
     """
     try:
         comparison = storage.read_record(Comparison, subject.evidence_uri + COMPARISON)
@@ -197,6 +202,8 @@ def read_evidence(
             cause=f"found {' '.join(found)}",
             next_step="Run the job train again.",
         )
+    if subject.request:
+        _check_request(subject, storage)
     return report.Evaluated(
         comparison=comparison,
         challenger=challenger,
@@ -204,6 +211,24 @@ def read_evidence(
         evidence_uri=subject.evidence_uri,
         links=links,
     )
+
+
+def _check_request(subject: Subject, storage: Storage) -> None:
+    """The run of a version is joined by every pipeline of it, whatever its manifest says by now."""
+    try:
+        made_from = storage.read_record(Lineage, subject.evidence_uri + LINEAGE)
+    except MlopsError as error:
+        raise EvidenceError(
+            f"Nobody knows what {subject.model} {subject.version} was made from",
+            cause="\n".join(part for part in (error.what, error.cause) if part),
+            next_step="Run the job train again.",
+        ) from error
+    if made_from.request_fingerprint != subject.request:
+        raise EvidenceError(
+            f"{subject.model} {subject.version} was trained as an earlier mlops.yml asked",
+            cause="its training was under way when this pipeline began, and both may not have one version",
+            next_step="Run the job train again: it trains the next version, as mlops.yml asks now.",
+        )
 
 
 def _answer(subject: Subject, options: Options, runs: waiting.Runs, clock: waiting.Clock) -> RunAnswer:

@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mlops.settings import read_settings
 
     pipeline = Pipeline.from_environment(os.environ)
-    settings = read_settings(client("ssm"))
     with explained():
+        settings = read_settings(client("ssm"))
         if arguments.test:
             return check_channels(_channels(settings, slack=True, email=True), pipeline)
         model = _model(arguments)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops import console, contract, dotenv, due, waiting
-from mlops.contract import TRAINING_DAG, TrainingConf
+from mlops.contract import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.errors import SettingsError, UsageError
 from mlops.evidence import COMPARISON
 from mlops.outcome import Outcome
@@ -83,9 +83,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mlops.clients.trigger import Trigger
     from mlops.settings import read_settings
 
-    settings = read_settings(client("ssm"))
-    storage = Storage(client("s3"))
     with explained():
+        settings = read_settings(client("ssm"))
+        storage = Storage(client("s3"))
         return train(
             model,
             image,
@@ -131,13 +131,14 @@ def train(  # pylint: disable=too-many-arguments
         name = resource_name(model.project, model.name, version)
         return storage.exists(evidence + COMPARISON) and describe_model(sagemaker, name) is not None
 
+    conf = _conf(model, image, pipeline, bucket, version)
     if trained():
-        _hand_over(report, version, evidence, run_id="")
+        _hand_over(report, conf, run_id="")
         summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
         return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
 
-    answer = waiting.start_or_join(runs, _work(model, image, pipeline, bucket, version), trained)
-    _hand_over(report, version, evidence, answer.run_id)
+    answer = waiting.start_or_join(runs, _work(conf, pipeline), trained)
+    _hand_over(report, conf, answer.run_id)
     verb = "started" if answer.created else f"joined, it is {answer.state}"
     if answer.run_url:
         console.say(f"Airflow run: {answer.run_url}")
@@ -150,42 +151,46 @@ def train(  # pylint: disable=too-many-arguments
     )
 
 
-def _work(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> waiting.Work:
+def _conf(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> TrainingConf:
     from mlops import manifest
 
-    evidence = evidence_uri(bucket, model.project, model.name, version)
-    conf = TrainingConf(
+    return TrainingConf(
         schema_version=contract.SCHEMA_VERSION,
         project=model.project,
         model=model.name,
         model_version=str(version),
         image_version=image.version,
         image_uri=image.uri,
-        evidence_uri=evidence,
+        evidence_uri=evidence_uri(bucket, model.project, model.name, version),
         training=manifest.training(model, bucket),
         evaluation=manifest.evaluation(model, bucket),
         notifications=manifest.notifications(model),
         origin=pipeline.origin,
     )
+
+
+def _work(conf: TrainingConf, pipeline: Pipeline) -> waiting.Work:
     return waiting.Work(
         dag_id=TRAINING_DAG,
-        label=f"{model.name}-{image.version}",
+        label=f"{conf.model}-{conf.image_version}",
         # Not the pipeline: two pipelines of one version share its training.
-        identity=f"{TRAINING_DAG}|{model.project}|{model.name}|{version}",
+        identity=f"{TRAINING_DAG}|{conf.project}|{conf.model}|{conf.model_version}",
         conf=conf,
-        spill_uri=f"{evidence}conf/{TRAINING_DAG}-{pipeline.pipeline_id}.json",
+        spill_uri=f"{conf.evidence_uri}conf/{TRAINING_DAG}-{pipeline.pipeline_id}.json",
     )
 
 
-def _hand_over(report: Path, version: ModelVersion, evidence: str, run_id: str) -> None:
+def _hand_over(report: Path, conf: TrainingConf, run_id: str) -> None:
     dotenv.write(
         report,
         {
-            "MODEL_VERSION": str(version),
+            "MODEL_VERSION": conf.model_version,
             "DAG_ID": TRAINING_DAG,
             "DAG_RUN_ID": run_id,
-            "EVIDENCE_URI": evidence,
+            "EVIDENCE_URI": conf.evidence_uri,
             "TRAINED": "true" if run_id else "false",
+            # A run that was joined may be an earlier manifest's: evaluate looks.
+            "TRAINING_REQUEST": request_fingerprint(conf.training, conf.evaluation),
         },
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from mlops.cli import main
 from mlops.clients import aws
-from mlops.errors import AuthenticationError, SettingsError
+from mlops.errors import AuthenticationError, AwsError, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +34,13 @@ def expired(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            request = self.rfile.read(int(self.headers["Content-Length"]))
             body = b'{"__type":"ExpiredTokenException","message":"The security token is expired"}'
+            if b"Action=AssumeRole" in request:  # STS speaks XML
+                body = (
+                    b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>Not authorized</Message>"
+                    b"</Error><RequestId>1</RequestId></ErrorResponse>"
+                )
             self.send_response(400)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -79,6 +87,40 @@ def test_an_expired_token(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AuthenticationError, match="does not accept") as caught:
         aws.client("ssm").get_parameter(Name="/ml-ops/settings")
     assert "ExpiredTokenException: The security token is expired" in caught.value.cause
+
+
+@pytest.mark.usefixtures("expired")
+def test_a_role_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a job whose OIDC token the role's trust policy does not name."""
+    token = tmp_path / "token"
+    token.write_text("header.claims.signature", encoding="utf-8")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci")
+    with pytest.raises(AuthenticationError, match="does not accept") as caught:
+        aws.client("ssm")
+    assert "AssumeRoleWithWebIdentity" in caught.value.cause
+    assert "aws-role-arn" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--image-uri", f"registry/a@sha256:{'0' * 64}", "--image-version", "1.0.0"],
+        ["evaluate", "--model-version", "1.0.0+retrain.0"],
+        ["deploy", "--model-version", "1.0.0+retrain.0"],
+        ["notify"],
+    ],
+)
+def test_an_aws_out_of_reach_is_no_unexpected_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # the SDK's own pauses
+    manifest = Path(__file__).parents[2] / "examples" / "phishing-url" / "mlops.yml"
+    assert main([*words, "--manifest", str(manifest)]) == AwsError.exit_code
+    assert "AWS could not be reached" in capsys.readouterr().err
 
 
 def test_one_client_a_service(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,13 +128,18 @@ def _client(name: str) -> Any:
 @cache
 def _session() -> boto3.Session:
     import boto3
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     # Lambda, ECS and every other SDK say AWS_REGION; this one reads AWS_DEFAULT_REGION alone.
     session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
     try:
         credentials = session.get_credentials()
-    except BotoCoreError as error:  # a profile, a process or a token file that does not work
+        if credentials is not None:
+            credentials.get_frozen_credentials()  # takes the role now, where what refuses it can be named
+    except (
+        BotoCoreError,
+        ClientError,
+    ) as error:  # a profile, a process, a token or a role that does not work
         _reject(str(error), error)
     if credentials is None:
         raise AuthenticationError("There are no AWS credentials", next_step=_NEXT_STEP)

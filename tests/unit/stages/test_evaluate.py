@@ -53,6 +53,8 @@ class Job:
     directory: Path
     notes: Notes = field(default_factory=Notes)
 
+    request: str = ""
+
     def run(self, run_id: str = RUN, wait: bool = True, timeout: float = 3600, **origin: Any) -> Outcome:
         subject = Subject(
             project=PROJECT,
@@ -60,6 +62,7 @@ class Job:
             version=ModelVersion.parse(VERSION),
             evidence_uri=EVIDENCE,
             run_id=run_id,
+            request=self.request,
         )
         options = Options(
             directory=self.directory / "evaluation",
@@ -240,6 +243,24 @@ def test_evidence_about_another_version_is_refused(job: Job) -> None:
     job.world.evidence(EVIDENCE, "1.2.9+retrain.0", CHAMPION_VERSION)
     with pytest.raises(EvidenceError, match="another model"):
         job.run()
+
+
+def test_a_joined_run_of_an_earlier_manifest_is_not_this_pipelines(job: Job) -> None:
+    job.world.model(VERSION, CHAMPION_VERSION, asked="1" * 64)
+    job.request = "1" * 64
+    assert job.run().exit_code == 0
+    job.request = "2" * 64
+    with pytest.raises(EvidenceError, match=r"as an earlier mlops\.yml asked") as caught:
+        job.run()
+    assert "job train again" in caught.value.next_step
+
+
+def test_without_lineage_nobody_knows_what_was_asked_for(job: Job) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.request = "1" * 64
+    with pytest.raises(EvidenceError, match="Nobody knows") as caught:
+        job.run()
+    assert "lineage.json does not exist" in caught.value.cause
 
 
 def test_links_lead_to_the_report_and_to_the_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.train import Image, train
 
-from .world import World, dotenv_of, pipeline
+from .world import World, asked_by_manifest, dotenv_of, pipeline
 
 URI = f"127.0.0.1:5000/web-safety/phishing-url@sha256:{'a' * 64}"
 IMAGE = Image(uri=URI, version="1.3.0")
@@ -50,6 +50,7 @@ def test_a_new_image_is_trained_as_its_first_model_version(
         "DAG_RUN_ID": run_id,
         "EVIDENCE_URI": EVIDENCE,
         "TRAINED": "true",
+        "TRAINING_REQUEST": asked_by_manifest(),
     }
     conf = world.airflow.confs[run_id]
     assert isinstance(conf, TrainingConf)
