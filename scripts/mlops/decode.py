@@ -63,7 +63,7 @@ def loads(record: type[Record], text: str | bytes, where: str) -> Record:
 
     try:
         document = json.loads(text, parse_constant=refuse)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # what is no UTF-8 is a ValueError too
         raise ContractError(f"{where} is no valid JSON", cause=str(error)) from error
     return decode(record, document, where)
 
@@ -103,7 +103,10 @@ def _decode_container(origin: Any, arguments: tuple[Any, ...], value: object, wh
 
 def _decode_scalar(kind: type, value: object, where: str) -> object:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _wrong(where, "a number of hundreds of digits", "a finite number") from None
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise _wrong(where, value, _SCALARS[kind])
     if isinstance(value, float) and not math.isfinite(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -190,5 +191,5 @@ def _has_files(archive: bytes) -> bool:
     try:
         with tarfile.open(fileobj=BytesIO(archive)) as members:
             return any(member.isfile() for member in members)
-    except tarfile.TarError:
+    except (tarfile.TarError, EOFError, OSError, zlib.error):  # the last three are gzip's
         return False

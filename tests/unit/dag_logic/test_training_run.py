@@ -239,7 +239,9 @@ def archive(*names: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", archive(), b"no archive"], ids=["missing", "nothing", "empty", "broken"]
+    "content",
+    [None, b"", archive(), b"no archive", archive()[:20]],
+    ids=["missing", "nothing", "empty", "broken", "cut off"],
 )
 def test_a_training_without_a_model_has_failed(cloud: Cloud, content: bytes | None) -> None:
     if content is not None:
