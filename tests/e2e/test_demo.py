@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Demo, mlops
 
 from mlops.errors import DeploymentRefusedError
 from mlops.local import sdk
 from mlops.local.stack import require
+from tests.e2e.conftest import Demo, mlops
 
 # Read here: no test sees the variables of the person who runs it.
 BASE_IMAGE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")
