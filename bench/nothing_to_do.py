@@ -17,7 +17,6 @@ from urllib.request import urlopen
 
 from bench import history
 from bench.measure import Contender, Row, Table, race
-
 from mlops.clients.engine import find_build_command
 from mlops.errors import EngineError
 
