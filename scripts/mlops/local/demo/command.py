@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mlops.local.up import up
 from mlops.outcome import Outcome
 
 _WIDTH = 100
+_VERDICT = re.compile(r"^[✓✗] |gate (passed|failed)$")
 
 
 def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
@@ -86,7 +88,7 @@ def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[Pipe
     seconds = {job.name: job.seconds for job in done.jobs if job.exit_code is not None}
     for job in done.jobs:
         if job.exit_code is not None:
-            console.say(f"  {job.name:<14}{job.seconds:6.1f} s  {job.state:<8} {_last_line(job.log)}")
+            console.say(f"  {job.name:<14}{job.seconds:6.1f} s  {job.state:<8} {_headline(job.log)}")
     seconds["total"] = round(time.monotonic() - started, 2)
     return done, seconds
 
@@ -103,11 +105,12 @@ def _ask(stack: Stack, repository: Path) -> dict[str, Any]:
     return answer
 
 
-def _last_line(log: Path) -> str:
-    """What the job says last, before it says what comes next."""
+def _headline(log: Path) -> str:
+    """What a job came to: its verdict where it says one, else what it said last before what comes next."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     told = [line for line in lines if line and not line.startswith("next: ")]
-    return told[-1].strip("= ")[:_WIDTH] if told else ""
+    verdict = next((line for line in told if _VERDICT.search(line)), told[-1] if told else "")
+    return verdict.strip("= ")[:_WIDTH]
 
 
 def _quiet(_: str) -> None:
