@@ -199,7 +199,7 @@ class Registry:
             raise RegistryError(
                 f"There is no repository {self.repository} in the registry",
                 cause=str(error),
-                next_step=f"Add {self.repository} to terraform/root/models.auto.tfvars of ml-ops and apply it.",
+                next_step=f"Add {self.repository} to terraform/root/models.auto.tfvars and apply it.",
             ) from error
         if code == "AccessDeniedException":
             raise AuthenticationError(
