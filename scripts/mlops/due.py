@@ -29,6 +29,7 @@ def version_to_train(
         StorageError: when S3 does not tell.
         EvidenceError: when the endpoint serves what is no version of this model.
     """
+    from mlops import manifest
     from mlops.clients.sagemaker import latest_model
 
     latest = latest_model(sagemaker, model.project, model.name, image_version)
@@ -38,25 +39,25 @@ def version_to_train(
     evidence = evidence_uri(bucket, model.project, model.name, version)
     if not storage.exists(evidence + COMPARISON):
         return version
-    reason = _outdated(sagemaker, storage, model, bucket, str(version))
+    asked = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
+    reason = _outdated(sagemaker, storage, storage.read_record(Lineage, evidence + LINEAGE), asked, evidence)
     if not reason:
         return version
     console.say(f"{model.name} {version} is trained again: {reason}")
     return ModelVersion(version.image, version.retrain + 1)
 
 
-def _outdated(sagemaker: SageMakerClient, storage: Storage, model: Model, bucket: str, version: str) -> str:
+def _outdated(
+    sagemaker: SageMakerClient, storage: Storage, made_from: Lineage, asked: str, evidence: str
+) -> str:
     """Why the evidence of a version does not hold any more; empty when it does."""
-    from mlops import manifest
     from mlops.clients.sagemaker import find_champion
 
-    evidence = evidence_uri(bucket, model.project, model.name, ModelVersion.parse(version))
-    asked = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
-    if storage.read_record(Lineage, evidence + LINEAGE).request_fingerprint != asked:
+    if made_from.request_fingerprint != asked:
         return "mlops.yml asks for another training or evaluation"
-    champion = find_champion(sagemaker, model.project, model.name)
+    champion = find_champion(sagemaker, made_from.project, made_from.model)
     now = champion.version if champion else None
     compared = storage.read_record(Comparison, evidence + COMPARISON).champion
-    if now not in (version, compared):
+    if now not in (made_from.model_version, compared):
         return f"it was compared with {compared or 'nothing'}, and {now or 'nothing'} is in production now"
     return ""
