@@ -15,7 +15,7 @@ from mlops.clients.sagemaker import describe_endpoint, describe_endpoint_config,
 from mlops.contract import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, canonical
 from mlops.decode import encode
 from mlops.deployment_run import evidence_objections
-from mlops.errors import DeploymentRefusedError, SettingsError
+from mlops.errors import DeploymentRefusedError
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
 from mlops.sagemaker_requests import endpoint_config
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
 
     pipeline = Pipeline.from_environment(os.environ)
     model = manifest.load(arguments.manifest, arguments.environment).model(arguments.model)
-    version = requested(arguments, os.environ)
+    version = dotenv.model_version(arguments.model_version, os.environ)
     reason = (arguments.override or os.environ.get("MLOPS_OVERRIDE", "")).strip()
 
     from mlops.clients.aws import client, explained
@@ -86,23 +86,6 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
         )
         conf = request(model, version, settings.bucket, reason, pipeline)
         return deploy(conf, pipeline, Options.read(arguments), platform)
-
-
-def requested(arguments: argparse.Namespace, variables: Mapping[str, str]) -> ModelVersion:
-    """The model version, from the command line or from the job train.
-
-    Raises:
-        SettingsError: when there is none.
-        VersionError: when it is none.
-    """
-    text = arguments.model_version or variables.get("MODEL_VERSION", "")
-    if not text:
-        raise SettingsError(
-            "MODEL_VERSION is missing",
-            cause="it comes from the job train, in train.env",
-            next_step="Have this job need train, or give --model-version.",
-        )
-    return ModelVersion.parse(text)
 
 
 def request(

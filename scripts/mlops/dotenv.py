@@ -1,4 +1,4 @@
-"""Variables for later jobs, as a GitLab dotenv report.
+"""Variables for later jobs, as a GitLab dotenv report, and the one that several of them read.
 
 No comments, blank lines or multi-line values; at most 20 variables and 5 KB
 (https://docs.gitlab.com/ci/yaml/artifacts_reports/#artifactsreportsdotenv).
@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlops.errors import ContractError
+from mlops.errors import ContractError, SettingsError
+from mlops.versions import ModelVersion
 
 VARIABLE_LIMIT = 20
 SIZE_LIMIT = 5 * 1024
@@ -39,3 +40,20 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
     draft = path.with_name(path.name + ".part")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def model_version(given: str | None, variables: Mapping[str, str]) -> ModelVersion:
+    """The model version that a person gives, or that the job train handed over.
+
+    Raises:
+        SettingsError: when there is none.
+        VersionError: when it is none.
+    """
+    text = given or variables.get("MODEL_VERSION", "")
+    if not text:
+        raise SettingsError(
+            "MODEL_VERSION is missing",
+            cause="it comes from the job train, in train.env",
+            next_step="Have this job need train, or give --model-version.",
+        )
+    return ModelVersion.parse(text)

@@ -19,7 +19,6 @@ from mlops.errors import (
     GitLabError,
     MlopsError,
     RunFailedError,
-    SettingsError,
 )
 from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, LINEAGE, Comparison, EvaluationReport, Lineage
 from mlops.outcome import Outcome
@@ -118,16 +117,10 @@ def requested(arguments: argparse.Namespace, variables: Mapping[str, str]) -> tu
         SettingsError: when there is no version.
         VersionError: when it is none.
     """
-    text = arguments.model_version or variables.get("MODEL_VERSION", "")
-    if not text:
-        raise SettingsError(
-            "MODEL_VERSION is missing",
-            cause="it comes from the job train, in train.env",
-            next_step="Have this job need train, or give --model-version.",
-        )
+    version = dotenv.model_version(arguments.model_version, variables)
     # The job's run trained the job's version, and no other that somebody asks for by hand.
-    inherited = variables.get("DAG_RUN_ID", "") if text == variables.get("MODEL_VERSION") else ""
-    return ModelVersion.parse(text), arguments.run_id or inherited
+    inherited = variables.get("DAG_RUN_ID", "") if str(version) == variables.get("MODEL_VERSION") else ""
+    return version, arguments.run_id or inherited
 
 
 def evaluate(  # pylint: disable=too-many-arguments

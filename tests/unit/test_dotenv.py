@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlops import dotenv
-from mlops.errors import ContractError
+from mlops.errors import ContractError, SettingsError, VersionError
 
 
 def test_variables_are_written_one_a_line(tmp_path: Path) -> None:
@@ -37,3 +37,13 @@ def test_a_report_is_replaced_in_one_step(tmp_path: Path) -> None:
     dotenv.write(tmp_path / "a.env", {"A": "1"})
     dotenv.write(tmp_path / "a.env", {"A": "2"})
     assert [file.read_text() for file in tmp_path.iterdir()] == ["A=2\n"]
+
+
+def test_the_version_comes_from_the_job_train_or_the_command_line() -> None:
+    new, old = "1.3.0+retrain.0", "1.2.0+retrain.0"
+    assert str(dotenv.model_version(None, {"MODEL_VERSION": new})) == new
+    assert str(dotenv.model_version(old, {"MODEL_VERSION": new})) == old
+    with pytest.raises(SettingsError, match="MODEL_VERSION is missing"):
+        dotenv.model_version(None, {})
+    with pytest.raises(VersionError):
+        dotenv.model_version(None, {"MODEL_VERSION": "latest"})

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Callable
@@ -10,13 +9,11 @@ from typing import Any
 import pytest
 
 from mlops.contract import DEPLOYMENT_DAG, DeploymentConf
-from mlops.deploy import Options, Platform, deploy, request, requested
+from mlops.deploy import Options, Platform, deploy, request
 from mlops.errors import (
     DeploymentRefusedError,
     RunFailedError,
     RunTimeoutError,
-    SettingsError,
-    VersionError,
 )
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Failure
 from mlops.manifest import Model
@@ -230,13 +227,3 @@ def test_another_pipeline_has_runs_of_its_own(world: World, put: Deploy) -> None
     first, second = world.airflow.runs
     assert first.endswith(".1")
     assert second.endswith(".1")
-
-
-def test_the_version_comes_from_the_job_train_or_the_command_line() -> None:
-    nothing, given = argparse.Namespace(model_version=None), argparse.Namespace(model_version=OLD)
-    assert str(requested(nothing, {"MODEL_VERSION": NEW})) == NEW
-    assert str(requested(given, {"MODEL_VERSION": NEW})) == OLD
-    with pytest.raises(SettingsError, match="MODEL_VERSION is missing"):
-        requested(nothing, {})
-    with pytest.raises(VersionError):
-        requested(nothing, {"MODEL_VERSION": "latest"})
