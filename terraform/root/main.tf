@@ -14,10 +14,12 @@ provider "aws" {
 }
 
 locals {
+  airflow_environment = coalesce(var.airflow_environment, "${var.name}-${var.environment}")
+
   projects = setunion(keys(var.models), keys(var.extra_models))
   repositories = toset(flatten([
     for project in local.projects : [
-      for model in setunion(lookup(var.models, project, []), lookup(var.extra_models, project, [])) : "${project}/${model}"
+      for model in setunion(keys(lookup(var.models, project, {})), lookup(var.extra_models, project, [])) : "${project}/${model}"
     ]
   ]))
 
@@ -63,7 +65,7 @@ module "dag_trigger" {
 
   function_name        = "${var.name}-dag-trigger"
   package              = var.dag_trigger_package
-  airflow_environment  = var.airflow_environment
+  airflow_environment  = local.airflow_environment
   airflow_url          = var.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
   log_retention_days   = var.log_retention_days
@@ -80,7 +82,7 @@ module "settings" {
     execution_role_arn  = module.sagemaker.execution_role_arn
     topic_arn           = module.notifications.topic_arn
     trigger_function    = module.dag_trigger.function_name
-    airflow_environment = var.airflow_environment
+    airflow_environment = local.airflow_environment
     slack_secret        = module.notifications.slack_secret
     log_group_url       = coalesce(var.log_group_url, local.console)
   }

@@ -1,5 +1,8 @@
-# Every model the platform serves. Adding one is one entry here: it gets a repository, its place in the
-# bucket, and logs; its name is the one in the model repo's mlops.yml.
+# Every model the platform serves. Adding one is one entry here: project, model, and the GitLab project whose
+# jobs may build, train and deploy it. It gets a repository, its place in the bucket, logs and alarms; its name
+# is the one in the model repo's mlops.yml.
 models = {
-  web-safety = ["phishing-url"]
+  web-safety = {
+    phishing-url = "models/phishing-url"
+  }
 }

@@ -44,19 +44,25 @@ variable "name" {
 }
 
 variable "models" {
-  description = "The models of each project, as models.auto.tfvars lists them."
-  type        = map(set(string))
+  description = "The models of each project, as models.auto.tfvars lists them, each with the GitLab project that may build, train and deploy it."
+  type        = map(map(string))
   nullable    = false
 
   validation {
-    condition     = alltrue(flatten([for project, models in var.models : [for name in concat([project], tolist(models)) : can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", name))]]))
+    condition     = alltrue(flatten([for project, models in var.models : [for name in concat([project], keys(models)) : can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", name))]]))
     error_message = "Names of projects and models must be lower-case letters and digits with single hyphens between them."
   }
 
   # As versions.check_names() computes it: a SageMaker name must hold both and a version.
   validation {
-    condition     = alltrue(flatten([for project, models in var.models : [for model in models : length(project) + length(model) <= 29]]))
+    condition     = alltrue(flatten([for project, models in var.models : [for model in keys(models) : length(project) + length(model) <= 29]]))
     error_message = "The names of a project and its model may have 29 characters together."
+  }
+
+  # A wildcard here would let other projects take the roles.
+  validation {
+    condition     = alltrue(flatten([for models in values(var.models) : [for path in values(models) : can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", path))]]))
+    error_message = "Every GitLab project must be a path such as group/project."
   }
 }
 
@@ -78,13 +84,131 @@ variable "extra_models" {
 }
 
 variable "airflow_environment" {
-  description = "The name of the MWAA environment that runs the DAGs."
+  description = "The name of the MWAA environment that runs the DAGs; null for the one made of name and environment."
   type        = string
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = can(regex("^[A-Za-z][0-9A-Za-z_-]{0,79}$", var.airflow_environment))
+    condition     = var.airflow_environment == null || can(regex("^[A-Za-z][0-9A-Za-z_-]{0,79}$", var.airflow_environment))
     error_message = "airflow_environment must be a name MWAA allows."
+  }
+}
+
+variable "airflow" {
+  description = "The MWAA environment to create; null where one is there, which airflow_environment names."
+  type = object({
+    version           = optional(string, "3.2.1")
+    class             = optional(string, "mw1.small")
+    min_workers       = optional(number, 1)
+    max_workers       = optional(number, 4)
+    maintenance_start = optional(string, "SUN:03:30")
+  })
+  default = null
+
+  validation {
+    condition     = var.airflow == null || can(regex("^mw1\\.(micro|small|medium|large|xlarge|2xlarge)$", var.airflow.class))
+    error_message = "airflow.class must be mw1.micro, small, medium, large, xlarge or 2xlarge."
+  }
+
+  validation {
+    condition     = var.airflow == null || try(var.airflow.min_workers >= 1 && var.airflow.min_workers <= var.airflow.max_workers && var.airflow.max_workers <= 25, false)
+    error_message = "airflow.min_workers and max_workers must be 1 to 25, in this order."
+  }
+
+  # AWS refuses the others: https://docs.aws.amazon.com/mwaa/latest/userguide/airflow-versions.html
+  validation {
+    condition     = var.airflow == null || try(contains(["3.0.6", "3.2.1"], var.airflow.version), false)
+    error_message = "airflow.version must be one that MWAA offers and the DAGs run on: 3.0.6 or 3.2.1."
+  }
+
+  validation {
+    condition     = var.airflow == null || can(regex("^(MON|TUE|WED|THU|FRI|SAT|SUN):([01][0-9]|2[0-3]):[03]0$", var.airflow.maintenance_start))
+    error_message = "airflow.maintenance_start must be a day and a half hour, such as SUN:03:30."
+  }
+}
+
+variable "airflow_package" {
+  description = "The folder that scripts/mlops/airflow_package.py builds: dags/, plugins.zip and requirements.txt; needed where airflow is set."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.airflow_package == null || try(fileexists("${var.airflow_package}/requirements.txt"), false)
+    error_message = "There is no requirements.txt in that folder; mlops terraform plan builds it."
+  }
+}
+
+variable "network" {
+  description = "The private network of the MWAA environment: a /16 to /24 block, the number of its availability zones, and whether it reaches the internet."
+  type = object({
+    cidr  = optional(string, "10.64.0.0/22")
+    zones = optional(number, 2)
+    nat   = optional(bool, false)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = try(cidrhost(var.network.cidr, 0) != "" && tonumber(split("/", var.network.cidr)[1]) >= 16 && tonumber(split("/", var.network.cidr)[1]) <= 24, false)
+    error_message = "network.cidr must be a block of IPv4 addresses from /16 to /24."
+  }
+
+  # MWAA wants two subnets in two zones: https://docs.aws.amazon.com/mwaa/latest/userguide/networking-about.html
+  validation {
+    condition     = var.network.zones >= 2 && var.network.zones <= 3
+    error_message = "network.zones must be 2 or 3."
+  }
+}
+
+variable "gitlab" {
+  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here."
+  type = object({
+    url              = string
+    audience         = optional(string)
+    platform_project = string
+    protected_branch = optional(string, "main")
+    merge_requests   = optional(bool, false)
+  })
+  default = null
+
+  validation {
+    condition     = var.gitlab == null || can(regex("^https?://[^/\\s]+(/[^/\\s]+)*$", var.gitlab.url))
+    error_message = "gitlab.url must be a URL without a slash at its end: AWS compares it letter by letter."
+  }
+
+  validation {
+    condition     = var.gitlab == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", var.gitlab.platform_project))
+    error_message = "gitlab.platform_project must be the path of this repository's project, such as platform/ml-ops."
+  }
+
+  validation {
+    condition     = var.gitlab == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_./-]*$", var.gitlab.protected_branch))
+    error_message = "gitlab.protected_branch must be the name of one branch."
+  }
+}
+
+variable "budget" {
+  description = "What the environment may cost in a month, in US dollars, and who hears of it beside email_addresses; null watches no costs."
+  type = object({
+    monthly_usd     = number
+    email_addresses = optional(set(string), [])
+  })
+  default = null
+
+  validation {
+    condition     = var.budget == null || try(var.budget.monthly_usd > 0, false)
+    error_message = "budget.monthly_usd must be more than 0."
+  }
+}
+
+variable "log_destination_arn" {
+  description = "The Firehose stream, Kinesis stream or Lambda that a second monitoring system reads logs from; null forwards none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.log_destination_arn == null || can(regex("^arn:[a-z-]+:(firehose|kinesis|lambda|logs):[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9:/_-]+$", var.log_destination_arn))
+    error_message = "log_destination_arn must be the ARN of a Firehose or Kinesis stream, a Lambda or a log destination."
   }
 }
 
@@ -165,7 +289,7 @@ variable "disposable" {
 }
 
 variable "quick" {
-  description = "Whether to leave out the retention rules that the provider waits minutes for."
+  description = "Whether to leave out what the provider waits long for: retention rules, queues for lost events, the encryption key."
   type        = bool
   default     = false
   nullable    = false

@@ -17,7 +17,7 @@ variables {
   region              = "eu-central-1"
   airflow_environment = "ml-ops-prod"
   dag_trigger_package = "./tests/package.zip"
-  models              = { web-safety = ["phishing-url"], fraud = ["card-payments", "chargebacks"] }
+  models              = { web-safety = { phishing-url = "models/phishing-url" }, fraud = { card-payments = "models/fraud", chargebacks = "models/fraud" } }
   extra_models        = { fraud = ["refunds"] }
 }
 
@@ -37,7 +37,7 @@ run "refuses_bad_values" {
     environment         = "Prod"
     account_id          = "1"
     region              = "Frankfurt"
-    models              = { web-safety = ["Phishing"] }
+    models              = { web-safety = { Phishing = "models/*" } }
     extra_models        = { a-project-with-a-long-name = ["and-a-long-model-name"] }
     dag_trigger_package = "./no.zip"
     email_addresses     = ["team"]

@@ -1,0 +1,16 @@
+# For the platform's own changes, and for branches of model repos.
+environment        = "dev"
+account_id         = "111111111111"
+region             = "eu-west-1"
+email_addresses    = ["ml-team@example.com"]
+airflow            = { class = "mw1.small", max_workers = 2 }
+network            = { cidr = "10.64.0.0/22" }
+budget             = { monthly_usd = 1000 }
+log_retention_days = 30
+
+gitlab = {
+  url              = "https://gitlab.example.com"
+  platform_project = "platform/ml-ops"
+  # branches of model repos build and train here, and only here
+  merge_requests = true
+}
