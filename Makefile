@@ -78,6 +78,10 @@ bench/node_modules/.ready: bench/package.json bench/package-lock.json | $(VENV)/
 bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the alternatives, as ratios of one run
 	$(BIN)/python -m bench
 
+.PHONY: terraform-docs
+terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
+	$(BIN)/python -m mlops.terraform_docs
+
 .PHONY: lock
 lock: $(VENV)/.ready ## renew the lock files
 	for name in uv airflow bench; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
