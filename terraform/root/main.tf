@@ -23,8 +23,19 @@ locals {
     ]
   ]))
 
+  # null in the local stack: each service then encrypts with a key of its own
+  kms_key_arn = one(module.encryption[*].key_arn)
+
   # {group} and {stream} are replaced by those who show a link.
   console = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#logsV2:log-groups/log-group/{group}/log-events/{stream}"
+}
+
+module "encryption" {
+  source = "../modules/encryption"
+  count  = var.quick ? 0 : 1
+
+  name                 = var.name
+  deletion_window_days = var.disposable ? 7 : 30
 }
 
 module "storage" {
