@@ -112,6 +112,32 @@ def _notify(parser: Parser) -> None:
     parser.add_argument("--test", action="store_true", help="send a test message to every channel")
 
 
+def _terraform(parser: Parser) -> None:
+    actions = ("plan", "apply", "destroy", "output", "bootstrap")
+    parser.add_argument("action", choices=actions, metavar="ACTION", help=" | ".join(actions))
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="a folder below DIRECTORY/environments")
+    parser.add_argument(
+        "--directory", default="terraform", help="root, modules and environments (default: terraform)"
+    )
+    parser.add_argument(
+        "--out", default="", metavar="FOLDER", help="where a plan lies (default: terraform-plan/ENVIRONMENT)"
+    )
+    parser.add_argument(
+        "--allow-replace",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="plan: this resource may be replaced or destroyed with all it holds; may be repeated",
+    )
+    parser.add_argument("--confirm", default="", metavar="ENVIRONMENT", help="destroy: the name once more")
+    parser.add_argument(
+        "--lock-timeout", type=int, default=120, metavar="SECONDS", help="wait for a locked state: 120"
+    )
+    parser.add_argument(
+        "--timeout", type=int, default=3 * 3600, metavar="SECONDS", help="for each Terraform command: 10800"
+    )
+
+
 def _local(parser: Parser) -> None:
     from mlops.local.arguments import add_arguments
 
@@ -143,6 +169,13 @@ COMMANDS = (
         _deploy,
     ),
     Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
+    Command(
+        "terraform",
+        "mlops.terraform",
+        "plan and apply an environment of the platform",
+        "mlops terraform plan dev\n  mlops terraform apply dev",
+        _terraform,
+    ),
     Command("local", "mlops.local.command", "run everything on this machine", "mlops local up", _local),
 )
 

@@ -83,8 +83,9 @@ def templates() -> dict[str, Template]:
 
 @pytest.fixture(scope="session")
 def stages(templates: dict[str, Template]) -> dict[str, Template]:
-    """The templates of one stage each."""
-    return {name: one for name, one in templates.items() if name not in ("model-pipeline", "workflow")}
+    """The templates of a model's pipeline, one stage each."""
+    others = ("model-pipeline", "workflow", "terraform")
+    return {name: one for name, one in templates.items() if name not in others}
 
 
 @pytest.fixture(scope="session")

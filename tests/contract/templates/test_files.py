@@ -24,7 +24,7 @@ DOTENV = {
 
 
 def test_the_templates_there_are(templates: Any) -> None:
-    assert sorted(templates) == sorted((*STAGES, "model-pipeline", "workflow"))
+    assert sorted(templates) == sorted((*STAGES, "model-pipeline", "terraform", "workflow"))
 
 
 def test_every_file_fits_gitlabs_schema(templates: Any, tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ REFUSED = {
     "docker-host": ["", "http://a", "tcp://a b", "tcp://$X"],
     "aws-role-arn": ["role", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:user/x", "$(id)"],
     "aws-audience": ["", "https://gitlab.example.com/", "a b", "$CI_SERVER_URL/"],
+    "directory": ["", "-x", "a b", "a;b", "$(id)", "/etc"],
+    "after": ["Prod", "a b", "$X", "-a"],
+    "plan-role-arn": ["role", "arn:aws:iam::12:role/x", "$(id)"],
+    "apply-role-arn": ["role", "arn:aws:iam::12:role/x", "$(id)"],
     "environment-url": ["", "ftp://a", "https://a b", "javascript:alert(1)"],
 }
 ACCEPTED = {
@@ -43,6 +47,10 @@ ACCEPTED = {
         "$ROLE",
     ],
     "aws-audience": ["https://gitlab.example.com", "$CI_SERVER_URL", "sts.amazonaws.com"],
+    "directory": ["terraform", "platform/terraform"],
+    "after": ["", "stage"],
+    "plan-role-arn": ["", "arn:aws:iam::123456789012:role/ml-ops-plan", "$MLOPS_PLAN_ROLE_ARN"],
+    "apply-role-arn": ["", "arn:aws:iam::123456789012:role/ml-ops-apply", "$MLOPS_APPLY_ROLE_ARN"],
     "environment-url": ["https://example.com/$ENDPOINT_NAME"],
 }
 
@@ -116,7 +124,7 @@ def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
             assert value == stage.inputs[name].get("default", "phishing-url"), f"{stage.name}: {name}"
     shared = {"job-prefix", "aws-role-arn", "aws-audience", "manifest", "model", "environment"}
     for name, stage in templates.items():
-        if name in ("model-pipeline", "workflow"):
+        if name in ("model-pipeline", "workflow", "terraform"):
             continue
         given = next(one for one in whole.filled()["include"] if one["local"].endswith(f"/{name}.yml"))
         assert shared & set(stage.inputs) <= set(given["inputs"])

@@ -1,0 +1,128 @@
+"""The two jobs that plan and apply an environment: when they run, with which role, and what travels between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlops.local.pipeline_variables import Trigger
+
+MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+PLAN, APPLY = "terraform-plan:dev", "terraform-apply:dev"
+
+
+def pipeline(*environments: dict[str, Any]) -> dict[str, Any]:
+    includes = [{"local": "/ci-templates/terraform.yml", "inputs": inputs} for inputs in environments]
+    return {"stages": ["check", "plan", "apply"], "include": includes}
+
+
+TABLE = [
+    ("push to the default branch", Trigger(), {}, {PLAN: "on_success", APPLY: "manual"}),
+    ("started by a person", Trigger(), {"CI_PIPELINE_SOURCE": "web"}, {PLAN: "on_success", APPLY: "manual"}),
+    ("merge request", MERGE_REQUEST, {}, {PLAN: "on_success"}),
+    ("another branch", Trigger(ref="topic"), {}, {}),
+    ("tag", Trigger(kind="tag", ref="1.2.3"), {}, {}),
+    ("schedule", Trigger(kind="schedule"), {}, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "variables", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_when_which_job_runs(
+    planner: Any, trigger: Trigger, variables: dict[str, str], expected: dict[str, str]
+) -> None:
+    check = {"lint": {"stage": "check", "script": ["true"]}}
+    jobs = planner({**pipeline({"environment": "dev"}), **check}, trigger, **variables)
+
+    assert {name: job.when for name, job in jobs.items() if name != "lint"} == expected
+
+
+def test_an_environment_may_be_applied_by_itself(planner: Any) -> None:
+    jobs = planner(pipeline({"environment": "dev", "when": "on_success"}))
+
+    assert jobs[APPLY].when == "on_success"
+    assert not jobs[APPLY].tolerates(1)
+
+
+def test_the_pipeline_is_green_without_a_click_but_never_with_a_failed_plan(planner: Any) -> None:
+    jobs = planner(pipeline({"environment": "dev"}))
+
+    assert jobs[APPLY].tolerates(1)
+    assert not jobs[PLAN].tolerates(1)
+
+
+def test_environments_are_applied_in_order(planner: Any) -> None:
+    prod = {"environment": "prod", "after": "dev"}
+    jobs = planner(pipeline({"environment": "dev", "when": "on_success"}, prod))
+
+    assert jobs["terraform-apply:prod"].needs == ("terraform-plan:prod", "terraform-apply:dev")
+
+
+def test_what_comes_first_may_be_missing(templates: Any) -> None:
+    _, before = templates["terraform"].filled(environment="dev")[APPLY]["needs"]
+
+    assert before == {"job": "terraform-apply:", "artifacts": False, "optional": True}
+
+
+def test_a_plan_waits_for_the_stages_before(templates: Any) -> None:
+    plan = templates["terraform"].filled(environment="dev")[PLAN]
+
+    assert "needs" not in plan
+    assert plan["dependencies"] == []
+
+
+def test_what_was_reviewed_travels_to_the_apply(templates: Any) -> None:
+    jobs = templates["terraform"].filled(environment="dev")
+    plan, apply = jobs[PLAN]["artifacts"], jobs[APPLY]
+
+    assert plan["paths"] == ["terraform-plan/dev/"]
+    assert plan["reports"] == {"terraform": "terraform-plan/dev/plan.json"}
+    assert plan["when"] == "always" and plan["expose_as"]
+    # Not for guests of a public project: a plan file holds values.
+    assert plan["access"] == apply["artifacts"]["access"] == "developer"
+    assert apply["needs"][0] == {"job": PLAN, "artifacts": True}
+
+
+def test_nothing_stops_or_repeats_a_change_half_way(templates: Any) -> None:
+    jobs = templates["terraform"].filled(environment="dev")
+
+    assert jobs[APPLY]["retry"] == 0
+    assert not jobs[APPLY]["interruptible"] and not jobs[PLAN]["interruptible"]
+    assert jobs[APPLY]["resource_group"] == jobs[PLAN]["resource_group"] == "terraform/dev"
+    assert not any("after_script" in job for job in jobs.values())
+
+
+def test_gitlab_lists_the_environment(templates: Any) -> None:
+    jobs = templates["terraform"].filled(environment="prod", deployment_tier="production")
+
+    assert jobs["terraform-apply:prod"]["environment"] == {"name": "prod", "deployment_tier": "production"}
+    # A protected environment would keep merge requests from planning.
+    assert "environment" not in jobs["terraform-plan:prod"]
+
+
+def test_each_job_takes_its_own_role_as_all_jobs_do(templates: Any, stages: Any) -> None:
+    filled = templates["terraform"].filled(environment="dev", plan_role_arn="$PLAN", apply_role_arn="$APPLY")
+
+    assert filled[PLAN]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$PLAN"
+    assert filled[APPLY]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$APPLY"
+    for job in filled.values():
+        assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": "$CI_SERVER_URL"}}
+        assert job["before_script"] == stages["train"].job["before_script"]
+        assert job["inherit"] == {"default": ["tags"]}
+
+
+@pytest.mark.parametrize("action", ["plan", "apply"])
+def test_the_script_is_a_command_that_mlops_knows(templates: Any, action: str) -> None:
+    from mlops.cli import build_parser
+
+    (line,) = templates["terraform"].filled(environment="dev", directory="platform/tf")[
+        f"terraform-{action}:dev"
+    ]["script"]
+    program, *words = line.split()
+
+    arguments = build_parser("terraform").parse_args(words)
+
+    assert program == "mlops"
+    assert (arguments.action, arguments.environment, arguments.directory) == (action, "dev", "platform/tf")
