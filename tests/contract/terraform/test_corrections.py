@@ -47,6 +47,74 @@ def test_a_function_keeps_its_logging_config(aws: LocalAws) -> None:
         Code={"ZipFile": archive.getvalue()},
     )
     assert created["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": "/aws/lambda/corrections"}
+    assert "DeadLetterConfig" not in created
     wanted = {"LogFormat": "JSON", "LogGroup": "/elsewhere", "SystemLogLevel": "WARN"}
     functions.update_function_configuration(FunctionName="corrections", LoggingConfig=wanted)
     assert functions.get_function(FunctionName="corrections")["Configuration"]["LoggingConfig"] == wanted
+    # https://docs.aws.amazon.com/lambda/latest/api/API_DeadLetterConfig.html
+    queue = {"TargetArn": "arn:aws:sqs:eu-west-1:123456789012:lost"}
+    functions.update_function_configuration(FunctionName="corrections", DeadLetterConfig=queue)
+    assert functions.get_function(FunctionName="corrections")["Configuration"]["DeadLetterConfig"] == queue
+    functions.update_function_configuration(FunctionName="corrections", DeadLetterConfig={"TargetArn": ""})
+    assert "DeadLetterConfig" not in functions.get_function(FunctionName="corrections")["Configuration"]
+
+
+def test_rules_of_a_security_group_keep_their_descriptions(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/24")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="corrections", Description="x", VpcId=vpc)["GroupId"]
+    prefixes = ec2.describe_managed_prefix_lists()["PrefixLists"][0]["PrefixListId"]
+    for source in (
+        {"IpRanges": [{"CidrIp": "10.0.0.0/24", "Description": "addresses"}]},
+        {"UserIdGroupPairs": [{"GroupId": group, "Description": "a group"}]},
+        {"PrefixListIds": [{"PrefixListId": prefixes, "Description": "a service"}]},
+    ):
+        rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, **source}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])
+    described = {rule.get("Description") for rule in rules["SecurityGroupRules"] if not rule["IsEgress"]}
+    assert described == {"addresses", "a group", "a service"}
+
+
+def test_a_budget_answers_its_subscribers_and_tags(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html
+    budgets, account = aws.client("budgets"), "123456789012"
+    notification = {
+        "NotificationType": "ACTUAL",
+        "ComparisonOperator": "GREATER_THAN",
+        "Threshold": 80.0,
+        "ThresholdType": "PERCENTAGE",
+    }
+    subscribers = [{"SubscriptionType": "EMAIL", "Address": "team@example.com"}]
+    budgets.create_budget(
+        AccountId=account,
+        Budget={
+            "BudgetName": "corrections",
+            "BudgetType": "COST",
+            "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": "1", "Unit": "USD"},
+        },
+        NotificationsWithSubscribers=[{"Notification": notification, "Subscribers": subscribers}],
+        ResourceTags=[{"Key": "team", "Value": "ml"}],
+    )
+    asked = {"AccountId": account, "BudgetName": "corrections", "Notification": notification}
+    assert budgets.describe_subscribers_for_notification(**asked)["Subscribers"] == subscribers
+    arn = f"arn:aws:budgets::{account}:budget/corrections"
+    budgets.tag_resource(ResourceARN=arn, ResourceTags=[{"Key": "stage", "Value": "dev"}])
+    budgets.untag_resource(ResourceARN=arn, ResourceTagKeys=["team"])
+    tags = budgets.list_tags_for_resource(ResourceARN=arn)["ResourceTags"]
+    assert tags == [{"Key": "stage", "Value": "dev"}]
+    with pytest.raises(budgets.exceptions.NotFoundException):
+        asked["Notification"] = notification | {"Threshold": 90.0}
+        budgets.describe_subscribers_for_notification(**asked)
+
+
+def test_a_model_package_group_can_be_deleted(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteModelPackageGroup.html
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="corrections")
+    sagemaker.delete_model_package_group(ModelPackageGroupName="corrections")
+    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    with pytest.raises(ClientError, match="does not exist"):
+        sagemaker.delete_model_package_group(ModelPackageGroupName="corrections")

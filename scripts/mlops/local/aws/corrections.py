@@ -5,6 +5,8 @@ As little as possible; `tests/contract/terraform/test_corrections.py` holds each
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
 @cache
 def install() -> None:
     """Correct moto in this process, once."""
-    _keep_logging_config()
+    _keep_lambda_settings()
     _pass_over_plain_http()
+    _describe_rules_of_security_groups()
+    _complete_budgets()
+    _delete_model_package_groups()
 
 
 def _pass_over_plain_http() -> None:
@@ -40,8 +45,8 @@ def _pass_over_plain_http() -> None:
     IAMPolicyStatement.is_action_permitted = is_action_permitted  # type: ignore[method-assign]
 
 
-def _keep_logging_config() -> None:
-    """A function's LoggingConfig is kept and answered; moto drops it."""
+def _keep_lambda_settings() -> None:
+    """A function's LoggingConfig and DeadLetterConfig are kept and answered; moto drops them."""
     from moto.awslambda.models import LambdaFunction
 
     create: Callable[..., None] = LambdaFunction.__init__
@@ -49,21 +54,119 @@ def _keep_logging_config() -> None:
     update: Callable[..., dict[str, Any]] = LambdaFunction.update_configuration
 
     def keep(self: Any, wanted: dict[str, Any]) -> None:
-        self.mlops_logging = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{self.function_name}"} | wanted
-        self.logs_group_name = self.mlops_logging["LogGroup"]
+        if "LoggingConfig" in wanted:
+            default = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{self.function_name}"}
+            self.mlops_kept["LoggingConfig"] = default | wanted["LoggingConfig"]
+            self.logs_group_name = self.mlops_kept["LoggingConfig"]["LogGroup"]
+        letters = wanted.get("DeadLetterConfig")
+        if letters and letters.get("TargetArn"):
+            self.mlops_kept["DeadLetterConfig"] = letters
+        elif letters is not None:  # an empty ARN takes it away
+            self.mlops_kept.pop("DeadLetterConfig", None)
 
     def created(self: Any, account_id: str, spec: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         create(self, account_id, spec, *args, **kwargs)
-        keep(self, spec.get("LoggingConfig") or {})
+        self.mlops_kept = {}
+        keep(self, {"LoggingConfig": {}} | spec)
 
     def get_configuration(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return answer(self, *args, **kwargs) | {"LoggingConfig": self.mlops_logging}
+        configuration: dict[str, Any] = answer(self, *args, **kwargs) | self.mlops_kept
+        return configuration
 
     def update_configuration(self: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
-        if config_updates.get("LoggingConfig"):
-            keep(self, config_updates["LoggingConfig"])
+        keep(self, config_updates)
         return update(self, config_updates)
 
     LambdaFunction.__init__ = created  # type: ignore[method-assign]
     LambdaFunction.get_configuration = get_configuration  # type: ignore[method-assign]
     LambdaFunction.update_configuration = update_configuration  # type: ignore[method-assign]
+
+
+def _describe_rules_of_security_groups() -> None:
+    """A rule is described wherever its description was given; moto reads it of IP ranges alone."""
+    from moto.ec2.models.security_groups import SecurityGroupRule
+
+    create: Callable[..., None] = SecurityGroupRule.__init__
+    signature = inspect.signature(create)
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **kwargs)
+        given = signature.bind(self, *args, **kwargs).arguments
+        self.mlops_prefix = given.get("prefix_list_id") or {}
+
+    def description(self: Any) -> str | None:
+        sources = (self.ip_range, self.source_group, self.mlops_prefix)
+        return next((source["Description"] for source in sources if source.get("Description")), None)
+
+    SecurityGroupRule.__init__ = created  # type: ignore[method-assign]
+    SecurityGroupRule.description = property(description)  # type: ignore[assignment, method-assign]
+
+
+def _complete_budgets() -> None:
+    """Who hears of a budget can be asked, and its tags; moto keeps the first and knows none of the calls."""
+    from moto.budgets.exceptions import NotFoundException
+    from moto.budgets.responses import BudgetsResponse
+
+    create: Callable[..., str] = BudgetsResponse.create_budget
+
+    def create_budget(self: BudgetsResponse) -> str:
+        answer = create(self)
+        wanted = json.loads(self.body)
+        budget: Any = self.backend.budgets[wanted["AccountId"]][wanted["Budget"]["BudgetName"]]
+        budget.mlops_tags = {tag["Key"]: tag["Value"] for tag in wanted.get("ResourceTags") or ()}
+        return answer
+
+    def tags(self: BudgetsResponse) -> dict[str, str]:
+        _, _, _, _, account, resource = json.loads(self.body)["ResourceARN"].split(":", 5)
+        budget: Any = self.backend.budgets[account].get(resource.removeprefix("budget/"))
+        if budget is None:
+            raise NotFoundException(f"Unable to find {resource}.")
+        found: dict[str, str] = budget.mlops_tags
+        return found
+
+    def list_tags_for_resource(self: BudgetsResponse) -> str:
+        return json.dumps(
+            {"ResourceTags": [{"Key": key, "Value": value} for key, value in tags(self).items()]}
+        )
+
+    def tag_resource(self: BudgetsResponse) -> str:
+        tags(self).update({tag["Key"]: tag["Value"] for tag in json.loads(self.body)["ResourceTags"]})
+        return "{}"
+
+    def untag_resource(self: BudgetsResponse) -> str:
+        for key in json.loads(self.body)["ResourceTagKeys"]:
+            tags(self).pop(key, None)
+        return "{}"
+
+    def describe_subscribers_for_notification(self: BudgetsResponse) -> str:
+        wanted: dict[str, Any] = json.loads(self.body)
+        budget = self.backend.budgets[wanted["AccountId"]].get(wanted["BudgetName"])
+        for notification in budget.notifications if budget else ():
+            if notification.details == wanted["Notification"]:
+                return json.dumps({"Subscribers": notification.subscribers})
+        raise NotFoundException("Unable to find the notification of this budget.")
+
+    added = (
+        create_budget,
+        list_tags_for_resource,
+        tag_resource,
+        untag_resource,
+        describe_subscribers_for_notification,
+    )
+    for operation in added:
+        setattr(BudgetsResponse, operation.__name__, operation)
+
+
+def _delete_model_package_groups() -> None:
+    """A group of model packages can be deleted; moto knows how to create one only."""
+    from moto.core.responses import EmptyResult
+    from moto.sagemaker.exceptions import ValidationError
+    from moto.sagemaker.responses import SageMakerResponse
+
+    def delete_model_package_group(self: Any) -> EmptyResult:
+        name = json.loads(self.body)["ModelPackageGroupName"]
+        if self.sagemaker_backend.model_package_groups.pop(name, None) is None:
+            raise ValidationError(f"Model Package Group {name} does not exist.")
+        return EmptyResult()
+
+    SageMakerResponse.delete_model_package_group = delete_model_package_group  # type: ignore[attr-defined]
