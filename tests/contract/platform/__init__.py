@@ -1,0 +1,1 @@
+"""This repository's own pipeline, job image and releases."""
