@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 @cache
 def install() -> None:
     """Correct moto in this process, once."""
+    from mlops.local.aws import metric_streams
+
+    metric_streams.install()
     _keep_lambda_settings()
     _pass_over_plain_http()
     _describe_rules_of_security_groups()
