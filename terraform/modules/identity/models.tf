@@ -1,0 +1,150 @@
+# What the jobs of model repositories may do. Each statement is what a stage calls, and no more.
+
+locals {
+  projects = sort(distinct([for name in var.repositories : split("/", name)[0]]))
+
+  # Sixty names fit into a policy; more are covered by their projects, below which only Terraform makes repositories.
+  repositories = [
+    for name in length(var.repositories) <= 60 ? sort(tolist(var.repositories)) : [for project in local.projects : "${project}/*"] :
+    "arn:${local.partition}:ecr:${local.suffix}:repository/${name}"
+  ]
+  objects   = "arn:${local.partition}:s3:::${var.bucket}"
+  sagemaker = "arn:${local.partition}:sagemaker:${local.suffix}"
+
+  log_in_to_registry = {
+    # ECR knows no resource for this action: the token opens only what other statements allow.
+    Sid      = "LogInToRegistry"
+    Effect   = "Allow"
+    Action   = "ecr:GetAuthorizationToken"
+    Resource = "*"
+  }
+
+  read_settings = {
+    Sid      = "ReadSettings"
+    Effect   = "Allow"
+    Action   = "ssm:GetParameter"
+    Resource = "arn:${local.partition}:ssm:${local.suffix}:parameter${var.settings_parameter}"
+  }
+
+  call_airflow = {
+    Sid      = "CallTheTrigger"
+    Effect   = "Allow"
+    Action   = "lambda:InvokeFunction"
+    Resource = "arn:${local.partition}:lambda:${local.suffix}:function:${var.trigger_function}"
+  }
+
+  # Evidence is JSON beside the model; the model itself and the data stay closed.
+  read_evidence = [
+    {
+      Sid      = "ReadEvidence"
+      Effect   = "Allow"
+      Action   = "s3:GetObject"
+      Resource = [for project in local.projects : "${local.objects}/${project}/*.json"]
+    },
+    {
+      # To those who may not list, S3 says of a missing object that it is forbidden.
+      Sid      = "TellMissingObjects"
+      Effect   = "Allow"
+      Action   = "s3:ListBucket"
+      Resource = local.objects
+    },
+    {
+      # A request that is too large for the Lambda travels by way of the bucket.
+      Sid      = "SendLargeRequests"
+      Effect   = "Allow"
+      Action   = "s3:PutObject"
+      Resource = [for project in local.projects : "${local.objects}/${project}/*/conf/*.json"]
+    },
+  ]
+
+  use_key = {
+    Sid      = "UseTheKeyThroughServices"
+    Effect   = "Allow"
+    Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource = "arn:${local.partition}:kms:${local.suffix}:key/*"
+    Condition = {
+      "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${var.name}" }
+      StringEquals               = { "kms:ViaService" = [for service in ["s3", "secretsmanager", "sns", "ssm"] : "${service}.${local.region}.amazonaws.com"] }
+    }
+  }
+
+  model_statements = {
+    build = [
+      local.log_in_to_registry,
+      {
+        Sid    = "BuildImages"
+        Effect = "Allow"
+        Action = [
+          "ecr:BatchCheckLayerAvailability",
+          "ecr:BatchGetImage",
+          "ecr:CompleteLayerUpload",
+          "ecr:DescribeImages",
+          "ecr:GetDownloadUrlForLayer",
+          "ecr:InitiateLayerUpload",
+          "ecr:PutImage",
+          "ecr:UploadLayerPart",
+        ]
+        Resource = local.repositories
+      },
+    ]
+
+    train = concat(local.read_evidence, [
+      local.read_settings,
+      local.call_airflow,
+      local.use_key,
+      {
+        # SageMaker knows no resource for this action; names are all it tells.
+        Sid      = "ListModels"
+        Effect   = "Allow"
+        Action   = "sagemaker:ListModels"
+        Resource = "*"
+      },
+      {
+        Sid      = "SeeModelsAndChampion"
+        Effect   = "Allow"
+        Action   = ["sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"]
+        Resource = local.served
+      },
+      {
+        Sid      = "NotifyByEmail"
+        Effect   = "Allow"
+        Action   = "sns:Publish"
+        Resource = "arn:${local.partition}:sns:${local.suffix}:${var.topic}"
+      },
+      {
+        # Secrets Manager ends a secret's ARN with six characters of its own.
+        Sid      = "NotifyBySlack"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = "arn:${local.partition}:secretsmanager:${local.suffix}:secret:${var.slack_secret}-??????"
+      },
+    ])
+
+    deploy = concat(local.read_evidence, [
+      local.read_settings,
+      local.call_airflow,
+      local.use_key,
+      {
+        Sid      = "SeeModelsAndChampion"
+        Effect   = "Allow"
+        Action   = ["sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"]
+        Resource = local.served
+      },
+      {
+        Sid      = "SeeImages"
+        Effect   = "Allow"
+        Action   = "ecr:DescribeImages"
+        Resource = local.repositories
+      },
+    ])
+  }
+
+  # As versions.resource_name() writes them; a project's name never holds two hyphens in a row.
+  served = flatten([
+    for project in local.projects : [for kind in ["endpoint", "endpoint-config", "model"] : "${local.sagemaker}:${kind}/${project}--*"]
+  ])
+
+  model_policies = {
+    for purpose, statements in local.model_statements : purpose => jsonencode({ Version = "2012-10-17", Statement = statements })
+  }
+}
