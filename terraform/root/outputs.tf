@@ -32,3 +32,18 @@ output "slack_secret" {
   description = "The secret that awaits the Slack connection."
   value       = module.notifications.slack_secret
 }
+
+output "dashboards" {
+  description = "Where to see each model, by `<project>/<model>`."
+  value       = module.observability.model_dashboard_urls
+}
+
+output "platform_dashboard" {
+  description = "Where to see the platform."
+  value       = module.observability.platform_dashboard_url
+}
+
+output "alarms" {
+  description = "The names of each model's alarms, by `<project>/<model>`."
+  value       = module.observability.model_alarms
+}

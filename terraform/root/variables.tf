@@ -212,6 +212,17 @@ variable "log_destination_arn" {
   }
 }
 
+variable "metric_destination_arn" {
+  description = "The Firehose stream that a second monitoring system reads metrics from, another than that of the logs; null forwards none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.metric_destination_arn == null || can(regex("^arn:[a-z-]+:firehose:[a-z0-9-]+:[0-9]{12}:deliverystream/[A-Za-z0-9_.-]+$", var.metric_destination_arn))
+    error_message = "metric_destination_arn must be the ARN of a Firehose stream."
+  }
+}
+
 variable "dag_trigger_package" {
   description = "The path of the Lambda's zip."
   type        = string

@@ -5,3 +5,8 @@ output "execution_role_arn" {
   # A role without its policy would fail the first job.
   depends_on = [aws_iam_role_policy.execution]
 }
+
+output "log_groups" {
+  description = "The log groups of jobs and endpoints, by their names."
+  value       = { for name, group in aws_cloudwatch_log_group.this : name => group.name }
+}

@@ -43,6 +43,9 @@ run "refuses_bad_values" {
     email_addresses     = ["team"]
     log_group_url       = "https://logs.example.com/"
     log_retention_days  = 8
+
+    log_destination_arn    = "arn:aws:s3:::logs"
+    metric_destination_arn = "arn:aws:kinesis:eu-central-1:111122223333:stream/metrics"
   }
 
   expect_failures = [
@@ -55,5 +58,7 @@ run "refuses_bad_values" {
     var.email_addresses,
     var.log_group_url,
     var.log_retention_days,
+    var.log_destination_arn,
+    var.metric_destination_arn,
   ]
 }

@@ -16,6 +16,7 @@ from .policies import objections
 
 ACCOUNT = "123456789012"
 BUCKET = f"ml-ops-local-{ACCOUNT}"
+DASHBOARDS = "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1#dashboards/dashboard"
 
 
 def test_outputs(applied: Applied) -> None:
@@ -30,6 +31,18 @@ def test_outputs(applied: Applied) -> None:
         "execution_role_arn": f"arn:aws:iam::{ACCOUNT}:role/ml-ops-sagemaker-execution",
         "settings_parameter": "/ml-ops/settings",
         "slack_secret": "airflow/connections/slack",
+        "dashboards": {
+            "fraud/card-payments": f"{DASHBOARDS}/ml-ops-fraud--card-payments",
+            "web-safety/phishing-url": f"{DASHBOARDS}/ml-ops-web-safety--phishing-url",
+        },
+        "platform_dashboard": f"{DASHBOARDS}/ml-ops-platform",
+        "alarms": {
+            f"{project}/{model}": [
+                f"ml-ops-{project}--{model}-{alarm}"
+                for alarm in ("errors", "unanswered", "latency", "memory")
+            ]
+            for project, model in (("fraud", "card-payments"), ("web-safety", "phishing-url"))
+        },
     }
 
 
@@ -126,6 +139,10 @@ def _everything(aws: LocalAws) -> dict[str, list[Any]]:
         "roles": aws.client("iam").list_roles()["Roles"],
         "functions": aws.client("lambda").list_functions()["Functions"],
         "log groups": aws.client("logs").describe_log_groups()["logGroups"],
+        "log policies": aws.client("logs").describe_resource_policies()["resourcePolicies"],
+        "dashboards": aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
+        "alarms": aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
+        "rules": aws.client("events").list_rules()["Rules"],
         "parameters": aws.client("ssm").describe_parameters()["Parameters"],
         "secrets": aws.client("secretsmanager").list_secrets()["SecretList"],
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+# pylint: disable=protected-access  # the calls become methods of moto's own class
+
 _KEPT = (
     "Name",
     "RoleArn",
