@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,41 +129,113 @@ def test_a_path_of_64_characters_is_fine(mwaa: Any, airflow: AirflowDouble) -> N
     mwaa.invoke_rest_api(Name=ENVIRONMENT, Path=path, Method="GET")
 
 
-def test_terraform_s_life_of_an_environment(mwaa: Any) -> None:
-    arn = mwaa.create_environment(
-        Name="team-a",
-        ExecutionRoleArn=ROLE,
-        SourceBucketArn="arn:aws:s3:::bucket",
-        DagS3Path="dags",
-        NetworkConfiguration={"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]},
-        LoggingConfiguration={"TaskLogs": {"Enabled": True, "LogLevel": "WARNING"}},
-        Tags={"team": "a"},
-    )["Arn"]
-    assert (
-        refused(
-            mwaa.create_environment,
-            Name="team-a",
-            ExecutionRoleArn=ROLE,
-            SourceBucketArn="arn:aws:s3:::bucket",
-            DagS3Path="dags",
-            NetworkConfiguration={},
-        )["Error"]["Code"]
-        == "ValidationException"
+@pytest.fixture(scope="module")
+def source(client: Any) -> dict[str, str]:
+    """A bucket as MWAA wants it, and the version of a requirements.txt there."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket="airflow", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_versioning(Bucket="airflow", VersioningConfiguration={"Status": "Enabled"})
+    closed = dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
+    s3.put_public_access_block(Bucket="airflow", PublicAccessBlockConfiguration=closed)
+    version = s3.put_object(Bucket="airflow", Key="requirements.txt", Body=b"semver")["VersionId"]
+    s3.create_bucket(Bucket="open", CreateBucketConfiguration={"LocationConstraint": REGION})
+    return {"RequirementsS3Path": "requirements.txt", "RequirementsS3ObjectVersion": version}
+
+
+def wanted(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "ExecutionRoleArn": ROLE,
+        "SourceBucketArn": "arn:aws:s3:::airflow",
+        "DagS3Path": "dags",
+        "NetworkConfiguration": {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]},
+    } | changes
+
+
+def settled(mwaa: Any, name: str, during: str) -> dict[str, Any]:
+    """The environment once it is available again; until then it says what is going on."""
+    deadline = time.monotonic() + 10
+    seen = {during}
+    while time.monotonic() < deadline:
+        environment: dict[str, Any] = mwaa.get_environment(Name=name)["Environment"]
+        if environment["Status"] == "AVAILABLE":
+            assert environment["LastUpdate"]["Status"] == "SUCCESS"
+            return environment
+        seen.add(environment["Status"])
+        assert seen == {during}
+        assert environment["LastUpdate"]["Status"] == "PENDING"
+        time.sleep(0.05)
+    raise AssertionError(f"still {seen}")
+
+
+def test_terraform_s_life_of_an_environment(mwaa: Any, client: Any, source: dict[str, str]) -> None:
+    logs = {"TaskLogs": {"Enabled": True, "LogLevel": "WARNING"}}
+    arn = mwaa.create_environment(
+        **wanted("team-a", LoggingConfiguration=logs, Tags={"team": "a"}, **source)
+    )["Arn"]
+    for call in (mwaa.update_environment, mwaa.delete_environment):
+        assert "while its status is CREATING" in refused(call, Name="team-a")["Error"]["Message"]
+    assert "already exists" in refused(mwaa.create_environment, **wanted("team-a"))["Error"]["Message"]
+    before = settled(mwaa, "team-a", "CREATING")
+    assert client("logs").describe_log_groups(logGroupNamePrefix="airflow-team-a-")["logGroups"]
+
     mwaa.update_environment(
         Name="team-a", MaxWorkers=3, LoggingConfiguration={"TaskLogs": {"Enabled": True, "LogLevel": "INFO"}}
     )
     mwaa.tag_resource(ResourceArn=arn, Tags={"stage": "dev"})
     mwaa.untag_resource(ResourceArn=arn, tagKeys=["team"])
-    environment = mwaa.get_environment(Name="team-a")["Environment"]
+    environment = settled(mwaa, "team-a", "UPDATING")
     assert (environment["MaxWorkers"], environment["Tags"]) == (3, {"stage": "dev"})
-    logs = environment["LoggingConfiguration"]["TaskLogs"]
-    assert logs["LogLevel"] == "INFO"
-    assert logs["CloudWatchLogGroupArn"].endswith(":log-group:airflow-team-a-Task")
+    assert {name: environment[name] for name in source} == source
+    assert environment["NetworkConfiguration"] == before["NetworkConfiguration"]
+    tasks = environment["LoggingConfiguration"]["TaskLogs"]
+    assert tasks["LogLevel"] == "INFO"
+    assert tasks["CloudWatchLogGroupArn"].endswith(":log-group:airflow-team-a-Task")
     assert mwaa.list_tags_for_resource(ResourceArn=arn)["Tags"] == {"stage": "dev"}
+
     mwaa.delete_environment(Name="team-a")
+    assert mwaa.get_environment(Name="team-a")["Environment"]["Status"] == "DELETING"
+    time.sleep(0.6)
     error = refused(mwaa.get_environment, Name="team-a")["Error"]
     assert error["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"AirflowVersion": "2.0.2"}, "AirflowVersion 2.0.2 is not supported"),
+        ({"SourceBucketArn": "arn:aws:s3:::nowhere"}, "Unable to read PublicAccessBlock configuration"),
+        ({"SourceBucketArn": "arn:aws:s3:::open"}, "Unable to read PublicAccessBlock configuration"),
+        ({"RequirementsS3ObjectVersion": "none"}, "no version none of requirements.txt"),
+        ({"RequirementsS3ObjectVersion": None}, "RequirementsS3ObjectVersion is required"),
+    ],
+)
+def test_an_environment_that_could_not_come_up(
+    mwaa: Any, source: dict[str, str], changes: dict[str, Any], message: str
+) -> None:
+    asked = {
+        name: value for name, value in (wanted("team-b") | source | changes).items() if value is not None
+    }
+    error = refused(mwaa.create_environment, **asked)["Error"]
+    assert error["Code"] == "ValidationException"
+    assert message in error["Message"]
+    assert "team-b" not in mwaa.list_environments()["Environments"]
+
+
+def test_a_version_is_changed_in_place_within_a_major_one(mwaa: Any, source: dict[str, str]) -> None:
+    mwaa.create_environment(**wanted("team-c", AirflowVersion="3.0.6", **source))
+    settled(mwaa, "team-c", "CREATING")
+    error = refused(mwaa.update_environment, Name="team-c", AirflowVersion="2.11.0")["Error"]
+    assert "from 3.0.6 to 2.11.0 is not supported" in error["Message"]
+    error = refused(mwaa.update_environment, Name="team-c", RequirementsS3ObjectVersion="none")["Error"]
+    assert "no version none" in error["Message"]
+    mwaa.update_environment(Name="team-c", AirflowVersion="3.2.1", WorkerReplacementStrategy="GRACEFUL")
+    environment = settled(mwaa, "team-c", "UPDATING")
+    assert environment["AirflowVersion"] == "3.2.1"
+    assert environment["LastUpdate"]["WorkerReplacementStrategy"] == "GRACEFUL"
+    mwaa.delete_environment(Name="team-c")
 
 
 def test_airflow_that_is_down_is_a_server_error(tmp_path_factory: pytest.TempPathFactory) -> None:

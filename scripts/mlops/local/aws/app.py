@@ -52,7 +52,7 @@ class LocalAws:
         self._engine = engines.create(config, self._registry, self._children)
         self._sdk = Sdk(config)
         self._sagemaker = SageMaker(config, self._sdk, self._engine)
-        self._mwaa = Mwaa(config)
+        self._mwaa = Mwaa(config, self._sdk)
         mail.deliver_to(self._inbox)
         lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
 

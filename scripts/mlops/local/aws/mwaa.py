@@ -11,8 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
@@ -22,42 +21,31 @@ from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import shapes
 from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.mwaa_environments import Environments, Parameters
 from mlops.local.aws.wire import JSON, ServiceError, error_response, json_response
 
-AIRFLOW_VERSION = "3.2.1"
-_REST_SECONDS = 10.0
-_LOGS = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
+if TYPE_CHECKING:
+    from mlops.local.aws.sdk import Sdk
 
-Parameters = dict[str, Any]
+_REST_SECONDS = 10.0
 
 
 class Mwaa:
     """The environments of one account; all of them are the one Airflow there is."""
 
-    def __init__(self, config: LocalAwsConfig) -> None:
-        self._config = config
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk) -> None:
         self._airflow = Airflow(config.airflow_url)
-        self._environments: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
+        self._environments = Environments(config, sdk)
         self._routes = list(_routes())
-        self._add(
-            {
-                "Name": config.airflow_environment,
-                "DagS3Path": "dags",
-                "SourceBucketArn": f"arn:aws:s3:::ml-ops-local-{config.account}",
-                "ExecutionRoleArn": f"arn:aws:iam::{config.account}:role/ml-ops-airflow",
-                "NetworkConfiguration": {},
-            }
-        )
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {
-            "CreateEnvironment": self._create,
-            "GetEnvironment": lambda wanted: {"Environment": self._get(wanted["Name"])},
-            "UpdateEnvironment": self._update,
-            "DeleteEnvironment": self._delete,
-            "ListEnvironments": lambda _: {"Environments": sorted(self._environments)},
-            "ListTagsForResource": lambda wanted: {"Tags": self._by_arn(wanted).get("Tags") or {}},
-            "TagResource": self._tag,
-            "UntagResource": self._untag,
+            "CreateEnvironment": self._environments.create,
+            "GetEnvironment": lambda wanted: {"Environment": self._environments.get(wanted["Name"])},
+            "UpdateEnvironment": self._environments.update,
+            "DeleteEnvironment": self._environments.delete,
+            "ListEnvironments": lambda _: {"Environments": self._environments.names()},
+            "ListTagsForResource": self._environments.tags,
+            "TagResource": self._environments.tag,
+            "UntagResource": self._environments.untag,
             "InvokeRestApi": self._invoke_rest_api,
         }
 
@@ -81,91 +69,8 @@ class Mwaa:
             "UnknownOperationException", f"{request.method} {request.path} is not supported", status=404
         )
 
-    # -- environments -----------------------------------------------------------------------------------
-
-    def _add(self, wanted: Parameters) -> dict[str, Any]:
-        name, now = wanted["Name"], datetime.now(UTC)
-        logging = {
-            part: {
-                "Enabled": False,
-                "LogLevel": "INFO",
-                **((wanted.get("LoggingConfiguration") or {}).get(part) or {}),
-                "CloudWatchLogGroupArn": self._config.arn("logs", f"log-group:airflow-{name}-{part[:-4]}"),
-            }
-            for part in _LOGS
-        }
-        environment = {
-            "AirflowVersion": AIRFLOW_VERSION,
-            "EnvironmentClass": "mw1.small",
-            "MaxWorkers": 10,
-            "MinWorkers": 1,
-            "Schedulers": 2,
-            "MinWebservers": 2,
-            "MaxWebservers": 2,
-            "WebserverAccessMode": "PRIVATE_ONLY",
-            "WeeklyMaintenanceWindowStart": "SUN:03:30",
-            "EndpointManagement": "SERVICE",
-            **wanted,
-            "Arn": self._config.arn("airflow", f"environment/{name}"),
-            "Status": "AVAILABLE",
-            "CreatedAt": now,
-            "LastUpdate": {"Status": "SUCCESS", "CreatedAt": now},
-            "LoggingConfiguration": logging,
-            "ServiceRoleArn": (
-                f"arn:aws:iam::{self._config.account}:role/aws-service-role/airflow.amazonaws.com/"
-                "AWSServiceRoleForAmazonMWAA"
-            ),
-            "WebserverUrl": self._config.airflow_url.replace("http://", "https://", 1),
-        }
-        self._environments[name] = environment
-        return environment
-
-    def _get(self, name: str) -> dict[str, Any]:
-        environment = self._environments.get(name)
-        if environment is None:
-            raise ServiceError("ResourceNotFoundException", f"Environment {name} not found", status=404)
-        return environment
-
-    def _by_arn(self, wanted: Parameters) -> dict[str, Any]:
-        return self._get(wanted["ResourceArn"].rpartition("/")[2])
-
-    def _create(self, wanted: Parameters) -> Parameters:
-        with self._lock:
-            if wanted["Name"] in self._environments:
-                raise ServiceError("ValidationException", f"Environment {wanted['Name']} already exists")
-            return {"Arn": self._add(wanted)["Arn"]}
-
-    def _update(self, wanted: Parameters) -> Parameters:
-        with self._lock:
-            environment = self._get(wanted["Name"])
-            logging = wanted.pop("LoggingConfiguration", None) or {}
-            for part, settings in logging.items():
-                environment["LoggingConfiguration"][part].update(settings)
-            environment |= wanted
-            environment["LastUpdate"] = {"Status": "SUCCESS", "CreatedAt": datetime.now(UTC)}
-            return {"Arn": environment["Arn"]}
-
-    def _delete(self, wanted: Parameters) -> Parameters:
-        with self._lock:
-            self._get(wanted["Name"])
-            del self._environments[wanted["Name"]]
-            return {}
-
-    def _tag(self, wanted: Parameters) -> Parameters:
-        environment = self._by_arn(wanted)
-        environment["Tags"] = {**(environment.get("Tags") or {}), **wanted["Tags"]}
-        return {}
-
-    def _untag(self, wanted: Parameters) -> Parameters:
-        environment = self._by_arn(wanted)
-        tags = environment.get("Tags") or {}
-        environment["Tags"] = {key: tags[key] for key in tags if key not in wanted["tagKeys"]} or None
-        return {}
-
-    # -- Airflow ----------------------------------------------------------------------------------------
-
     def _invoke_rest_api(self, wanted: Parameters) -> Parameters:
-        self._get(wanted["Name"])
+        self._environments.get(wanted["Name"])
         status, answer = self._airflow.call(
             wanted["Method"], wanted["Path"], wanted.get("QueryParameters"), wanted.get("Body")
         )
