@@ -107,3 +107,10 @@ def test_what_a_killed_supervisor_left_behind_is_found_and_stopped(stack: Stack)
         for process in (orphan, neighbour):
             process.kill()
             process.wait()
+
+
+def test_a_stack_that_plays_another_environment_is_not_taken_for_the_one_asked_for(stack: Stack) -> None:
+    stack.save()
+    asked = Namespace(action="up", name="one", engine="process", environment="dev")
+    with pytest.raises(LocalStackError, match="plays the environment 'local'"):
+        command.run(asked)

@@ -20,6 +20,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how jobs run: in containers, or as processes; auto takes Docker where its engine answers",
     )
 
+    up.add_argument(
+        "--environment",
+        default="local",
+        metavar="NAME",
+        help="which of terraform/environments to play; local leaves out what takes long (default: local)",
+    )
+
     run = actions.add_parser("run", help="push a model repo to the local GitLab and run its pipeline")
     run.add_argument("repository", nargs="?", default=".", help="the model repo (default: this folder)")
     run.add_argument("--deploy", action="store_true", help="click the manual deploy job afterwards")

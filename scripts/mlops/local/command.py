@@ -15,7 +15,7 @@ def run(arguments: Namespace) -> Outcome:
         case "up":
             from mlops.local.up import up
 
-            return up(arguments.name, arguments.engine)
+            return up(arguments.name, arguments.engine, arguments.environment)
         case "run":
             from mlops.local.run import run as run_pipeline
 

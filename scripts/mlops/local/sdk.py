@@ -5,23 +5,21 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mlops.local.stack import REGION
-
 if TYPE_CHECKING:
     from mlops.local.stack import Stack
 
 
 def client(stack: Stack, service: str) -> Any:
     """A boto3 client that talks to this stack whatever the caller's own AWS variables say."""
-    return _client(stack.aws_endpoint, service)
+    return _client(stack.aws_endpoint, stack.region, service)
 
 
 @cache
-def _client(endpoint: str, service: str) -> Any:
+def _client(endpoint: str, region: str, service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
+    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)  # noqa: S106
     return session.client(
         service,
         endpoint_url=endpoint,

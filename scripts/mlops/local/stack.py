@@ -15,10 +15,8 @@ from typing import Literal
 from mlops.decode import dumps, loads
 from mlops.errors import LocalStackError
 from mlops.local import paths
+from mlops.local.environment import QUICK
 
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
-AIRFLOW_ENVIRONMENT = "ml-ops-local"
 TEMPLATES_PROJECT = "platform/ml-ops"
 FILE = "stack.json"
 
@@ -41,6 +39,9 @@ class Stack:
     aws_port: int
     gitlab_port: int
     airflow_port: int
+    environment_name: str = QUICK
+    """Which of `terraform/environments` it plays."""
+    region: str = "eu-west-1"
     outputs: dict[str, str] = field(default_factory=dict)
     """What Terraform made; empty until `up` is done."""
 
@@ -73,7 +74,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What a GitLab runner with access to this account would give to its jobs."""
         return {
-            **aws_environment(self.aws_endpoint),
+            **aws_environment(self.aws_endpoint, self.region),
             "MLOPS_ENGINE": self.engine,
             "MLOPS_REGISTRY": f"127.0.0.1:{self.aws_port}",
             # A machine that cannot pull the usual base image says so in its own environment.
@@ -101,12 +102,12 @@ class Stack:
         return replace(self, outputs=outputs)
 
 
-def aws_environment(endpoint: str) -> dict[str, str]:
+def aws_environment(endpoint: str, region: str) -> dict[str, str]:
     """The variables that point AWS's own SDKs at the local endpoint, and nowhere else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",

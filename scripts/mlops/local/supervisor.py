@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.local import paths, processes
-from mlops.local.stack import ACCOUNT, AIRFLOW_ENVIRONMENT, REGION, Stack
+from mlops.local.environment import Environment, find_environment
+from mlops.local.stack import Stack
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -68,7 +69,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mlops.local.supervisor")
     parser.add_argument("--name", required=True)
     parser.add_argument("--engine", choices=("docker", "process"), required=True)
+    parser.add_argument("--environment", required=True)
     arguments = parser.parse_args()
+    environment = find_environment(arguments.environment)
     home = paths.home(arguments.name)
 
     stopping = threading.Event()
@@ -76,18 +79,18 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
 
     aws, gitlab, airflow = _Listener.bind(), _Listener.bind(), _free_port()
-    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}")
+    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}", environment.region)
     try:
-        return _serve(arguments.name, home, arguments.engine, aws, gitlab, airflow, airflow_process, stopping)
+        return _serve(arguments, home, environment, aws, gitlab, airflow, airflow_process, stopping)
     finally:
         processes.stop_group(airflow_process.pid)
         airflow_process.wait()
 
 
 def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
-    name: str,
+    arguments: argparse.Namespace,
     home: Path,
-    engine: str,
+    environment: Environment,
     aws: _Listener,
     gitlab: _Listener,
     airflow: int,
@@ -103,11 +106,12 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         LocalAwsConfig(
             home=home / "aws",
             port=aws.port,
-            region=REGION,
-            account=ACCOUNT,
-            engine="docker" if engine == "docker" else "process",
+            region=environment.region,
+            account=environment.account,
+            engine=arguments.engine,
             airflow_url=f"http://{_LOOPBACK}:{airflow}",
-            airflow_environment=AIRFLOW_ENVIRONMENT,
+            # Terraform makes the MWAA environment of a whole one
+            airflow_environment=None if environment.whole else environment.airflow_environment,
             lambda_python=paths.airflow_python(),
             cache=paths.cache(),
         )
@@ -115,14 +119,16 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     try:
         servers = [aws.serve(aws_app), gitlab.serve(create_gitlab(home / "gitlab", gitlab.port))]
         Stack(
-            name=name,
+            name=arguments.name,
             home=str(home),
-            engine="docker" if engine == "docker" else "process",
+            engine=arguments.engine,
             pid=os.getpid(),
             started=psutil.Process().create_time(),
             aws_port=aws.port,
             gitlab_port=gitlab.port,
             airflow_port=airflow,
+            environment_name=environment.name,
+            region=environment.region,
         ).save()
         while not stopping.wait(0.5):
             if airflow_process.poll() is not None:
@@ -135,12 +141,12 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         aws_app.close()
 
 
-def _start_airflow(home: Path, port: int, aws_endpoint: str) -> subprocess.Popen[bytes]:
+def _start_airflow(home: Path, port: int, aws_endpoint: str, region: str) -> subprocess.Popen[bytes]:
     from mlops.local import airflow
 
     folder = home / "airflow"
     folder.mkdir(parents=True, exist_ok=True)
-    environment = airflow.environment(folder, port, aws_endpoint, paths.checkout() / "dags")
+    environment = airflow.environment(folder, port, aws_endpoint, paths.checkout() / "dags", region)
     with (home / "logs" / "airflow.log").open("ab") as log:
         return subprocess.Popen(
             airflow.command(),

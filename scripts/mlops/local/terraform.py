@@ -1,4 +1,4 @@
-"""The real Terraform and provider against the local AWS: root `terraform/root` with the values of `local`.
+"""The real Terraform and provider against the local AWS: root `terraform/root` with an environment's values.
 
 Each stack works in a copy below its home, with an override beside it, so the checkout stays clean and two
 stacks never meet. The state is a file there, and is gone when the stack is: so are the resources.
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.local import paths
+from mlops.local.aws.config import MWAA_DOMAIN
+from mlops.local.environment import QUICK, Environment, find_environment
 from mlops.local.stack import aws_environment
 
 if TYPE_CHECKING:
@@ -25,30 +27,28 @@ if TYPE_CHECKING:
 
 _LOCK_FILE = ".terraform.lock.hcl"
 _VALUES = "stack.tfvars.json"
-# Seconds; a healthy apply takes ten.
-_TIMEOUT = 300
+# Seconds; a healthy apply takes ten, that of a whole environment ninety.
+_TIMEOUT = 600
 
 # What the provider would ask a real AWS, and how it would wait for one. AWS_ENDPOINT_URL points every
 # service at the local AWS, those included that no module uses yet.
-_OVERRIDE = {
-    "provider": {
-        "aws": {
-            "skip_credentials_validation": True,
-            "skip_metadata_api_check": True,
-            "skip_region_validation": True,
-            "s3_use_path_style": True,
-            "max_retries": 2,
-        }
-    }
+_PROVIDER = {
+    "skip_credentials_validation": True,
+    "skip_metadata_api_check": True,
+    "skip_region_validation": True,
+    "s3_use_path_style": True,
+    "max_retries": 2,
 }
 
 
-def apply(
+def apply(  # pylint: disable=too-many-arguments
     home: Path,
     aws_endpoint: str,
     package: Path,
     models: Mapping[str, Sequence[str]] | None = None,
+    *,
     links: Mapping[str, str] | None = None,
+    environment: Environment | None = None,
 ) -> dict[str, Any]:
     """Create in the local AWS what Terraform creates in a real account; again after a change is fine.
 
@@ -58,6 +58,7 @@ def apply(
         package: The Lambda's zip.
         models: Projects and their models, beside those of `models.auto.tfvars`.
         links: `airflow_url` and `log_group_url`, where people find runs and logs on this machine.
+        environment: Whose values apply; by default those of `local`.
 
     Returns:
         The outputs of `terraform/root/outputs.tf`.
@@ -72,23 +73,36 @@ def apply(
         **(links or {}),
     }
     home.mkdir(parents=True, exist_ok=True)
+    if environment is not None and environment.whole:
+        values |= _of_a_whole_one(home)
     (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
-    terraform = workspace(home, aws_endpoint)
+    terraform = workspace(home, aws_endpoint, environment)
     # Only we change what is there, so nothing needs to be read again.
     terraform.apply_now(refresh=False, parallelism=20)
     return terraform.outputs()
 
 
-def destroy(home: Path, aws_endpoint: str) -> None:
+def _of_a_whole_one(home: Path) -> dict[str, Any]:
+    """The values that an environment's own file leaves to the pipeline, or that must be others here."""
+    from mlops import airflow_package
+
+    return {
+        "airflow_package": str(airflow_package.build(home / "airflow").resolve()),
+        # what a stack trained and stored goes with it
+        "disposable": True,
+    }
+
+
+def destroy(home: Path, aws_endpoint: str, environment: Environment | None = None) -> None:
     """Remove everything `apply` created, with all that is in it.
 
     Raises:
         TerraformError: when it fails.
     """
-    workspace(home, aws_endpoint).destroy_now(parallelism=20)
+    workspace(home, aws_endpoint, environment).destroy_now(parallelism=20)
 
 
-def workspace(home: Path, aws_endpoint: str) -> Terraform:
+def workspace(home: Path, aws_endpoint: str, environment: Environment | None = None) -> Terraform:
     """The root in `home`, initialised; `apply` has written the values there.
 
     Raises:
@@ -97,13 +111,16 @@ def workspace(home: Path, aws_endpoint: str) -> Terraform:
     """
     from mlops.clients.terraform import Terraform, find_terraform
 
+    played = environment or find_environment(QUICK)
     source = paths.checkout() / "terraform"
     root = home / "root"
     # The backend is for real accounts; the tests are not of this run.
     ignored = shutil.ignore_patterns("backend.tf", "tests", "README.md", ".terraform")
     for part in ("root", "modules"):
         shutil.copytree(source / part, home / part, ignore=ignored, dirs_exist_ok=True)
-    (root / "local_override.tf.json").write_text(json.dumps(_OVERRIDE, indent=2), encoding="utf-8")
+    (root / "local_override.tf.json").write_text(
+        json.dumps(_override(aws_endpoint), indent=2), encoding="utf-8"
+    )
 
     kept = paths.cache() / "terraform" / _fingerprint(home)
     plugins = paths.cache() / "terraform" / "plugins"
@@ -113,7 +130,7 @@ def workspace(home: Path, aws_endpoint: str) -> Terraform:
         folder=root,
         environment={
             **_inherited(),
-            **aws_environment(aws_endpoint),
+            **aws_environment(aws_endpoint, played.region),
             # a person's own profiles have no say here
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -123,7 +140,7 @@ def workspace(home: Path, aws_endpoint: str) -> Terraform:
             # starts beside it.
             "GOGC": "400",
         },
-        var_files=[source / "environments" / "local" / "values.tfvars", home / _VALUES],
+        var_files=[played.values, home / _VALUES],
         log=home / "terraform.log",
         timeout=_TIMEOUT,
     )
@@ -133,6 +150,17 @@ def workspace(home: Path, aws_endpoint: str) -> Terraform:
             terraform.initialise()
     _forget_hashes(root / _LOCK_FILE)
     return terraform
+
+
+def _override(aws_endpoint: str) -> dict[str, Any]:
+    """The provider's settings. MWAA's host prefixes cannot be resolved in front of a loopback address."""
+    reached = {
+        "http_proxy": aws_endpoint,
+        "https_proxy": "",
+        "no_proxy": "127.0.0.1,localhost",
+        "endpoints": [{"mwaa": f"http://{MWAA_DOMAIN}"}],
+    }
+    return {"provider": {"aws": _PROVIDER | reached}}
 
 
 def _inherited() -> dict[str, str]:

@@ -15,6 +15,7 @@ from mlops import console
 from mlops.errors import EngineError, LocalStackError, MlopsError
 from mlops.local import paths
 from mlops.local.down import stop_stack
+from mlops.local.environment import QUICK, find_environment
 from mlops.local.stack import TEMPLATES_PROJECT, Engine, Stack, find
 from mlops.outcome import Outcome
 
@@ -38,14 +39,24 @@ class Stopwatch:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
 
 
-def up(name: str, engine: str) -> Outcome:
+def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
     """Start the stack, or find it running.
 
+    Args:
+        environment: Which of `terraform/environments` the stack plays.
+
     Raises:
-        LocalStackError: when a part does not start; everything started is stopped again.
+        LocalStackError: when a part does not start, and everything started is stopped again; when the stack
+            is up and plays another environment.
     """
+    find_environment(environment)
     stack = find(name)
     if stack is not None and stack.running() and stack.outputs:
+        if stack.environment_name != environment:
+            raise LocalStackError(
+                f"The local stack '{name}' is up and plays the environment '{stack.environment_name}'",
+                next_step=f"Run: mlops local --name {environment} up --environment {environment}",
+            )
         return _outcome(stack, f"The local stack '{name}' is already up", {})
     if stack is not None:
         stop_stack(stack)
@@ -58,7 +69,7 @@ def up(name: str, engine: str) -> Outcome:
     started = time.monotonic()
     try:
         with watch.time("servers"):
-            stack = _start_supervisor(name, home, chosen)
+            stack = _start_supervisor(name, home, chosen, environment)
         stack = _furnish(stack, watch)
         with watch.time("airflow (rest)"):
             _wait_for_airflow(stack)
@@ -93,8 +104,9 @@ def choose_engine(wanted: str) -> Engine:
     return "docker"
 
 
-def _start_supervisor(name: str, home: Path, engine: Engine) -> Stack:
-    command = [sys.executable, "-m", "mlops.local.supervisor", "--name", name, "--engine", engine]
+def _start_supervisor(name: str, home: Path, engine: Engine, environment: str) -> Stack:
+    options = ("--name", name, "--engine", engine, "--environment", environment)
+    command = [sys.executable, "-m", "mlops.local.supervisor", *options]
     with (home / "logs" / "supervisor.log").open("ab") as log:
         supervisor = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this command
             command,
@@ -136,7 +148,10 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
             "airflow_url": stack.airflow_url,
             "log_group_url": f"{stack.aws_endpoint}/_mlops/logs?group={{group}}&stream={{stream}}",
         }
-        outputs = terraform.apply(stack.folder / "terraform", stack.aws_endpoint, package, links=links)
+        environment = find_environment(stack.environment_name)
+        outputs = terraform.apply(
+            stack.folder / "terraform", stack.aws_endpoint, package, links=links, environment=environment
+        )
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]))
     return stack.completed(

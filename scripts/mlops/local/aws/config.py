@@ -24,7 +24,8 @@ class LocalAwsConfig:
     account: str
     engine: Literal["process", "docker"]
     airflow_url: str
-    airflow_environment: str
+    airflow_environment: str | None
+    """The MWAA environment there is from the start, if any."""
     lambda_python: Path
     """An interpreter that has boto3, as Lambda's own runtime does."""
     cache: Path | None = None

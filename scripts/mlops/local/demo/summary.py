@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from mlops.local import sdk
+from mlops.local.environment import find_environment
 from mlops.local.inbox import messages
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack
@@ -83,5 +84,6 @@ def _comparison(done: PipelineRun) -> dict[str, Any]:
 
 
 def _airflow_version(stack: Stack) -> str:
-    environment = sdk.client(stack, "mwaa").get_environment(Name="ml-ops-local")["Environment"]
+    name = find_environment(stack.environment_name).airflow_environment
+    environment = sdk.client(stack, "mwaa").get_environment(Name=name)["Environment"]
     return str(environment["AirflowVersion"])
