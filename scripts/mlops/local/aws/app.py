@@ -40,6 +40,7 @@ class LocalAws:
         from mlops.local.aws.registry import Registry
         from mlops.local.aws.sagemaker.service import SageMaker
         from mlops.local.aws.sdk import Sdk
+        from mlops.local.aws.web_identity import WebIdentity
 
         self.config = config
         config.home.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,7 @@ class LocalAws:
         self._engine = engines.create(config, self._registry, self._children)
         self._sdk = Sdk(config)
         self._sagemaker = SageMaker(config, self._sdk, self._engine)
+        self._web_identity = WebIdentity(config)
         self._mwaa = Mwaa(config, self._sdk)
         mail.deliver_to(self._inbox)
         lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
@@ -78,7 +80,7 @@ class LocalAws:
         """Our answer, or None where moto is to give one."""
         signature = _SERVICE.match(request.headers.get("Authorization", ""))
         if signature is None:
-            return self._unsigned(request)
+            return self._unsigned(request, environ)
         if signature["service"] == "ecr":
             return self._ecr.handle(request, environ)
         if signature["service"] == "airflow":
@@ -90,7 +92,7 @@ class LocalAws:
             return answer
         return None
 
-    def _unsigned(self, request: Request) -> Response | None:
+    def _unsigned(self, request: Request, environ: WSGIEnvironment) -> Response | None:
         path = request.path
         if path == "/v2" or path.startswith("/v2/"):
             return self._registry.handle(request)
@@ -98,7 +100,7 @@ class LocalAws:
             return self._slack.webhook(request)
         if path.startswith("/_mlops/"):
             return self._own(request)
-        return None
+        return self._web_identity.handle(request, environ)
 
     def _own(self, request: Request) -> Response:
         """What tells about the stack itself."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
 
-from mlops.local.gitlab import api, pipelines, projects, smart_http
+from mlops.local.gitlab import api, id_tokens, pipelines, projects, smart_http
 from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
 
@@ -30,6 +30,7 @@ def create_app(home: Path, port: int) -> Flask:
     app = Flask(__name__, static_folder=None)
     _add_git(app, home)
     _add_pages(app, home)
+    _add_keys(app, home, f"http://127.0.0.1:{port}")
     _add_api(app, home, f"http://127.0.0.1:{port}")
 
     @app.errorhandler(RefusedError)
@@ -70,6 +71,18 @@ def _add_pages(app: Flask, home: Path) -> None:
             for job in found.jobs
         ]
         return Response("\n".join(lines) + "\n", mimetype="text/plain")
+
+
+def _add_keys(app: Flask, home: Path, url: str) -> None:
+    """What AWS asks an identity provider for."""
+
+    @app.get(id_tokens.CONFIGURATION_PATH)
+    def configuration() -> Response:
+        return jsonify(id_tokens.configuration(url))
+
+    @app.get(id_tokens.KEYS_PATH)
+    def keys() -> Response:
+        return jsonify(id_tokens.public_keys(home))
 
 
 def _add_api(app: Flask, home: Path, url: str) -> None:
