@@ -118,3 +118,16 @@ def test_a_model_package_group_can_be_deleted(aws: LocalAws) -> None:
     assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
     with pytest.raises(ClientError, match="does not exist"):
         sagemaker.delete_model_package_group(ModelPackageGroupName="corrections")
+
+
+def test_a_key_says_how_often_it_is_renewed(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyRotationStatus.html
+    kms = aws.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is False
+    kms.enable_key_rotation(KeyId=key)
+    assert kms.get_key_rotation_status(KeyId=key)["RotationPeriodInDays"] == 365
+    kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=90)
+    assert kms.get_key_rotation_status(KeyId=key)["RotationPeriodInDays"] == 90
+    with pytest.raises(kms.exceptions.NotFoundException):
+        kms.get_key_rotation_status(KeyId="00000000-0000-0000-0000-000000000000")

@@ -25,6 +25,7 @@ def install() -> None:
     _pass_over_plain_http()
     _describe_rules_of_security_groups()
     _complete_budgets()
+    _answer_rotation_periods()
     _delete_model_package_groups()
 
 
@@ -173,3 +174,27 @@ def _delete_model_package_groups() -> None:
         return EmptyResult()
 
     SageMakerResponse.delete_model_package_group = delete_model_package_group  # type: ignore[attr-defined]
+
+
+def _answer_rotation_periods() -> None:
+    """How often a key is renewed is kept and answered, a year by default; moto knows only whether."""
+    from moto.kms.responses import KmsResponse
+
+    enable: Callable[..., str] = KmsResponse.enable_key_rotation
+    status: Callable[..., str] = KmsResponse.get_key_rotation_status
+
+    def enable_key_rotation(self: Any) -> str:
+        answer, wanted = enable(self), json.loads(self.body)
+        key = self.kms_backend.describe_key(wanted["KeyId"])
+        key.mlops_rotation = wanted.get("RotationPeriodInDays", 365)
+        return answer
+
+    def get_key_rotation_status(self: Any) -> str:
+        answer: dict[str, object] = json.loads(status(self))
+        key: Any = self.kms_backend.describe_key(json.loads(self.body)["KeyId"])
+        if answer["KeyRotationEnabled"]:
+            answer["RotationPeriodInDays"] = key.mlops_rotation
+        return json.dumps(answer | {"KeyId": key.id})
+
+    KmsResponse.enable_key_rotation = enable_key_rotation  # type: ignore[method-assign]
+    KmsResponse.get_key_rotation_status = get_key_rotation_status  # type: ignore[method-assign]
