@@ -138,6 +138,17 @@ def _terraform(parser: Parser) -> None:
     )
 
 
+def _release(parser: Parser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what a release would be; push nothing")
+    parser.add_argument("--dotenv", default="", metavar="FILE", help="variables for later jobs")
+    parser.add_argument(
+        "--at-least",
+        choices=("patch", "minor", "major"),
+        default="patch",
+        help="release this step where the commits call for a smaller one (default: patch)",
+    )
+
+
 def _local(parser: Parser) -> None:
     from mlops.local.arguments import add_arguments
 
@@ -175,6 +186,13 @@ COMMANDS = (
         "plan and apply an environment of the platform",
         "mlops terraform plan dev\n  mlops terraform apply dev",
         _terraform,
+    ),
+    Command(
+        "release",
+        "mlops.release",
+        "release this platform: version, changelog, tags",
+        "mlops release --dry-run",
+        _release,
     ),
     Command("local", "mlops.local.command", "run everything on this machine", "mlops local up", _local),
 )

@@ -169,6 +169,30 @@ class TerraformError(MlopsError):
     exit_code = 60
 
 
+class StateLockedError(MlopsError):
+    """Somebody else's Terraform works on this environment, or ended without unlocking its state."""
+
+    exit_code = 61
+
+
+class StateUnreachableError(MlopsError):
+    """Terraform's state cannot be read or written: no bucket, no permission, another region."""
+
+    exit_code = 62
+
+
+class PlanRefusedError(MlopsError):
+    """The plan or destroy would lose what nobody allowed to be lost."""
+
+    exit_code = 63
+
+
+class PlanOutdatedError(MlopsError):
+    """There is no reviewed plan that fits what is here now."""
+
+    exit_code = 64
+
+
 class LocalStackError(MlopsError):
     """The local stack could not be started, used or stopped."""
 
@@ -179,3 +203,9 @@ class PrerequisiteError(MlopsError):
     """A program this machine needs is missing."""
 
     exit_code = 71
+
+
+class ReleaseError(MlopsError):
+    """The platform itself cannot be released as it is."""
+
+    exit_code = 80

@@ -126,6 +126,11 @@ def next_release(last: Version | None, messages: Iterable[str]) -> Version:
         bump = max(bump, bump_of(message), key=_BUMPS.index)
         if bump == "major":
             break
+    return raised(last, bump)
+
+
+def raised(last: Version, bump: Bump) -> Version:
+    """The version one step after `last`."""
     return getattr(last, f"bump_{bump}")()  # type: ignore[no-any-return]
 
 

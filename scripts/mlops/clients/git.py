@@ -55,7 +55,7 @@ class Repository:
             SourceError: when there is none, or it has no commit.
         """
         arguments = ["rev-parse", "--show-toplevel", "--is-shallow-repository", "HEAD^{commit}"]
-        done = _git(directory, *arguments)
+        done = run_git(directory, *arguments)
         if done.returncode:
             cause = (
                 done.stderr.strip().splitlines()[0]
@@ -126,7 +126,7 @@ class Repository:
             r"[0-9a-f]{40}|[0-9a-f]{64}", revision
         ):  # from an image's label: not ours to trust
             return None
-        if self._is_cut_off() and not self._is_complete(revision):
+        if self.is_cut_off() and not self._is_complete(revision):
             if self._remote_tag(tag) == revision:
                 try:
                     self._fetch(f"--shallow-exclude={tag}")
@@ -142,7 +142,7 @@ class Repository:
         Raises:
             SourceError: when the clone is shallow and cannot be deepened.
         """
-        if self._is_cut_off():
+        if self.is_cut_off():
             self._fetch("--unshallow")
         return (f"--since={moment.isoformat()}", self.head)
 
@@ -198,7 +198,7 @@ class Repository:
     def _shallow_file(self) -> Path:
         return self.root / self._read("rev-parse", "--git-path", "shallow").strip()
 
-    def _is_cut_off(self) -> bool:
+    def is_cut_off(self) -> bool:
         """Whether the clone was shallow and still is: git refuses to deepen a history that is complete."""
         return self.shallow and self._shallow_file().exists()
 
@@ -211,7 +211,7 @@ class Repository:
         return between.isdisjoint(ends)
 
     def _knows(self, revision: str) -> bool:
-        done = _git(
+        done = run_git(
             self.root, "cat-file", "-e", f"{revision}^{{commit}}", environment={"GIT_NO_LAZY_FETCH": "1"}
         )
         return done.returncode == 0
@@ -245,7 +245,7 @@ class Repository:
         given: str | None = None,
         seconds: float = 120,
     ) -> str:
-        done = _git(self.root, *arguments, environment=environment, given=given, seconds=seconds)
+        done = run_git(self.root, *arguments, environment=environment, given=given, seconds=seconds)
         if done.returncode:
             raise SourceError(
                 f"git {arguments[0]} failed",
@@ -285,13 +285,18 @@ def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
     return {**ours, "LC_ALL": "C.UTF-8", "LANGUAGE": "", "GIT_TERMINAL_PROMPT": "0", **(more or {})}
 
 
-def _git(
+def run_git(
     directory: Path,
     *arguments: str,
     environment: dict[str, str] | None = None,
     given: str | None = None,
     seconds: float = 120,
 ) -> subprocess.CompletedProcess[str]:
+    """What a git command says and returns, whatever it is.
+
+    Raises:
+        SourceError: when there is no git, or it does not end in time.
+    """
     try:
         return subprocess.run(
             ["git", "-C", str(directory), *arguments],

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gitlab import Gitlab
 
 TOKEN = "MLOPS_GITLAB_TOKEN"  # noqa: S105  # the variable's name
+JOB_TOKEN = "CI_JOB_TOKEN"  # noqa: S105  # the variable's name
+_JOB_TOKEN_STEP = "Check the project's settings against docs/release.md; the job acts as who started it."  # noqa: S105
 _TIMEOUT = 15
 # https://docs.gitlab.com/administration/instance_limits/: a note or a description has at most a million.
 _TEXT_LIMIT = 1_000_000
@@ -36,10 +38,17 @@ class Job:
 
 
 class GitLabProject:
-    """What we ask of one project. Every failure is a GitLabError; the token is in none of them."""
+    """What we ask of one project. Every failure is a GitLabError; the token is in none of them.
 
-    def __init__(self, api: Gitlab, project_id: str) -> None:
+    Args:
+        api: Who is asked.
+        project_id: The project's number.
+        token: The variable that the token came from, for the person who has to mend it.
+    """
+
+    def __init__(self, api: Gitlab, project_id: str, token: str = TOKEN) -> None:
         self._project = api.projects.get(project_id, lazy=True)
+        self._token = token
 
     def create_release(self, tag: str, ref: str, description: str) -> bool:
         """Tag `ref` and make a release of it; False when there is a release of that tag.
@@ -49,7 +58,7 @@ class GitLabProject:
         """
         from gitlab.exceptions import GitlabCreateError
 
-        with _errors(f"make the release {tag}"):
+        with _errors(f"make the release {tag}", self._token):
             try:
                 self._project.releases.create(
                     {"tag_name": tag, "ref": ref, "name": tag, "description": description[:_TEXT_LIMIT]}
@@ -69,7 +78,7 @@ class GitLabProject:
         from gitlab.exceptions import GitlabUpdateError
 
         body = f"{marker}\n{text}"[:_TEXT_LIMIT]
-        with _errors(f"write to merge request !{merge_request}"):
+        with _errors(f"write to merge request !{merge_request}", self._token):
             notes = self._project.mergerequests.get(merge_request, lazy=True).notes
             for note in notes.list(iterator=True):
                 if str(note.body).startswith(marker):
@@ -89,7 +98,7 @@ class GitLabProject:
         Raises:
             GitLabError: when GitLab refuses.
         """
-        with _errors(f"list the jobs of pipeline {pipeline_id}"):
+        with _errors(f"list the jobs of pipeline {pipeline_id}", self._token):
             pipeline = self._project.pipelines.get(int(pipeline_id), lazy=True)
             jobs = [
                 Job(
@@ -115,8 +124,19 @@ def connect(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
     return GitLabProject(Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops"), project_id)
 
 
+def connect_job(server_url: str, project_id: str, token: str) -> GitLabProject:
+    """The project of this pipeline, with the job's own token: it makes releases, and little else.
+
+    https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
+    """
+    from gitlab import Gitlab
+
+    api = Gitlab(server_url, job_token=token, timeout=_TIMEOUT, user_agent="ml-ops")
+    return GitLabProject(api, project_id, JOB_TOKEN)
+
+
 @contextmanager
-def _errors(what: str) -> Iterator[None]:
+def _errors(what: str, token: str) -> Iterator[None]:
     from gitlab.exceptions import GitlabAuthenticationError, GitlabError
     from requests.exceptions import RequestException
 
@@ -126,14 +146,15 @@ def _errors(what: str) -> Iterator[None]:
         raise GitLabError(
             f"GitLab does not let us {what}",
             cause=f"{error.response_code}: {error.error_message}",
-            next_step=f"Renew the project access token in {TOKEN}; it needs the scope api.",
+            next_step=_JOB_TOKEN_STEP
+            if token == JOB_TOKEN
+            else f"Renew the project access token in {token}; it needs the scope api.",
         ) from error
     except GitlabError as error:
-        step = (
-            f"Give the token in {TOKEN} the scope api and the role Developer."
-            if error.response_code in {403, 404}
-            else "Try again; if it stays, look at GitLab's status."
-        )
+        step = "Try again; if it stays, look at GitLab's status."
+        if error.response_code in {403, 404}:
+            step = f"Give the token in {token} the scope api and the role Developer."
+            step = _JOB_TOKEN_STEP if token == JOB_TOKEN else step
         raise GitLabError(
             f"GitLab did not {what}",
             cause=f"{error.response_code or 'no HTTP status'}: {error.error_message}"[:500],

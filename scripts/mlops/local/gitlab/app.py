@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
+from werkzeug.datastructures import Authorization
 
-from mlops.local.gitlab import api, id_tokens, pipelines, projects, smart_http
+from mlops.local.gitlab import api, id_tokens, packages, pipelines, projects, smart_http
 from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
 
@@ -32,6 +33,7 @@ def create_app(home: Path, port: int) -> Flask:
     _add_pages(app, home)
     _add_keys(app, home, f"http://127.0.0.1:{port}")
     _add_api(app, home, f"http://127.0.0.1:{port}")
+    _add_packages(app, home, f"http://127.0.0.1:{port}")
 
     @app.errorhandler(RefusedError)
     def refused(error: RefusedError) -> tuple[Response, int]:
@@ -45,8 +47,12 @@ def _add_git(app: Flask, home: Path) -> None:
     @app.get("/<path:path>.git/<any('info/refs'):service>")
     @app.post("/<path:path>.git/<any('git-upload-pack', 'git-receive-pack'):service>")
     def git(path: str, service: str) -> Any:
-        if not projects.valid_path(path) or projects.find_project(home, path) is None:
+        project = projects.find_project(home, path) if projects.valid_path(path) else None
+        if project is None:
             abort(404)
+        pushes = "git-receive-pack" in (service, request.args.get("service"))
+        if pushes and _is_job(request.authorization) and not projects.may_jobs_push(project):
+            return Response("You are not allowed to upload code.", status=403, mimetype="text/plain")
         return smart_http.serve(request, home / "repositories", f"{path}.git/{service}")
 
 
@@ -125,6 +131,49 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     @route("GET", f"{pipeline}/jobs")
     def _list_jobs(project: Project, number: int) -> Any:
         return api.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
+
+
+def _add_packages(app: Flask, home: Path, url: str) -> None:
+    """The project's PyPI registry, as twine and pip use it."""
+    registry = "/api/v4/projects/<key>/packages/pypi"
+
+    def project_of(key: str) -> Project:
+        if request.authorization is None:
+            raise RefusedError(401, "401 Unauthorized")
+        project = projects.find_project(home, key)
+        if project is None:
+            raise RefusedError(404, "404 Project Not Found")
+        return project
+
+    @app.post(registry)
+    def upload(key: str) -> tuple[Response, int]:
+        project, file = project_of(key), request.files.get("content")
+        if file is None or not request.form.get("name") or not request.form.get("version"):
+            raise RefusedError(400, "content, name or version is missing")
+        refusal = packages.add(home, project, file.filename or "", file.stream.read())
+        if refusal:
+            raise RefusedError(400, refusal)
+        return jsonify({"message": "201 Created"}), 201
+
+    @app.get(f"{registry}/simple/<package>")
+    @app.get(f"{registry}/simple/<package>/")
+    def simple(key: str, package: str) -> Response:
+        page = packages.simple(home, project_of(key), package, url)
+        if not page:
+            raise RefusedError(404, "404 Not Found")
+        return Response(page, mimetype="text/html")
+
+    @app.get(f"{registry}/files/<digest>/<name>")
+    def download(key: str, digest: str, name: str) -> Response:
+        file = packages.find(home, project_of(key), digest, name)
+        if file is None:
+            raise RefusedError(404, "404 Not Found")
+        return Response(file.read_bytes(), mimetype="application/octet-stream")
+
+
+def _is_job(grant: Authorization | None) -> bool:
+    """Whether git comes with a job token: https://docs.gitlab.com/ci/jobs/ci_job_token/"""
+    return grant is not None and grant.get("username") == "gitlab-ci-token"
 
 
 def _authorize(path: str) -> None:

@@ -13,6 +13,7 @@ from mlops.local.gitlab import records
 DEFAULT_BRANCH = "main"
 _PATH = re.compile(r"[a-z0-9_][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*)+", re.IGNORECASE)
 _LIMIT = 200
+_JOBS_PUSH = "mlops.jobsPush"
 
 # What a GitLab server allows: pushes over HTTP, partial clones, and fetching a commit by its name.
 _CONFIG = (
@@ -58,6 +59,16 @@ def find_project(home: Path, key: str) -> Project | None:
         if key in (path, str(number)):
             return Project(id=number, path=path, repository=repository(home, path))
     return None
+
+
+def let_jobs_push(project: Project) -> None:
+    """Switch on the project's setting "Allow Git push requests to the repository", which is off at first."""
+    git(project.repository, "config", _JOBS_PUSH, "true")
+
+
+def may_jobs_push(project: Project) -> bool:
+    """Whether a job token may push."""
+    return git(project.repository, "config", "--default=false", _JOBS_PUSH).strip() == "true"
 
 
 def repository(home: Path, path: str) -> Path:
