@@ -42,6 +42,8 @@ module "storage" {
   source = "../modules/storage"
 
   bucket_name             = "${var.name}-${var.environment}-${var.account_id}"
+  access_log_bucket_name  = var.quick ? null : "${var.name}-${var.environment}-${var.account_id}-logs"
+  kms_key_arn             = local.kms_key_arn
   noncurrent_version_days = var.quick ? null : 90
   force_destroy           = var.disposable
 }
@@ -50,6 +52,7 @@ module "registry" {
   source = "../modules/registry"
 
   repositories      = local.repositories
+  kms_key_arn       = local.kms_key_arn
   expire_after_days = var.quick ? null : 14
   force_delete      = var.disposable
 }
@@ -59,6 +62,7 @@ module "notifications" {
 
   topic_name           = "${var.name}-notifications"
   email_addresses      = var.email_addresses
+  kms_key_arn          = local.kms_key_arn
   secret_recovery_days = var.disposable ? 0 : 30
 }
 
@@ -68,6 +72,7 @@ module "sagemaker" {
   role_name          = "${var.name}-sagemaker-execution"
   bucket_arn         = module.storage.bucket_arn
   repositories       = module.registry.repository_arns
+  kms_key_arn        = local.kms_key_arn
   log_retention_days = var.log_retention_days
 }
 
@@ -79,6 +84,9 @@ module "dag_trigger" {
   airflow_environment  = local.airflow_environment
   airflow_url          = var.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
+  topic_arn            = module.notifications.topic_arn
+  keep_failed_events   = !var.quick
+  kms_key_arn          = local.kms_key_arn
   log_retention_days   = var.log_retention_days
 }
 

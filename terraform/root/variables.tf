@@ -260,7 +260,7 @@ variable "email_addresses" {
 variable "log_retention_days" {
   description = "Days that logs are kept."
   type        = number
-  default     = 90
+  default     = 365
   nullable    = false
 
   validation {

@@ -12,11 +12,16 @@ locals {
   # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonmanagedworkflowsforapacheairflow.html
   airflow_role_arn = "arn:${local.partition}:airflow:${local.region}:${local.account}:role/${var.airflow_environment}/${var.airflow_role}"
   log_group        = "/aws/lambda/${var.function_name}"
+
+  # Known before the queue is, so a plan shows the policies that name it.
+  queue_name = "${var.function_name}-failed"
+  queue_arn  = "arn:${local.partition}:sqs:${local.region}:${local.account}:${local.queue_name}"
 }
 
 resource "aws_cloudwatch_log_group" "this" {
   name              = local.log_group
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
 }
 
 resource "aws_iam_role" "this" {
@@ -37,7 +42,7 @@ resource "aws_iam_role_policy" "this" {
   role = aws_iam_role.this.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "CallAirflow"
         Effect   = "Allow"
@@ -51,11 +56,36 @@ resource "aws_iam_role_policy" "this" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:*"
       },
-    ]
+      {
+        # X-Ray knows no resource for these actions.
+        Sid      = "WriteTraces"
+        Effect   = "Allow"
+        Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+        Resource = "*"
+      },
+      ], var.keep_failed_events ? [
+      {
+        Sid      = "KeepFailedEvents"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = local.queue_arn
+      },
+      ] : [], var.kms_key_arn == null ? [] : [
+      {
+        # Its own environment, and the queue's messages.
+        Sid      = "UseKey"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = var.kms_key_arn
+      },
+    ])
   })
 }
 
 resource "aws_lambda_function" "this" {
+  #checkov:skip=CKV_AWS_116: failed events go to the queue by aws_lambda_function_event_invoke_config, which adds the error
+  #checkov:skip=CKV_AWS_117: calls AWS's API and nothing else; in a network of ours it would need an endpoint for it
+  #checkov:skip=CKV_AWS_272: the reviewed plan holds the hash of the zip, and only that zip is applied
   function_name                  = var.function_name
   description                    = "Starts an Airflow DAG by name and reports the state of its runs"
   role                           = aws_iam_role.this.arn
@@ -67,6 +97,11 @@ resource "aws_lambda_function" "this" {
   memory_size                    = 256
   timeout                        = var.timeout_seconds
   reserved_concurrent_executions = var.reserved_concurrency
+  kms_key_arn                    = var.kms_key_arn
+
+  tracing_config {
+    mode = "Active"
+  }
 
   environment {
     variables = {

@@ -93,11 +93,52 @@ variable "reserved_concurrency" {
 variable "log_retention_days" {
   description = "Days that the Lambda's logs are kept."
   type        = number
-  default     = 90
+  default     = 365
   nullable    = false
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
     error_message = "log_retention_days must be a number of days CloudWatch Logs offers, such as 30, 90 or 365."
+  }
+}
+
+variable "topic_arn" {
+  description = "The SNS topic that hears of errors, throttled calls, slow calls and failed events."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", var.topic_arn))
+    error_message = "topic_arn must be the ARN of an SNS topic."
+  }
+}
+
+variable "keep_failed_events" {
+  description = "Whether a queue keeps, for 14 days, events that failed for good; without it they are lost."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "event_age_seconds" {
+  description = "How long an event is tried: one that comes later would start a run nobody waits for."
+  type        = number
+  default     = 3600
+  nullable    = false
+
+  validation {
+    condition     = var.event_age_seconds >= 60 && var.event_age_seconds <= 21600
+    error_message = "event_age_seconds must be 60 to 21600."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "The KMS key that encrypts the Lambda's environment, logs and failed events; null for the services' own keys."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-z-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key."
   }
 }

@@ -12,8 +12,7 @@ locals {
 
 resource "aws_kms_key" "this" {
   description             = "Encrypts what ${var.name} stores"
-  enable_key_rotation     = true
-  rotation_period_in_days = var.rotation_days
+  enable_key_rotation     = true # every year
   deletion_window_in_days = var.deletion_window_days
 
   # In a key's policy, the resource "*" is this key.

@@ -22,18 +22,6 @@ variable "publishers" {
   }
 }
 
-variable "rotation_days" {
-  description = "Days until AWS makes new key material; what the old one encrypted stays readable."
-  type        = number
-  default     = 365
-  nullable    = false
-
-  validation {
-    condition     = var.rotation_days >= 90 && var.rotation_days <= 2560 && floor(var.rotation_days) == var.rotation_days
-    error_message = "rotation_days must be a whole number from 90 to 2560."
-  }
-}
-
 variable "deletion_window_days" {
   description = "Days in which a key that was destroyed can be had back, and everything it encrypted with it."
   type        = number

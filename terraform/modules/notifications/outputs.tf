@@ -1,6 +1,9 @@
 output "topic_arn" {
   description = "The SNS topic's ARN."
-  value       = aws_sns_topic.this.arn
+  value       = local.topic_arn
+
+  # Who publishes before the topic's policy is there is refused.
+  depends_on = [aws_sns_topic.this, aws_sns_topic_policy.this]
 }
 
 output "slack_secret" {

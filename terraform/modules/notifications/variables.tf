@@ -9,15 +9,14 @@ variable "topic_name" {
   }
 }
 
-variable "kms_key_id" {
-  description = "The KMS key that encrypts messages. SNS's own key serves publishers of this account; CloudWatch alarms need a key of yours."
+variable "kms_key_arn" {
+  description = "The KMS key that encrypts messages and the secret; null for the services' own keys, with which CloudWatch alarms and AWS Budgets cannot publish."
   type        = string
-  default     = "alias/aws/sns"
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = length(var.kms_key_id) > 0
-    error_message = "kms_key_id must name a key: messages are always encrypted."
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[0-9a-z-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key."
   }
 }
 
@@ -43,12 +42,6 @@ variable "slack_secret_name" {
     condition     = can(regex("^airflow/connections/[A-Za-z0-9_-]+$", var.slack_secret_name))
     error_message = "slack_secret_name must be airflow/connections/<connection id>."
   }
-}
-
-variable "secret_kms_key_id" {
-  description = "The KMS key that encrypts the secret; null for Secrets Manager's own key."
-  type        = string
-  default     = null
 }
 
 variable "secret_recovery_days" {

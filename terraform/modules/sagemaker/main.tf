@@ -97,10 +97,12 @@ resource "aws_iam_role_policy" "execution" {
       },
       ], var.kms_key_arn == null ? [] : [
       {
-        Sid      = "UseKey"
-        Effect   = "Allow"
-        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource = var.kms_key_arn
+        # Of the bucket's objects, and for nothing else the key encrypts.
+        Sid       = "UseKeyOfBucket"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = var.kms_key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.current.name}.amazonaws.com" } }
       },
     ])
   })
@@ -112,4 +114,13 @@ resource "aws_cloudwatch_log_group" "this" {
 
   name              = each.value
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+}
+
+# Where SageMaker's console lists the versions of a model, whoever registers them.
+resource "aws_sagemaker_model_package_group" "this" {
+  for_each = local.endpoints
+
+  model_package_group_name        = each.value
+  model_package_group_description = "Versions of ${each.key}"
 }

@@ -10,3 +10,8 @@ output "log_groups" {
   description = "The log groups of jobs and endpoints, by their names."
   value       = { for name, group in aws_cloudwatch_log_group.this : name => group.name }
 }
+
+output "model_package_groups" {
+  description = "The name of each model's package group, by `<project>/<model>`."
+  value       = { for name, group in aws_sagemaker_model_package_group.this : name => group.model_package_group_name }
+}

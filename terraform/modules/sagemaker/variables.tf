@@ -61,7 +61,7 @@ variable "metric_namespaces" {
 }
 
 variable "kms_key_arn" {
-  description = "The KMS key that encrypts the bucket; null where S3's own key does."
+  description = "The KMS key that encrypts the bucket and the logs; null where the services' own keys do."
   type        = string
   default     = null
 
@@ -74,7 +74,7 @@ variable "kms_key_arn" {
 variable "log_retention_days" {
   description = "Days that the logs of jobs and endpoints are kept."
   type        = number
-  default     = 90
+  default     = 365
   nullable    = false
 
   validation {

@@ -37,3 +37,31 @@ variable "force_destroy" {
   default     = false
   nullable    = false
 }
+
+variable "access_log_bucket_name" {
+  description = "The name of the bucket that records every access to the other one; null records none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.access_log_bucket_name == null || can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.access_log_bucket_name))
+    error_message = "access_log_bucket_name must have 3 to 63 lower-case letters, digits and hyphens."
+  }
+
+  validation {
+    condition     = var.access_log_bucket_name == null || var.access_log_bucket_name != var.bucket_name
+    error_message = "access_log_bucket_name must be another bucket: S3 would log its own logs for ever."
+  }
+}
+
+variable "access_log_days" {
+  description = "Days that access logs are kept."
+  type        = number
+  default     = 365
+  nullable    = false
+
+  validation {
+    condition     = var.access_log_days >= 1 && floor(var.access_log_days) == var.access_log_days
+    error_message = "access_log_days must be a whole number from 1."
+  }
+}

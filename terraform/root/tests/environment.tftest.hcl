@@ -30,6 +30,28 @@ run "every_model_gets_a_repository" {
   }
 }
 
+run "everything_is_encrypted_with_the_key" {
+  command = plan
+
+  assert {
+    condition     = length(module.encryption) == 1 && local.kms_key_arn != null
+    error_message = "A real environment has a key of its own, known to be there before it is."
+  }
+}
+
+run "quick_leaves_out_what_takes_long" {
+  command = plan
+
+  variables {
+    quick = true
+  }
+
+  assert {
+    condition     = length(module.encryption) == 0 && local.kms_key_arn == null && module.dag_trigger.failed_events_queue == null && module.storage.access_log_bucket == null
+    error_message = "No key, no queue and no bucket of logs in the local stack."
+  }
+}
+
 run "refuses_bad_values" {
   command = plan
 

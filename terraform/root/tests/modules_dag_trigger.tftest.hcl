@@ -18,6 +18,7 @@ variables {
   function_name       = "ml-ops-dag-trigger"
   package             = "./tests/package.zip"
   airflow_environment = "ml-ops-prod"
+  topic_arn           = "arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications"
 }
 
 run "real_environment" {
@@ -29,10 +30,12 @@ run "real_environment" {
 
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.this.policy).Statement : statement.Sid => [statement.Action, statement.Resource] } == {
-      CallAirflow = ["airflow:InvokeRestApi", "arn:aws:airflow:eu-west-1:111122223333:role/ml-ops-prod/Op"]
-      WriteLogs   = [["logs:CreateLogStream", "logs:PutLogEvents"], "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/ml-ops-dag-trigger:*"]
+      CallAirflow      = ["airflow:InvokeRestApi", "arn:aws:airflow:eu-west-1:111122223333:role/ml-ops-prod/Op"]
+      WriteLogs        = [["logs:CreateLogStream", "logs:PutLogEvents"], "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/ml-ops-dag-trigger:*"]
+      WriteTraces      = [["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*"]
+      KeepFailedEvents = ["sqs:SendMessage", "arn:aws:sqs:eu-west-1:111122223333:ml-ops-dag-trigger-failed"]
     }
-    error_message = "The function may call Airflow in one environment and one role, and write its own log."
+    error_message = "The function may call Airflow in one environment and one role, write its own log and traces, and keep what failed."
   }
   assert {
     condition = aws_lambda_function.this.environment[0].variables == tomap({
@@ -47,12 +50,98 @@ run "real_environment" {
     error_message = "The newest Python that Lambda and this provider know, on arm64."
   }
   assert {
-    condition     = aws_lambda_function.this.logging_config[0].log_format == "JSON" && aws_cloudwatch_log_group.this.retention_in_days == 90
+    condition     = aws_lambda_function.this.logging_config[0].log_format == "JSON" && aws_cloudwatch_log_group.this.retention_in_days == 365
     error_message = "Logs are JSON, and not kept for ever."
   }
   assert {
     condition     = aws_lambda_function.this.reserved_concurrent_executions == 5
     error_message = "MWAA takes about 10 calls a second."
+  }
+  assert {
+    condition     = aws_lambda_function.this.tracing_config[0].mode == "Active"
+    error_message = "Slow calls are traced."
+  }
+  assert {
+    condition = (aws_lambda_function_event_invoke_config.this.maximum_retry_attempts == 2
+      && aws_lambda_function_event_invoke_config.this.maximum_event_age_in_seconds == 3600
+    && length(aws_lambda_function_event_invoke_config.this.destination_config) == 1)
+    error_message = "An event is tried three times within an hour, then kept."
+  }
+  assert {
+    condition     = aws_sqs_queue.failed["ml-ops-dag-trigger-failed"].message_retention_seconds == 14 * 24 * 3600 && aws_sqs_queue.failed["ml-ops-dag-trigger-failed"].sqs_managed_sse_enabled
+    error_message = "Failed events are kept for 14 days, encrypted."
+  }
+  assert {
+    condition = jsondecode(aws_sqs_queue.failed["ml-ops-dag-trigger-failed"].policy).Statement == [{
+      Sid       = "DenyWithoutTLS"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = "arn:aws:sqs:eu-west-1:111122223333:ml-ops-dag-trigger-failed"
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+    error_message = "Only TLS may reach the queue."
+  }
+  assert {
+    condition     = { for name, alarm in aws_cloudwatch_metric_alarm.lambda : alarm.alarm_name => [alarm.metric_name, alarm.threshold] } == { ml-ops-dag-trigger-errors = ["Errors", 1], ml-ops-dag-trigger-throttles = ["Throttles", 1], ml-ops-dag-trigger-duration = ["Duration", 48000] }
+    error_message = "Errors, throttled calls and calls near the time limit of 60 s raise an alarm."
+  }
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.lambda), values(aws_cloudwatch_metric_alarm.failed_events)) :
+      alarm.alarm_actions == toset([var.topic_arn]) && alarm.treat_missing_data == "notBreaching"
+    ])
+    error_message = "Every alarm reaches people, and silence is no alarm."
+  }
+  assert {
+    condition     = length(output.alarm_names) == 4 && output.failed_events_queue == "ml-ops-dag-trigger-failed"
+    error_message = "Three alarms on the function, one on its queue."
+  }
+}
+
+run "own_key" {
+  command = plan
+
+  module {
+    source = "../modules/dag-trigger"
+  }
+
+  variables {
+    kms_key_arn = "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0000-1111-2222-333344445555"
+  }
+
+  assert {
+    condition = toset([
+      aws_lambda_function.this.kms_key_arn,
+      aws_cloudwatch_log_group.this.kms_key_id,
+      aws_sqs_queue.failed["ml-ops-dag-trigger-failed"].kms_master_key_id,
+    ]) == toset([var.kms_key_arn])
+    error_message = "Environment, logs and failed events are encrypted with the key that is given."
+  }
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_role_policy.this.policy).Statement : [statement.Action, statement.Resource] if statement.Sid == "UseKey"] == [[["kms:Decrypt", "kms:GenerateDataKey"], var.kms_key_arn]]
+    error_message = "The function may use that key, and no other."
+  }
+}
+
+run "quick" {
+  command = plan
+
+  module {
+    source = "../modules/dag-trigger"
+  }
+
+  variables {
+    keep_failed_events = false
+  }
+
+  assert {
+    condition     = length(aws_sqs_queue.failed) == 0 && length(aws_lambda_function_event_invoke_config.this.destination_config) == 0 && output.failed_events_queue == null
+    error_message = "There is no queue, and nothing points to one."
+  }
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_role_policy.this.policy).Statement : statement.Sid] == ["CallAirflow", "WriteLogs", "WriteTraces"]
+    error_message = "The role may not send to a queue that is not there."
   }
 }
 
@@ -71,6 +160,9 @@ run "refuses_bad_values" {
     timeout_seconds      = 5
     reserved_concurrency = 0
     log_retention_days   = 8
+    topic_arn            = "ml-ops-notifications"
+    event_age_seconds    = 5
+    kms_key_arn          = "alias/mine"
   }
 
   expect_failures = [
@@ -81,5 +173,8 @@ run "refuses_bad_values" {
     var.timeout_seconds,
     var.reserved_concurrency,
     var.log_retention_days,
+    var.topic_arn,
+    var.event_age_seconds,
+    var.kms_key_arn,
   ]
 }

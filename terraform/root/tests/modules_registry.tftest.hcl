@@ -31,6 +31,24 @@ run "real_environment" {
   }
 }
 
+run "own_key" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories = ["web-safety/phishing-url"]
+    kms_key_arn  = "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0000-1111-2222-333344445555"
+  }
+
+  assert {
+    condition     = one(aws_ecr_repository.this["web-safety/phishing-url"].encryption_configuration) == { encryption_type = "KMS", kms_key = var.kms_key_arn }
+    error_message = "A key that is given must be used."
+  }
+}
+
 run "quick" {
   command = plan
 
@@ -59,7 +77,8 @@ run "refuses_bad_values" {
   variables {
     repositories      = ["web-safety/phishing--url"]
     expire_after_days = 1.5
+    kms_key_arn       = "alias/mine"
   }
 
-  expect_failures = [var.repositories, var.expire_after_days]
+  expect_failures = [var.repositories, var.expire_after_days, var.kms_key_arn]
 }

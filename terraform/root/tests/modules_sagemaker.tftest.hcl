@@ -58,8 +58,12 @@ run "real_environment" {
     error_message = "Listing is bounded by prefix, metrics by namespace."
   }
   assert {
-    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.retention_in_days == 90])
+    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.retention_in_days == 365])
     error_message = "No log is kept for ever."
+  }
+  assert {
+    condition     = output.model_package_groups == { "web-safety/phishing-url" = "web-safety--phishing-url" }
+    error_message = "One model package group a model, named as its endpoint."
   }
 }
 
@@ -75,8 +79,18 @@ run "own_key" {
   }
 
   assert {
-    condition     = [for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Resource if statement.Sid == "UseKey"] == ["arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0000-1111-2222-333344445555"]
-    error_message = "The key of the bucket may be used, and no other."
+    condition = [for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement if statement.Sid == "UseKeyOfBucket"] == [{
+      Sid       = "UseKeyOfBucket"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0000-1111-2222-333344445555"
+      Condition = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
+    }]
+    error_message = "The key may be used for the bucket's objects, and for nothing else."
+  }
+  assert {
+    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.kms_key_arn])
+    error_message = "Logs are encrypted with the key that is given."
   }
 }
 

@@ -5,11 +5,11 @@ variables {
     environment         = "prod"
     region              = "eu-west-1"
     bucket              = "ml-ops-prod-111122223333"
-    execution_role_arn  = "arn:aws:iam::111122223333:role/ml-ops-sagemaker-execution"
+    execution_role_arn  = "arn:aws:iam::111122223333:role/execution"
     topic_arn           = "arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications"
     trigger_function    = "ml-ops-dag-trigger"
     airflow_environment = "ml-ops-prod"
-    slack_secret        = "airflow/connections/slack"
+    slack_secret        = "slack"
     log_group_url       = "https://logs.example.com/{group}"
   }
 }

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 # AWS defines no resource for these:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
-WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+WITHOUT_RESOURCE = {
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
 # Of those, the ones a condition can bound, and must.
 NEEDS_CONDITION = {"cloudwatch:PutMetricData": "cloudwatch:namespace"}
 
 
-def objections(policy: Mapping[str, Any]) -> Iterator[str]:
-    """What is too wide in a policy document."""
+# The principal of the statement AWS begins a key's policy with, which lets the account's IAM policies decide.
+_ACCOUNT = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:root")
+
+
+def objections(policy: Mapping[str, Any], *, of_key: bool = False) -> Iterator[str]:
+    """What is too wide in a policy document.
+
+    Args:
+        policy: The document.
+        of_key: Whether it is a KMS key's own policy, in which the resource `*` is that key, and in which the
+            account's root must be allowed everything:
+            https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+    """
     for statement in policy["Statement"]:
+        if of_key and _lets_iam_decide(statement):
+            continue
         name = statement.get("Sid", "a statement")
         actions = _listed(statement.get("Action"))
         if statement["Effect"] == "Deny":
@@ -30,9 +49,26 @@ def objections(policy: Mapping[str, Any]) -> Iterator[str]:
             conditions = [key for test in statement.get("Condition", {}).values() for key in test]
             if wanted and wanted not in conditions:
                 yield f"{name} allows {action} without a condition on {wanted}"
-        if "*" in _listed(statement.get("Resource")):
+        if (
+            "Resource" in statement
+            and _is_service(statement.get("Principal"))
+            and not statement.get("Condition")
+        ):
+            yield f"{name} lets a service act for any account"
+        if "*" in _listed(statement.get("Resource")) and not of_key:
             for action in sorted(set(actions) - WITHOUT_RESOURCE):
                 yield f"{name} allows {action} on every resource"
+
+
+def _lets_iam_decide(statement: Mapping[str, Any]) -> bool:
+    principal = statement.get("Principal")
+    if not isinstance(principal, Mapping) or set(principal) != {"AWS"}:
+        return False
+    return bool(_ACCOUNT.fullmatch(str(principal["AWS"]))) and _listed(statement.get("Action")) == ["kms:*"]
+
+
+def _is_service(principal: object) -> bool:
+    return isinstance(principal, Mapping) and "Service" in principal
 
 
 def _is_anyone(principal: object) -> bool:

@@ -11,8 +11,11 @@ from .policies import objections
 NARROW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
 
 
-def found(**changes: Any) -> list[str]:
-    return list(objections({"Statement": [NARROW | changes]}))
+ROOT = {"Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*", "Resource": "*"}
+
+
+def found(of_key: bool = False, **changes: Any) -> list[str]:
+    return list(objections({"Statement": [NARROW | changes]}, of_key=of_key))
 
 
 def test_a_narrow_statement_passes() -> None:
@@ -30,7 +33,27 @@ def test_a_narrow_statement_passes() -> None:
         ({"NotAction": "iam:*"}, "everything but"),
         ({"Principal": "*"}, "allows anyone"),
         ({"Principal": {"AWS": ["*"]}}, "allows anyone"),
+        ({"Principal": {"Service": "cloudwatch.amazonaws.com"}}, "for any account"),
+        (ROOT, "allows kms:*"),
     ],
 )
 def test_a_wide_statement_does_not(changes: dict[str, Any], objection: str) -> None:
     assert any(objection in line for line in found(**changes))
+
+
+def test_a_key_s_policy_lets_the_account_decide() -> None:
+    assert not found(of_key=True, **ROOT)
+    assert not found(of_key=True, Action="kms:Decrypt", Resource="*")
+
+
+@pytest.mark.parametrize(
+    ("changes", "objection"),
+    [
+        ({"Principal": {"AWS": "arn:aws:iam::111122223333:role/someone"}}, "allows kms:*"),
+        ({"Principal": {"AWS": "*"}}, "allows anyone"),
+        ({"Action": ["kms:*", "kms:Decrypt"]}, "allows kms:*"),
+        ({"Principal": {"Service": "budgets.amazonaws.com"}, "Action": "kms:Decrypt"}, "for any account"),
+    ],
+)
+def test_a_key_s_policy_lets_nobody_else(changes: dict[str, Any], objection: str) -> None:
+    assert any(objection in line for line in found(of_key=True, **(ROOT | changes)))
