@@ -96,10 +96,10 @@ def test_a_role_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     token.write_text("header.claims.signature", encoding="utf-8")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci")
-    with pytest.raises(AuthenticationError, match="does not accept") as caught:
+    with pytest.raises(AuthenticationError, match="role/ci: its token's claim sub does not match") as caught:
         aws.client("ssm")
-    assert "AssumeRoleWithWebIdentity" in caught.value.cause
-    assert "aws-role-arn" in caught.value.next_step
+    assert "AccessDenied: Not authorized" in caught.value.cause
+    assert "docs/permissions.md" in caught.value.next_step
 
 
 @pytest.mark.parametrize(

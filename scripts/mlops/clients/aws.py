@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mlops.errors import AuthenticationError, AwsError, SettingsError
 
@@ -82,13 +82,18 @@ def explained() -> Iterator[None]:
     """Around a whole stage: what AWS says that no client had words for becomes an error for a person.
 
     Raises:
-        AwsError: for any exception of the SDK.
+        AuthenticationError: when the job may no longer take its role.
+        AwsError: for any other exception of the SDK.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+
+    from mlops.clients.role import refused
 
     try:
         yield
     except ClientError as error:
+        if refusal := refused(error, os.environ):  # the role is taken anew when the session ends
+            raise refusal from error
         code = error.response.get("Error", {}).get("Code", "")
         denied = code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
         raise AwsError(
@@ -130,17 +135,18 @@ def _session() -> boto3.Session:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    from mlops.clients.role import refused
+
     # Lambda, ECS and every other SDK say AWS_REGION; this one reads AWS_DEFAULT_REGION alone.
     session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
     try:
         credentials = session.get_credentials()
         if credentials is not None:
             credentials.get_frozen_credentials()  # takes the role now, where what refuses it can be named
-    except (
-        BotoCoreError,
-        ClientError,
-    ) as error:  # a profile, a process, a token or a role that does not work
-        _reject(str(error), error)
+    except ClientError as error:
+        raise refused(error, os.environ) or _rejection(str(error)) from error
+    except BotoCoreError as error:  # a profile, a process or a token that does not work
+        raise _rejection(str(error)) from error
     if credentials is None:
         raise AuthenticationError("There are no AWS credentials", next_step=_NEXT_STEP)
     return session
@@ -150,7 +156,7 @@ def _check_answer(parsed: dict[str, Any], **_: object) -> None:
     """Botocore's `after-call`: what a service answered, before the SDK makes it an exception."""
     problem = parsed.get("Error", {})
     if problem.get("Code") in _REJECTED:
-        _reject(f"{problem['Code']}: {problem.get('Message', '')}")
+        raise _rejection(f"{problem['Code']}: {problem.get('Message', '')}")
 
 
 def _check_exception(exception: Exception, **_: object) -> None:
@@ -168,10 +174,8 @@ def _check_exception(exception: Exception, **_: object) -> None:
             exceptions.UnauthorizedSSOTokenError,
         ),
     ):
-        _reject(str(exception), exception)
+        raise _rejection(str(exception)) from exception
 
 
-def _reject(cause: str, error: Exception | None = None) -> NoReturn:
-    raise AuthenticationError(
-        "AWS does not accept the job's credentials", cause=cause, next_step=_NEXT_STEP
-    ) from error
+def _rejection(cause: str) -> AuthenticationError:
+    return AuthenticationError("AWS does not accept the job's credentials", cause=cause, next_step=_NEXT_STEP)

@@ -15,6 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 from werkzeug.serving import make_server
 
+from mlops.clients import aws as clients_aws
+from mlops.errors import AuthenticationError
 from mlops.local.aws import web_identity
 from mlops.local.gitlab import id_tokens
 from mlops.local.gitlab.app import create_app
@@ -187,6 +189,33 @@ def test_an_identity_provider_out_of_reach(aws: LocalAws, role: str, tmp_path: P
     code, message = refusal(aws, role, GitLab(tmp_path, url).token())
     assert code == "InvalidIdentityToken"
     assert message.startswith("Couldn't retrieve verification key from your identity provider")
+
+
+def test_a_job_takes_its_role_and_is_told_why_it_may_not(
+    aws: LocalAws, gitlab: GitLab, role: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    settings = {
+        "AWS_ENDPOINT_URL": aws.endpoint,
+        "AWS_REGION": "eu-west-1",
+        "AWS_ROLE_ARN": role,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    clients_aws._client.cache_clear()
+    clients_aws._session.cache_clear()
+
+    token.write_text(gitlab.token(CI_COMMIT_REF_NAME="topic", CI_COMMIT_REF_PROTECTED="false"))
+    with pytest.raises(AuthenticationError, match="claim sub does not match") as caught:
+        clients_aws.client("sts")
+    assert "it is project_path:models/phishing-url:ref_type:branch:ref:topic" in caught.value.cause
+
+    token.write_text(gitlab.token())
+    caller = clients_aws.client("sts").get_caller_identity()
+    assert caller["Arn"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/ml-ops-train/")
+    clients_aws._client.cache_clear()
+    clients_aws._session.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """STS for jobs with an OIDC token: takes the token apart as AWS does, then holds it against the role's trust.
 
-The words of the errors are AWS's own: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
-and https://repost.aws/knowledge-center/iam-sts-invalididentitytoken. moto would give a role to anybody.
+The words of the errors are AWS's own, from
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html and
+https://repost.aws/knowledge-center/iam-sts-invalididentitytoken. moto would give a role to anybody.
 """
 
 from __future__ import annotations
