@@ -12,6 +12,8 @@ module "observability" {
   models              = local.endpoints
   topic_arn           = module.notifications.topic_arn
   trigger_function    = module.dag_trigger.function_name
+  dead_letter_queues  = var.quick ? [] : [module.dag_trigger.failed_events_queue]
+  other_alarms        = module.dag_trigger.alarm_names
   airflow_environment = var.airflow == null ? null : local.airflow_environment
   kms_key_arn         = local.kms_key_arn
   log_retention_days  = var.log_retention_days

@@ -18,7 +18,11 @@ locals {
     0, min(40, length(var.models)),
   )
 
-  platform_alarms = concat(local.airflow_alarms, var.other_alarms, local.model_errors)
+  platform_alarms = concat(
+    local.airflow_alarms,
+    [for name in var.other_alarms : "arn:${local.partition}:cloudwatch:${local.region}:${local.account}:alarm:${name}"],
+    local.model_errors,
+  )
 
   # https://docs.aws.amazon.com/mwaa/latest/userguide/access-metrics-cw.html
   scheduler = ["Function", "Scheduler", "Environment", local.airflow]

@@ -121,15 +121,14 @@ variable "dags" {
 }
 
 variable "other_alarms" {
-  description = "The ARNs of alarms that other modules made, to show on the platform's dashboard."
+  description = "The names of alarms that other modules made, to show on the platform's dashboard."
   type        = list(string)
   default     = []
   nullable    = false
 
-  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
   validation {
-    condition     = length(var.other_alarms) <= 50 && alltrue([for arn in var.other_alarms : can(regex("^arn:[a-z-]+:cloudwatch:[a-z0-9-]+:[0-9]{12}:alarm:.+$", arn))])
-    error_message = "other_alarms must be at most 50 ARNs of alarms."
+    condition     = length(var.other_alarms) <= 50 && alltrue([for name in var.other_alarms : can(regex("^[^:]{1,255}$", name))])
+    error_message = "other_alarms must be at most 50 names of alarms."
   }
 }
 

@@ -95,6 +95,7 @@ run "airflow" {
   variables {
     airflow_environment = "ml-ops-prod"
     dead_letter_queues  = ["ml-ops-dag-trigger-dead-letters"]
+    other_alarms        = ["ml-ops-dag-trigger-errors"]
     thresholds          = { latency_ms = 250 }
   }
 
@@ -109,6 +110,10 @@ run "airflow" {
   assert {
     condition     = strcontains(aws_cloudwatch_dashboard.platform.dashboard_body, "ml-ops-dag-trigger-dead-letters") && strcontains(aws_cloudwatch_dashboard.platform.dashboard_body, "SchedulerHeartbeat")
     error_message = "The platform's dashboard shows Airflow and the queue of lost events."
+  }
+  assert {
+    condition     = strcontains(aws_cloudwatch_dashboard.platform.dashboard_body, "\"arn:aws:cloudwatch:eu-west-1:111122223333:alarm:ml-ops-dag-trigger-errors\"")
+    error_message = "The platform's dashboard shows other modules' alarms."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.latency["fraud/cards"].threshold == 250000 && aws_cloudwatch_metric_alarm.memory["fraud/cards"].threshold == 90
@@ -133,7 +138,7 @@ run "refuses_bad_values" {
     dead_letter_queues  = ["dead letters"]
     airflow_environment = "1st"
     dags                = ["a dag"]
-    other_alarms        = ["errors"]
+    other_alarms        = ["arn:aws:cloudwatch"]
     kms_key_arn         = "alias/ml-ops"
     log_retention_days  = 8
   }
