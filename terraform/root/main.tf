@@ -69,11 +69,12 @@ module "notifications" {
 module "sagemaker" {
   source = "../modules/sagemaker"
 
-  role_name          = "${var.name}-sagemaker-execution"
-  bucket_arn         = module.storage.bucket_arn
-  repositories       = module.registry.repository_arns
-  kms_key_arn        = local.kms_key_arn
-  log_retention_days = var.log_retention_days
+  role_name            = "${var.name}-sagemaker-execution"
+  bucket_arn           = module.storage.bucket_arn
+  repositories         = module.registry.repository_arns
+  kms_key_arn          = local.kms_key_arn
+  log_retention_days   = var.log_retention_days
+  permissions_boundary = local.permissions_boundary
 }
 
 module "dag_trigger" {
@@ -88,6 +89,7 @@ module "dag_trigger" {
   keep_failed_events   = !var.quick
   kms_key_arn          = local.kms_key_arn
   log_retention_days   = var.log_retention_days
+  permissions_boundary = local.permissions_boundary
 }
 
 module "settings" {

@@ -12,8 +12,6 @@ module "observability" {
   models              = local.endpoints
   topic_arn           = module.notifications.topic_arn
   trigger_function    = module.dag_trigger.function_name
-  dead_letter_queues  = var.quick ? [] : [module.dag_trigger.failed_events_queue]
-  other_alarms        = module.dag_trigger.alarm_names
   airflow_environment = var.airflow == null ? null : local.airflow_environment
   kms_key_arn         = local.kms_key_arn
   log_retention_days  = var.log_retention_days
@@ -26,6 +24,7 @@ module "log_forwarding" {
   log_destination_arn    = var.log_destination_arn
   log_groups             = merge(module.sagemaker.log_groups, { trigger = module.dag_trigger.log_group, states = module.observability.log_group })
   metric_destination_arn = var.metric_destination_arn
+  permissions_boundary   = local.permissions_boundary
 }
 
 module "budget" {

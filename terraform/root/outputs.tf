@@ -47,3 +47,8 @@ output "alarms" {
   description = "The names of each model's alarms, by `<project>/<model>`."
   value       = module.observability.model_alarms
 }
+
+output "role_arns" {
+  description = "The role of each purpose, for the group's CI variables: build, train, deploy, plan, apply; none where gitlab is null."
+  value       = local.role_arns
+}

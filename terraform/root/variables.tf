@@ -161,13 +161,14 @@ variable "network" {
 }
 
 variable "gitlab" {
-  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here."
+  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here; deployment_tier is that of the protected GitLab environments that deploy, where `sub` names it."
   type = object({
     url              = string
     audience         = optional(string)
     platform_project = string
     protected_branch = optional(string, "main")
     merge_requests   = optional(bool, false)
+    deployment_tier  = optional(string)
   })
   default = null
 

@@ -25,8 +25,9 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_iam_role" "this" {
-  name        = var.function_name
-  description = "Taken by the Lambda ${var.function_name}"
+  name                 = var.function_name
+  description          = "Taken by the Lambda ${var.function_name}"
+  permissions_boundary = var.permissions_boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

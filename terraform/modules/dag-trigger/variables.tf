@@ -142,3 +142,14 @@ variable "kms_key_arn" {
     error_message = "kms_key_arn must be the ARN of a key."
   }
 }
+
+variable "permissions_boundary" {
+  description = "The ARN of the policy that bounds every role made here; null leaves them to their own policies."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:policy/[A-Za-z0-9/_+=,.@-]+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of a policy."
+  }
+}

@@ -3,6 +3,7 @@
 
 locals {
   buckets = "arn:${local.partition}:s3:::${var.name}-*-${local.account}"
+  managed = [local.buckets, "${local.buckets}-logs"]
   state   = "arn:${local.partition}:s3:::${var.state_bucket}"
 
   # Everything else is named after the platform.
@@ -62,7 +63,7 @@ locals {
           "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration",
           "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket",
         ]
-        Resource = local.buckets
+        Resource = local.managed
       },
       {
         # The DAGs and their packages, which Terraform uploads; not data, models or evidence.
@@ -146,7 +147,7 @@ locals {
           "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
           "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
         ]
-        Resource = local.buckets
+        Resource = local.managed
       },
       {
         Sid      = "SyncDags"

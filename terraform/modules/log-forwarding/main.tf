@@ -24,8 +24,9 @@ locals {
 resource "aws_iam_role" "logs" {
   for_each = local.writers
 
-  name        = "${var.name}-log-forwarding"
-  description = "Taken by CloudWatch Logs to write to the second monitoring system"
+  name                 = "${var.name}-log-forwarding"
+  description          = "Taken by CloudWatch Logs to write to the second monitoring system"
+  permissions_boundary = var.permissions_boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -82,8 +83,9 @@ resource "aws_cloudwatch_log_subscription_filter" "this" {
 resource "aws_iam_role" "metrics" {
   for_each = local.streams
 
-  name        = "${var.name}-metric-forwarding"
-  description = "Taken by CloudWatch to write metrics to the second monitoring system"
+  name                 = "${var.name}-metric-forwarding"
+  description          = "Taken by CloudWatch to write metrics to the second monitoring system"
+  permissions_boundary = var.permissions_boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -80,3 +80,14 @@ variable "metric_namespaces" {
     error_message = "Name at least one namespace, each without wildcards."
   }
 }
+
+variable "permissions_boundary" {
+  description = "The ARN of the policy that bounds every role made here; null leaves them to their own policies."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:policy/[A-Za-z0-9/_+=,.@-]+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of a policy."
+  }
+}

@@ -26,8 +26,9 @@ locals {
 }
 
 resource "aws_iam_role" "execution" {
-  name        = var.role_name
-  description = "Taken by SageMaker's jobs and endpoints"
+  name                 = var.role_name
+  description          = "Taken by SageMaker's jobs and endpoints"
+  permissions_boundary = var.permissions_boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

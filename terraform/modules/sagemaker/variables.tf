@@ -82,3 +82,14 @@ variable "log_retention_days" {
     error_message = "log_retention_days must be a number of days CloudWatch Logs offers, such as 30, 90 or 365."
   }
 }
+
+variable "permissions_boundary" {
+  description = "The ARN of the policy that bounds every role made here; null leaves them to their own policies."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:policy/[A-Za-z0-9/_+=,.@-]+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of a policy."
+  }
+}
