@@ -279,7 +279,7 @@ def _write(file: Path, found: Release | None) -> None:
             "RELEASE_VERSION": str(done.version) if done else "",
             "RELEASE_TAG": done.tag if done else "",
             "RELEASE_COMMIT": done.commit if done else "",
-            "RELEASE_ALIASES": " ".join(done.aliases) if done else "",
+            "RELEASE_ALIASES": ",".join(done.aliases) if done else "",
         },
     )
 

@@ -20,8 +20,9 @@ from mlops.local.stack import Stack
 from mlops.release import Release, Request, release
 
 from ..local_gitlab.conftest import Git, git, stack
+from ..templates.conftest import planner, templates
 
-__all__ = ["git", "stack"]
+__all__ = ["git", "planner", "stack", "templates"]
 
 PATH = "platform/ml-ops"
 CHANGELOG = "# Changelog\n\nAll notable changes.\n\n## Unreleased\n\n### Added\n\n- The first.\n"

@@ -16,7 +16,7 @@ import pytest
 
 from mlops import __version__
 from mlops.clients.engine import find_build_command
-from mlops.clients.terraform import PINNED, find_terraform
+from mlops.clients.terraform_program import PINNED, find_terraform
 from mlops.local import paths
 
 # A base image that is there; nothing else can be assumed where no image can be pulled.
@@ -62,7 +62,7 @@ def programs() -> bytes:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    """The image, built from this checkout as the job `image` builds it."""
+    """The image, built from this checkout as the job `job-image` builds it."""
     docker("import", "-", TOOLS, given=programs())
     build = find_build_command(os.environ["PATH"])
     arguments = {

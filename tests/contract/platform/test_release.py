@@ -466,7 +466,7 @@ def test_the_command_writes_variables_for_later_jobs(
     commit = platform.refs()["main"]
     assert document["commit"] == commit
     expected = f"RELEASED=true\nRELEASE_VERSION=1.0.0\nRELEASE_TAG=v1.0.0\nRELEASE_COMMIT={commit}\n"
-    assert Path("release.env").read_text() == f"{expected}RELEASE_ALIASES=1.0 1\n"
+    assert Path("release.env").read_text() == f"{expected}RELEASE_ALIASES=1.0,1\n"
     assert cli.main(["release", "--dry-run", "--dotenv", "after.env"]) == 0
     assert Path("after.env").read_text() == Path("release.env").read_text()
     assert tmp_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,16 @@ def stages(templates: dict[str, Template]) -> dict[str, Template]:
 
 @pytest.fixture(scope="session")
 def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
-    """Evaluates a CI file in a repository that holds the templates, and gives the jobs that would run."""
+    """Evaluates a CI file in a repository that holds the templates, and gives the jobs that would run.
+
+    `changed` are the files that `rules: changes` sees changed since the default branch.
+    """
 
     def plan(
-        configuration: Mapping[str, object], trigger: Trigger | None = None, **variables: str
+        configuration: Mapping[str, object],
+        trigger: Trigger | None = None,
+        changed: Sequence[str] = (),
+        **variables: str,
     ) -> dict[str, engine.PlannedJob]:
         folder = tmp_path_factory.mktemp("plan")
         source = folder / "source"
@@ -104,8 +110,14 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
             ["remote", "add", "origin", "http://127.0.0.1:1/models/phishing-url.git"],
             ["add", "--all"],
             ["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "--quiet", "--message=feat: a"],
+            ["update-ref", "refs/remotes/origin/main", "HEAD"],
+            ["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"],
         ):
             subprocess.run(["git", *command], cwd=source, check=True)
+        for name in changed:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_text("changed\n", encoding="utf-8")
+        subprocess.run(["git", "add", "--all"], cwd=source, check=True)
         why = trigger or Trigger()
         pipeline = Pipeline(
             id=7,

@@ -248,18 +248,3 @@ def test_the_whole_pipeline_has_one_global_key(templates: Any) -> None:
         f"/ci-templates/{name}.yml"
         for name in ("lint", "test", "containerize", "train", "evaluate", "deploy", "notify")
     ]
-
-
-def test_our_own_pipeline_calls_what_the_makefile_has() -> None:
-    own = yaml.safe_load((paths.checkout() / ".gitlab-ci.yml").read_text(encoding="utf-8"))
-    makefile = (paths.checkout() / "Makefile").read_text(encoding="utf-8")
-    jobs = {name: job for name, job in own.items() if isinstance(job, dict) and "script" in job}
-
-    assert set(jobs) == {"lint", "templates", "test"}
-    for line in (line for job in jobs.values() for line in job["script"]):
-        program, *words = line.split()
-        if program == "make":
-            assert f"\n{words[0]}:" in makefile, line
-        else:
-            assert program == ".venv/bin/pytest"
-            assert (paths.checkout() / words[0]).is_dir()

@@ -1,0 +1,280 @@
+"""This repository's own pipeline: which job runs when and after which, and that it needs no secret."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops.local import paths
+from mlops.local.pipeline_variables import Trigger
+
+FILE = paths.checkout() / ".gitlab-ci.yml"
+TEXT = FILE.read_text(encoding="utf-8")
+OWN: dict[str, Any] = yaml.safe_load(TEXT)
+
+MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+LINES = r"$CI_COMMIT_BRANCH =~ /^[0-9]+(\.[0-9]+)?\.x$/ && $CI_PIPELINE_SOURCE =~ /^(push|web)$/"
+CHECKS = dict.fromkeys(("lint", "templates", "terraform", "checkov", "test"), "on_success")
+PLANS = {f"terraform-plan:{name}": "on_success" for name in ("dev", "stage", "prod")}
+APPLIES = {
+    "terraform-apply:dev": "on_success",
+    "terraform-apply:stage": "manual",
+    "terraform-apply:prod": "manual",
+}
+RELEASES = {"release": "manual", "publish-image": "on_success", "publish-wheel": "on_success"}
+
+TABLE: list[tuple[str, Trigger, dict[str, Any], dict[str, str]]] = [
+    ("merge request of documents", MERGE_REQUEST, {"changed": ["docs/release.md"]}, CHECKS),
+    *(
+        (
+            f"merge request of {path}",
+            MERGE_REQUEST,
+            {"changed": [path]},
+            {**CHECKS, "job-image": "on_success", **PLANS},
+        )
+        for path in (
+            "terraform/root/main.tf",
+            "dags/model_training.py",
+            "lambda_trigger/handler.py",
+            "Dockerfile",
+        )
+    ),
+    (
+        "push to the default branch",
+        Trigger(),
+        {},
+        {**CHECKS, "job-image": "on_success", **PLANS, **APPLIES, **RELEASES},
+    ),
+    (
+        "started by a person",
+        Trigger(),
+        {"CI_PIPELINE_SOURCE": "web"},
+        {**CHECKS, "job-image": "on_success", **PLANS, **APPLIES, **RELEASES},
+    ),
+    ("another branch", Trigger(ref="topic"), {}, CHECKS),
+    ("an older line", Trigger(ref="1.2.x"), {}, {**CHECKS, "job-image": "on_success", **RELEASES}),
+    ("tag of a release", Trigger(kind="tag", ref="v1.2.3"), {}, {}),
+    ("schedule", Trigger(kind="schedule"), {}, CHECKS),
+]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "variables", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_jobs_of_a_pipeline(
+    planner: Any, trigger: Trigger, variables: dict[str, Any], expected: dict[str, str]
+) -> None:
+    jobs = planner(OWN, trigger, **variables)
+
+    assert {name: job.when for name, job in jobs.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("trigger", "variables", "runs"),
+    [
+        (MERGE_REQUEST, {}, True),
+        (Trigger(), {}, True),
+        (Trigger(ref="topic"), {}, True),
+        (Trigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, False),
+        (Trigger(), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, True),
+        (Trigger(kind="tag", ref="v1.2.3"), {}, False),
+        (Trigger(kind="schedule"), {}, True),
+        (Trigger(), {"CI_PIPELINE_SOURCE": "web"}, True),
+        # Another project's pipeline must neither apply nor release the platform.
+        (Trigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, False),
+        (Trigger(), {"CI_PIPELINE_SOURCE": "trigger"}, False),
+        (Trigger(), {"CI_PIPELINE_SOURCE": "parent_pipeline"}, False),
+        (Trigger(), {"CI_PIPELINE_SOURCE": "api"}, False),
+    ],
+)
+def test_which_pipelines_there_are(
+    planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
+) -> None:
+    """The engine leaves `workflow` out, so its rules are evaluated as those of a job."""
+    rules = [{"when": "always", **rule} for rule in OWN["workflow"]["rules"]]
+    jobs = planner({"probe": {"script": ["true"], "rules": rules}}, trigger, **variables)
+
+    assert bool(jobs) is runs
+
+
+def test_what_waits_for_what(planner: Any) -> None:
+    jobs = planner(OWN)
+    checks = tuple(CHECKS)
+
+    assert {name: job.needs for name, job in jobs.items()} == {
+        **dict.fromkeys(checks, ()),
+        "job-image": (),
+        **dict.fromkeys(PLANS, ("job-image",)),
+        "terraform-apply:dev": ("terraform-plan:dev", *checks),
+        "terraform-apply:stage": ("terraform-plan:stage", "terraform-apply:dev"),
+        "terraform-apply:prod": ("terraform-plan:prod", "terraform-apply:stage"),
+        "release": (*checks, "job-image"),
+        "publish-image": ("release",),
+        "publish-wheel": ("release",),
+    }
+
+
+def test_a_click_that_nobody_makes_leaves_the_pipeline_green(planner: Any) -> None:
+    jobs = planner(OWN)
+    by_hand = {name for name, job in jobs.items() if job.when == "manual"}
+
+    assert by_hand == {"terraform-apply:stage", "terraform-apply:prod", "release"}
+    assert all(jobs[name].tolerates(1) for name in by_hand)
+    # What comes after a click needs it, so it is skipped with it; nothing else waits for a stage.
+    assert all(job.needs is not None for job in jobs.values())
+    assert not any(jobs[name].tolerates(1) for name in set(jobs) - by_hand)
+
+
+def test_stages_come_in_the_order_of_needs(planner: Any) -> None:
+    jobs = planner(OWN)
+    order = OWN["stages"]
+    for job in jobs.values():
+        for need in job.needs or ():
+            assert order.index(jobs[need].stage) <= order.index(job.stage), (job.name, need)
+
+
+def test_an_environment_is_applied_from_the_plan_of_its_own_pipeline(templates: Any) -> None:
+    for include in OWN["include"]:
+        inputs = include["inputs"]
+        filled = templates["terraform"].filled(
+            **{name.replace("-", "_"): one for name, one in inputs.items()}
+        )
+        name = inputs["environment"]
+        needs = OWN.get(f"terraform-apply:{name}", filled[f"terraform-apply:{name}"])["needs"]
+        assert {"job": f"terraform-plan:{name}", "artifacts": True} in needs
+        assert filled[f"terraform-apply:{name}"]["environment"]["name"] == name
+        assert filled[f"terraform-apply:{name}"]["resource_group"] == f"terraform/{name}"
+
+
+def test_the_environments_have_their_tiers_and_roles() -> None:
+    facts = {one["inputs"]["environment"]: one["inputs"] for one in OWN["include"]}
+
+    assert {name: one["deployment-tier"] for name, one in facts.items()} == {
+        "dev": "development",
+        "stage": "staging",
+        "prod": "production",
+    }
+    for name, one in facts.items():
+        assert one["plan-role-arn"] == f"$MLOPS_PLAN_ROLE_ARN_{name.upper()}"
+        assert one["apply-role-arn"] == f"$MLOPS_APPLY_ROLE_ARN_{name.upper()}"
+        assert (paths.checkout() / "terraform" / "environments" / name).is_dir()
+
+
+def test_an_image_is_there_for_every_plan() -> None:
+    """A plan runs in the image of its own pipeline, so what makes a plan makes an image."""
+    assert [rule for rule in OWN["job-image"]["rules"] if rule not in OWN["terraform-plan:dev"]["rules"]] == [
+        {"if": LINES}
+    ]
+    assert all(OWN[name] == OWN["terraform-plan:dev"] for name in PLANS)
+    assert all(one["inputs"]["image"] == "$CI_REGISTRY_IMAGE:$CI_COMMIT_SHA" for one in OWN["include"])
+    for pattern in OWN["job-image"]["rules"][0]["changes"]:
+        assert list(paths.checkout().glob(pattern.removesuffix("/**/*"))), pattern
+
+
+def test_the_template_knows_every_input(templates: Any) -> None:
+    for include in OWN["include"]:
+        assert set(include["inputs"]) <= set(templates["terraform"].inputs)
+        for name, value in include["inputs"].items():
+            spec = templates["terraform"].inputs[name]
+            assert re.search(spec.get("regex", ""), value), name
+            assert value in spec.get("options", [value]), name
+
+
+def test_no_job_knows_a_secret() -> None:
+    """OIDC for AWS, the job's own token for GitLab: nothing that somebody would have to keep or renew."""
+    jobs = yaml.safe_dump({name: job for name, job in OWN.items() if isinstance(job, dict)}, width=10_000)
+    named = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", jobs))
+    secret = {name for name in named if re.search("TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", name)}
+
+    # GitLab's own, gone with the job: https://docs.gitlab.com/ci/variables/predefined_variables/
+    assert secret == {"CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD"}
+    assert not re.search("AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)", TEXT)
+    assert not re.search(r"(AKIA|ASIA)[A-Z0-9]{16}|gl(pat|cbt|dt)-|BEGIN [A-Z ]*PRIVATE KEY", TEXT)
+    assert {name for name in named if name.startswith("MLOPS_")} == set()
+    assert "MLOPS_GITLAB_TOKEN" not in TEXT
+
+
+def test_a_token_is_on_no_command_line() -> None:
+    lines = [
+        line
+        for job in OWN.values()
+        if isinstance(job, dict)
+        for part in ("before_script", "script")
+        for line in job.get(part, [])
+    ]
+    for line in lines:
+        if "CI_REGISTRY_PASSWORD" in line:
+            # echo is the shell's own, so no process has the password among its arguments.
+            assert (
+                line.startswith('echo "$CI_REGISTRY_PASSWORD" | docker login') and "--password-stdin" in line
+            )
+        if "CI_JOB_TOKEN" in line:
+            assert line.startswith('TWINE_PASSWORD="$CI_JOB_TOKEN" twine upload ')
+
+
+def test_jobs_call_what_there_is() -> None:
+    import shlex
+
+    from mlops.cli import build_parser
+
+    makefile = (paths.checkout() / "Makefile").read_text(encoding="utf-8")
+    seen = set()
+    for name, job in OWN.items():
+        for line in job.get("script", []) if isinstance(job, dict) else []:
+            program, *words = shlex.split(line.split(" && ")[0])
+            seen.add(program)
+            if program == "make":
+                assert f"\n{words[0]}:" in makefile, line
+            elif program == ".venv/bin/pytest":
+                assert all((paths.checkout() / word).is_dir() for word in words), line
+            elif program == "mlops":
+                assert build_parser(words[0]).parse_args(words).command == "release", name
+            elif program == "pip":
+                assert (paths.checkout() / words[-1]).is_file(), line
+    assert {"make", ".venv/bin/pytest", "mlops", "pip"} <= seen
+
+
+def test_what_changes_something_outside_is_never_stopped_half_way() -> None:
+    for name in ("release", "publish-image", "publish-wheel"):
+        assert OWN[name]["extends"][-1] == ".release"
+    assert OWN[".release"]["interruptible"] is False
+    assert OWN[".release"]["resource_group"] == "release"
+
+
+def test_another_entry_can_be_added() -> None:
+    """`spec: inputs` goes into a header of its own: nothing here may look like an input or a second document."""
+    assert "$[[" not in TEXT
+    assert not re.search(r"^---", TEXT, re.MULTILINE)
+    assert not {"spec", "default", "variables", "image", "services"} & {
+        name for name in OWN if not isinstance(OWN[name], dict) or "script" not in OWN[name]
+    }
+
+
+def test_the_file_fits_gitlabs_schema_with_what_it_includes(templates: Any, tmp_path: Path) -> None:
+    merged = {name: value for name, value in OWN.items() if name != "include"}
+    for include in OWN["include"]:
+        inputs = {name.replace("-", "_"): one for name, one in include["inputs"].items()}
+        for name, job in templates["terraform"].filled(**inputs).items():
+            merged[name] = {**job, **merged.get(name, {})}
+    file = tmp_path / "merged.yml"
+    file.write_text(yaml.safe_dump(merged), encoding="utf-8")
+
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_setting_that_jobs_rely_on_is_documented() -> None:
+    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    for include in OWN["include"]:
+        environment = include["inputs"]["environment"].upper()
+        assert environment in page.upper()
+    for name in ("MLOPS_PLAN_ROLE_ARN_DEV", "MLOPS_APPLY_ROLE_ARN_DEV", "release", "publish-image"):
+        assert name in page
