@@ -28,7 +28,7 @@ variables {
   trigger_function    = "ml-ops-dag-trigger"
   settings_parameter  = "/ml-ops/settings"
   topic               = "ml-ops-notifications"
-  slack_secret        = "airflow/connections/slack" #checkov:skip=CKV_SECRET_6: the name of a secret, which every job knows
+  slack_secret        = "airflow/connections/slack"
   airflow_environment = "ml-ops-prod"
 }
 
