@@ -83,7 +83,7 @@ module "dag_trigger" {
   function_name        = "${var.name}-dag-trigger"
   package              = var.dag_trigger_package
   airflow_environment  = local.airflow_environment
-  airflow_url          = var.airflow_url
+  airflow_url          = local.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
   topic_arn            = module.notifications.topic_arn
   keep_failed_events   = !var.quick

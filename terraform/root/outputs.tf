@@ -52,3 +52,30 @@ output "role_arns" {
   description = "The role of each purpose, for the group's CI variables: build, train, deploy, plan, apply; none where gitlab is null."
   value       = local.role_arns
 }
+
+output "airflow_environment" {
+  description = "The MWAA environment that runs the DAGs."
+  value       = local.airflow_environment
+
+  # Nobody calls it before it is there.
+  depends_on = [module.airflow]
+}
+
+output "airflow_url" {
+  description = "Where people open Airflow; empty where nobody said and none was made."
+  value       = local.airflow_url
+}
+
+output "airflow_bucket" {
+  description = "The bucket that MWAA reads DAGs, plugins and requirements from; null where none was made."
+  value       = one(module.airflow[*].bucket)
+}
+
+output "network" {
+  description = "What the company's network is joined to: VPC, private subnets and their route table; null where none was made."
+  value = one([for made in module.network : {
+    vpc_id         = made.vpc_id
+    subnet_ids     = made.private_subnet_ids
+    route_table_id = made.private_route_table_id
+  }])
+}

@@ -136,14 +136,20 @@ variable "airflow_package" {
     condition     = var.airflow_package == null || try(fileexists("${var.airflow_package}/requirements.txt"), false)
     error_message = "There is no requirements.txt in that folder; mlops terraform plan builds it."
   }
+
+  validation {
+    condition     = var.airflow == null || var.airflow_package != null
+    error_message = "airflow needs airflow_package; mlops terraform plan builds it."
+  }
 }
 
 variable "network" {
-  description = "The private network of the MWAA environment: a /16 to /24 block, the number of its availability zones, and whether it reaches the internet."
+  description = "The private network of the MWAA environment: a /16 to /24 block, the number of its availability zones, whether it reaches the internet, and from which blocks people open Airflow."
   type = object({
-    cidr  = optional(string, "10.64.0.0/22")
-    zones = optional(number, 2)
-    nat   = optional(bool, false)
+    cidr    = optional(string, "10.64.0.0/22")
+    zones   = optional(number, 2)
+    nat     = optional(bool, false)
+    clients = optional(set(string), [])
   })
   default  = {}
   nullable = false

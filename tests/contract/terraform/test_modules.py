@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops import lambda_package
+from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
 from mlops.local import paths
 
@@ -21,6 +21,7 @@ BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re
 
 def test_the_tests_of_root_and_modules_pass(program: Path, copy: Path) -> None:
     lambda_package.build(copy / "tests" / "package.zip")
+    airflow_package.build(copy / "tests" / "airflow")
     plugins = paths.cache() / "terraform" / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins), "GOGC": "400"}
