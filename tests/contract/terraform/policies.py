@@ -11,6 +11,7 @@ from typing import Any
 WITHOUT_RESOURCE = {
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
+    "s3:GetAccountPublicAccessBlock",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
