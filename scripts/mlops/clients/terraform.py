@@ -1,116 +1,35 @@
-"""Terraform: found or fetched, and run through python-terraform 0.10.1, whose traps end here.
+"""Terraform, run through python-terraform 0.10.1, whose traps end here.
 
-Its `destroy()` passes a flag Terraform no longer has, plain `apply()` waits for an approval nobody gives,
-`output(name)` fails for lists, a failure is logged with a method Python 3.13 removed, and the environment of
-the command cannot be chosen.
+Its `destroy()` passes a flag Terraform no longer has, plain `apply()` waits for an approval nobody gives and
+passes values beside a plan file, `output(name)` fails for lists, a failure is logged with a method Python
+3.13 removed, and the environment of the command cannot be chosen.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import json
-import os
-import platform
-import shutil
+import re
 import signal
 import subprocess
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 import python_terraform  # type: ignore[import-untyped]
 
-from mlops.errors import PrerequisiteError, TerraformError
+from mlops.clients.terraform_errors import explain
+from mlops.clients.terraform_program import find_terraform
 
-OLDEST = (1, 11)  # modules and tests use what 1.11 brought
-PINNED = "1.11.4"
-# Of the release's zip files, from https://releases.hashicorp.com/terraform/1.11.4/terraform_1.11.4_SHA256SUMS
-CHECKSUMS = {
-    "darwin_amd64": "a56d5002b9f7647291faccc3dd1a70350e60fb61e4c45037629508b8fdc2575b",
-    "darwin_arm64": "867e0808fa971217043e25b7a792b10720c79b1546f8a68479b74f138be73e18",
-    "linux_amd64": "1ce994251c00281d6845f0f268637ba50c0005657eb3cf096b92f753b42ef4dc",
-    "linux_arm64": "a43d1d0da9b9bab214a8305a39db0e40869572594ccf50c416a7756499143633",
-}
-_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-_INSTALL_PAGE = "https://developer.hashicorp.com/terraform/install"
+__all__ = ["Terraform", "find_terraform"]
+
 _CHANGES = 2  # what `plan -detailed-exitcode` answers when there is something to do
-_CAUSE_LINES = 40
-
-Fetch = Callable[[str], bytes]
-
-
-def find_terraform(folder: Path, fetch: Fetch | None = None) -> Path:
-    """The program: on PATH when it is new enough, else the pinned release in `folder`, fetched once.
-
-    Args:
-        folder: Of this checkout, such as `.mlops/bin`.
-        fetch: Downloads an address; the default asks HashiCorp over HTTPS.
-
-    Raises:
-        PrerequisiteError: when there is none and it cannot be fetched; says how to install it.
-    """
-    candidates = [shutil.which("terraform"), str(folder / "terraform")]
-    for candidate in candidates:
-        if candidate and Path(candidate).is_file() and _version(candidate) >= OLDEST:
-            return Path(candidate)
-    return _install(folder, fetch or _download)
-
-
-def _version(program: str) -> tuple[int, int]:
-    """Major and minor; (0, 0) for what does not answer as Terraform does."""
-    environment = os.environ | {"CHECKPOINT_DISABLE": "1"}
-    command = [program, "version", "-json"]
-    try:
-        answer = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True)
-        major, minor, *_ = json.loads(answer.stdout)["terraform_version"].split(".")
-        return int(major), int(minor)
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
-        return 0, 0
-
-
-def _install(folder: Path, fetch: Fetch) -> Path:
-    """Fetch, check and unpack the pinned release; nothing is left behind when any of it fails."""
-    target = f"{platform.system().lower()}_{_ARCHITECTURES.get(platform.machine().lower(), '')}"
-    if target not in CHECKSUMS:
-        raise _missing(f"there is no pinned release for {platform.system()} {platform.machine()}")
-    archive = f"terraform_{PINNED}_{target}.zip"
-    url = f"https://releases.hashicorp.com/terraform/{PINNED}/{archive}"
-    try:
-        content = fetch(url)
-    except OSError as error:  # urllib's errors are OSErrors
-        raise _missing(f"{url} cannot be fetched: {error}", archive) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != CHECKSUMS[target]:
-        raise _missing(f"{url} has SHA-256 {found}, expected {CHECKSUMS[target]}", archive)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"terraform.{os.getpid()}.part"
-    with zipfile.ZipFile(io.BytesIO(content)) as zipped:
-        draft.write_bytes(zipped.read("terraform"))
-    draft.chmod(0o755)
-    return draft.replace(folder / "terraform")
-
-
-def _download(url: str) -> bytes:
-    from urllib.request import urlopen
-
-    with urlopen(url, timeout=60) as answer:  # noqa: S310  # the address is ours, and HTTPS
-        return bytes(answer.read())
-
-
-def _missing(cause: str, archive: str = "") -> PrerequisiteError:
-    command = f"Install it ({_INSTALL_PAGE})"
-    if archive:
-        url = f"https://releases.hashicorp.com/terraform/{PINNED}/{archive}"
-        command = f"Run: curl -fsSLO {url} && sudo unzip -o {archive} terraform -d /usr/local/bin"
-    return PrerequisiteError(
-        f"Terraform {OLDEST[0]}.{OLDEST[1]} or newer is missing",
-        cause=f"PATH has none, and {cause}",
-        next_step=command,
-        link=_INSTALL_PAGE,
-    )
+# These answer with sensitive values in plain text, which no log may hold.
+_UNMASKED = frozenset({"show", "output", "console"})
+# `module.a.aws_b.c: Creating...`; what takes long says so every 10 seconds, of which one a minute is shown.
+_PROGRESS = re.compile(
+    r"^\S.*: (?!Still |Refreshing |Reading|Read complete)[A-Z][a-z]+.*|.*: Still .*m0?0s elapsed\]"
+)
 
 
 class Terraform(python_terraform.Terraform):  # type: ignore[misc]
@@ -123,8 +42,10 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         var_files: Files of values, for every command that takes values.
         log: Where the output of every command goes, for a person to read after a failure.
         timeout: Seconds a command may take.
+        lock_timeout: Seconds to wait for a state that another Terraform has locked.
+        tell: Gets a line for each step of an apply.
 
-    Every method raises TerraformError when its command fails.
+    Every method raises TerraformError, or a kind of it, when its command fails.
     """
 
     def __init__(  # pylint: disable=too-many-arguments
@@ -136,24 +57,45 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         log: Path,
         var_files: Sequence[Path] = (),
         timeout: float = 1800,
+        lock_timeout: int = 0,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._environment = dict(environment) | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
         self._log = log
         self._timeout = timeout
+        self._lock_timeout = f"{lock_timeout}s"
+        self._tell = tell
+        self._backend: Path | None = None
         super().__init__(
             working_dir=str(folder),
             terraform_bin_path=str(program),
             var_file=[str(file) for file in var_files],
         )
 
-    def initialise(self, **options: Any) -> None:
-        """Fetch modules and providers."""
-        self.init(**({"var_file": None, "var": None, "target": None} | options))
+    def initialise(self, backend: Path | None = None, **options: Any) -> None:
+        """Fetch modules and providers; `backend` is the file that says where the state lies."""
+        self._backend = backend
+        settings = {"backend_config": None if backend is None else str(backend)}
+        self.init(**({"var_file": None, "var": None, "target": None} | settings | options))
+
+    def migrate(self, backend: Path) -> None:
+        """Move the state to the backend that the root names now."""
+        flags = dict.fromkeys(("migrate_state", "force_copy"), python_terraform.IsFlagged)
+        self.initialise(backend, reconfigure=python_terraform.IsNotFlagged, **flags)
 
     def has_changes(self, **options: Any) -> bool:
         """Whether an apply would do anything."""
         code, _, _ = self.plan(**options)
         return bool(code == _CHANGES)
+
+    def plan_to(self, file: Path, **options: Any) -> tuple[bool, str]:
+        """Write a plan file. Returns whether an apply would do anything, and the plan as people read it."""
+        code, text, _ = self.plan(out=str(file), lock_timeout=self._lock_timeout, **options)
+        return bool(code == _CHANGES), text
+
+    def apply_plan(self, file: Path) -> None:
+        """Do what a plan file says, and nothing else."""
+        self.cmd("apply", str(file), input=False, lock_timeout=self._lock_timeout)
 
     def apply_now(self, **options: Any) -> None:
         """Apply without asking; the one who calls has decided."""
@@ -163,61 +105,113 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         """Destroy without asking; the one who calls has decided."""
         self.destroy(force=python_terraform.IsNotFlagged, auto_approve=python_terraform.IsFlagged, **options)
 
+    def describe(self, file: Path | None = None) -> dict[str, Any]:
+        """A plan file, or the state, as JSON. Sensitive values are in it.
+
+        https://developer.hashicorp.com/terraform/internals/json-format
+        """
+        _, text, _ = self.cmd("show", *([] if file is None else [str(file)]), json=python_terraform.IsFlagged)
+        return dict(json.loads(text))
+
     def outputs(self) -> dict[str, Any]:
         """The value of every output."""
         return {name: output["value"] for name, output in self.output().items()}
 
-    def cmd(self, cmd: str, *args: str, **kwargs: Any) -> tuple[int, str, str]:
+    def shown_outputs(self) -> dict[str, Any]:
+        """As `outputs`, without the values of sensitive ones."""
+        return {
+            name: "(sensitive)" if output["sensitive"] else output["value"]
+            for name, output in self.output().items()
+        }
+
+    def evaluate(self, expression: str, file: Path) -> Any:
+        """The value of an expression of variables that the root declares, with a file of values."""
+        _, text, _ = self.cmd("console", given=f"jsonencode({expression})\n", var_file=[str(file)])
+        return json.loads(json.loads(text.splitlines()[-1]))
+
+    def versions(self) -> dict[str, str]:
+        """Of Terraform and of each provider the root has locked."""
+        _, text, _ = self.cmd("version", json=python_terraform.IsFlagged)
+        found = json.loads(text)
+        return {"terraform": found["terraform_version"], **found.get("provider_selections", {})}
+
+    def cmd(self, cmd: str, *args: str, given: str = "", **kwargs: Any) -> tuple[int, str, str]:
         """Run one command; python-terraform calls this for every method.
+
+        Args:
+            given: What the command reads on standard input.
 
         Raises:
             TerraformError: with Terraform's own words, and where the whole output is.
         """
-        options = kwargs | {"no_color": python_terraform.IsFlagged}
+        options = kwargs if cmd == "console" else kwargs | {"no_color": python_terraform.IsFlagged}
         words = self.generate_cmd_string(cmd, *args, **options)
         try:
-            code, out, err = self._run(words)
+            code, out, err = self._run(words, given, self._tell if cmd == "apply" else None)
         finally:
             self.temp_var_files.clean_up()
+        shown = err if cmd in _UNMASKED else f"{out}{err}"
         with self._log.open("a", encoding="utf-8") as log:
-            log.write(f"$ terraform {cmd}\n{out}{err}\n")
+            log.write(f"$ terraform {cmd}\n{shown}\n")
         if code != 0 and not (cmd == "plan" and code == _CHANGES):
-            raise TerraformError(
-                f"terraform {cmd} failed",
-                cause=_cause(err or out),
-                next_step="Mend the cause and run it again: Terraform goes on where it stopped.",
-                link=str(self._log),
-            )
+            raise explain(cmd, err or out, self._log, Path(self.working_dir), self._backend)
         return code, out, err
 
-    def _run(self, words: list[str]) -> tuple[int, str, str]:
+    def _run(self, words: list[str], given: str, tell: Callable[[str], None] | None) -> tuple[int, str, str]:
         with subprocess.Popen(
             words,
             cwd=self.working_dir,
             env=self._environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if given else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Two interrupts would make Terraform drop its state: it gets one of ours, and none of a terminal.
+            process_group=0,
         ) as process:
+            out, err = _Reader(process.stdout, tell), _Reader(process.stderr)
+            if process.stdin is not None:
+                process.stdin.write(given)
+                process.stdin.close()
             try:
-                out, err = process.communicate(timeout=self._timeout)
+                process.wait(self._timeout)
             except subprocess.TimeoutExpired:
                 # An interrupted Terraform writes its state and ends its provider; a killed one does neither.
-                process.send_signal(signal.SIGINT)
-                out, err = process.communicate()
-                err += f"Error: stopped after {self._timeout:.0f} seconds\n"
-                return process.returncode or 1, out, err
+                _interrupt(process)
+                late = f"Error: stopped after {self._timeout:.0f} seconds\n"
+                return process.returncode or 1, out.text(), err.text() + late
             except KeyboardInterrupt:
-                # The terminal has interrupted Terraform as well: let it write its state.
-                with contextlib.suppress(KeyboardInterrupt):
-                    process.communicate()
+                _interrupt(process)
+                with self._log.open("a", encoding="utf-8") as log:
+                    log.write(f"$ terraform {words[1]} (interrupted)\n{err.text()}\n")
                 raise
-            return process.returncode, out, err
+            return process.returncode, out.text(), err.text()
 
 
-def _cause(text: str) -> str:
-    """What Terraform says from its first `Error:` on, without the empty lines."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("Error:")), 0)
-    return "\n".join(lines[first : first + _CAUSE_LINES])
+class _Reader:
+    """Reads a stream of a process to its end, beside the one that waits for the process."""
+
+    def __init__(self, stream: IO[str] | None, tell: Callable[[str], None] | None = None) -> None:
+        self._lines: list[str] = []
+        self._thread = Thread(target=self._read, args=(stream, tell), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[str] | None, tell: Callable[[str], None] | None) -> None:
+        for line in stream or ():
+            self._lines.append(line)
+            if tell is not None and _PROGRESS.match(line):
+                tell(line.rstrip())
+
+    def text(self) -> str:
+        self._thread.join()
+        return "".join(self._lines)
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Ask Terraform to end, and wait until it has written its state, however often somebody is impatient."""
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            continue

@@ -1,4 +1,4 @@
-"""The two jobs that plan and apply an environment: when they run, with which role, and what travels between."""
+"""The two jobs that plan and apply an environment: when they run, as whom, and what travels between."""
 
 from __future__ import annotations
 
