@@ -271,10 +271,45 @@ def test_the_file_fits_gitlabs_schema_with_what_it_includes(templates: Any, tmp_
     assert done.returncode == 0, done.stdout
 
 
+def test_the_table_of_the_documents_is_the_pipeline(planner: Any) -> None:
+    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    section = page.partition("## The pipeline\n")[2].partition("\n## ")[0]
+    rows = [
+        (re.findall(r"`([a-z:-]+)`", names), [bool(cell.strip()) for cell in cells.split("|")])
+        for names, cells in re.findall(r"^\| (`.+?`) \|(.*)\|$", section, re.MULTILINE)
+    ]
+    triggers = (
+        MERGE_REQUEST,
+        Trigger(),
+        Trigger(ref="1.2.x"),
+        Trigger(ref="topic"),
+        Trigger(kind="schedule"),
+    )
+    found = [set(planner(OWN, trigger, ["terraform/root/main.tf"])) for trigger in triggers]
+    assert rows
+    for names, cells in rows:
+        for name in names:
+            assert cells == [name in jobs for jobs in found], name
+    assert {name for names, _ in rows for name in names} == set().union(*found)
+
+
 def test_every_setting_that_jobs_rely_on_is_documented() -> None:
     page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
-    for include in OWN["include"]:
-        environment = include["inputs"]["environment"].upper()
-        assert environment in page.upper()
-    for name in ("MLOPS_PLAN_ROLE_ARN_DEV", "MLOPS_APPLY_ROLE_ARN_DEV", "release", "publish-image"):
-        assert name in page
+
+    assert {"MLOPS_PLAN_ROLE_ARN_DEV", "MLOPS_APPLY_ROLE_ARN_DEV", "`STAGE`", "`PROD`"} <= set(
+        re.findall(r"MLOPS_\w+|`[A-Z]+`", page)
+    )
+    # A tag that GitLab protects cannot move: https://docs.gitlab.com/user/project/protected_tags/
+    assert "not `1`, `1.2`" in page
+
+
+def test_the_rule_for_the_images_tags_covers_releases_and_not_commits() -> None:
+    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"`(\^\[0-9\].+?)`", page)
+    (cleaned,) = re.findall(r"tags that match `(.+?)`", page)
+
+    assert all(re.search(rule, tag) for tag in ("1", "1.2", "1.2.3", "10.0.12"))
+    commit = "1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d"
+    assert not re.search(rule, commit)
+    assert re.fullmatch(cleaned, commit)
+    assert not any(re.fullmatch(cleaned, tag) for tag in ("1", "1.2", "1.2.3"))
