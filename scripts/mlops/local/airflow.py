@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from mlops.errors import LocalStackError
 from mlops.local import paths
+from mlops.local.aws.access.principals import AIRFLOW_KEY
 
 RUNNER = Path(__file__).with_name("airflow_runner.py")
 
@@ -90,7 +91,8 @@ def environment(
             "AWS_ENDPOINT_URL": aws_endpoint,
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
-            "AWS_ACCESS_KEY_ID": "test",
+            # the session of the MWAA environment's role, as far as the local AWS knows one
+            "AWS_ACCESS_KEY_ID": AIRFLOW_KEY,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1,localhost",

@@ -114,6 +114,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             airflow_environment=None if environment.whole else environment.airflow_environment,
             lambda_python=paths.airflow_python(),
             cache=paths.cache(),
+            enforce=True,
         )
     )
     try:

@@ -35,6 +35,8 @@ class LocalAws:
     def __init__(self, config: LocalAwsConfig) -> None:
         from mlops.local import engines
         from mlops.local.aws import lambda_runtime, mail
+        from mlops.local.aws.access.gate import Gate
+        from mlops.local.aws.access.principals import Principals
         from mlops.local.aws.ecr import Ecr
         from mlops.local.aws.mwaa import Mwaa
         from mlops.local.aws.registry import Registry
@@ -51,12 +53,15 @@ class LocalAws:
         self._registry = Registry(config)
         self._ecr = Ecr(config, self._registry, self._moto)
         self._engine = engines.create(config, self._registry, self._children)
-        self._sdk = Sdk(config)
+        self._principals = Principals(config)
+        self._gate = Gate(config, self._principals)
+        self._sdk = Sdk(config, self._principals)
         self._sagemaker = SageMaker(config, self._sdk, self._engine)
         self._web_identity = WebIdentity(config)
         self._mwaa = Mwaa(config, self._sdk)
+        self._principals.airflow_role = self._mwaa.execution_role
         mail.deliver_to(self._inbox)
-        lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children))
+        lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children, self._principals))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -75,12 +80,16 @@ class LocalAws:
         """End every process and container this account started."""
         self._children.close()
         self._engine.close()
+        self._gate.close()
 
     def _answer(self, request: Request, environ: WSGIEnvironment) -> Response | None:
         """Our answer, or None where moto is to give one."""
         signature = _SERVICE.match(request.headers.get("Authorization", ""))
         if signature is None:
             return self._unsigned(request, environ)
+        refusal = self._gate.pass_or_refuse(request, environ, signature["service"])
+        if refusal is not None:
+            return refusal
         if signature["service"] == "ecr":
             return self._ecr.handle(request, environ)
         if signature["service"] == "airflow":

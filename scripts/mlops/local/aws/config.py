@@ -30,6 +30,8 @@ class LocalAwsConfig:
     """An interpreter that has boto3, as Lambda's own runtime does."""
     cache: Path | None = None
     """Virtual environments of images; kept between stacks where it is outside `home`."""
+    enforce: bool = False
+    """Whether a session of a role is refused what the role's policies do not allow."""
     health_check_seconds: float = 60.0
     """An endpoint's containers get the time their configuration says, but never more than this."""
 

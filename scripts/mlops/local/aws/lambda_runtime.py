@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops.local.aws.access.principals import Principals
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import LocalAwsConfig
 
@@ -58,8 +59,9 @@ class _Worker:
 class LambdaRuntime:
     """The processes of all functions of one account."""
 
-    def __init__(self, config: LocalAwsConfig, children: Children) -> None:
+    def __init__(self, config: LocalAwsConfig, children: Children, principals: Principals) -> None:
         self._config = config
+        self._principals = principals
         self._children = children
         self._folder = config.home / "lambda"
         self._lock = threading.Lock()
@@ -130,6 +132,7 @@ class LambdaRuntime:
         reader, writer = os.pipe()
         environment = self._config.child_environment() | self._config.mwaa_environment()
         environment |= {str(name): str(value) for name, value in function.environment_vars.items()}
+        environment |= self._principals.variables(function.role, function.function_name)
         environment |= {
             "HOME": str(root),
             "LAMBDA_TASK_ROOT": str(root),

@@ -49,6 +49,10 @@ class Mwaa:
             "InvokeRestApi": self._invoke_rest_api,
         }
 
+    def execution_role(self) -> str:
+        """The ARN of the role Airflow works with; empty while there is no environment."""
+        return self._environments.execution_role()
+
     def handle(self, request: Request) -> Response:
         """Answer one API call."""
         try:

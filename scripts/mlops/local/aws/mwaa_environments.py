@@ -61,6 +61,12 @@ class Environments:
             self._settle()
             return sorted(self._found)
 
+    def execution_role(self) -> str:
+        """The ARN of the role of the environment that came last; empty while there is none."""
+        with self._lock:
+            roles = [environment["ExecutionRoleArn"] for environment in self._found.values()]
+        return str(roles[-1]) if roles else ""
+
     def get(self, name: str) -> dict[str, Any]:
         """One environment.
 

@@ -124,9 +124,10 @@ class Fleets:
         base = folder / "ml"
         (base / "model").mkdir(parents=True)
         port = _free_port()
+        sdk = self._sdk.acting(model["ExecutionRoleArn"]) if model.get("ExecutionRoleArn") else self._sdk
         try:
             self._engine.prepare(container["Image"])
-            self._fetch_model(container.get("ModelDataUrl"), folder, base / "model")
+            self._fetch_model(sdk, container.get("ModelDataUrl"), folder, base / "model")
             job = Job(
                 name=f"endpoint-{endpoint}-{number}-{self._config.port}",
                 image=container["Image"],
@@ -137,6 +138,7 @@ class Fleets:
                     "SAGEMAKER_BIND_TO_PORT": str(port),
                     # a container on the host's network must not serve to the world
                     "MLOPS_BIND_HOST": "127.0.0.1",
+                    **sdk.variables,
                 },
                 arguments=("serve",),
             )
@@ -149,16 +151,16 @@ class Fleets:
             image=container["Image"],
             port=port,
             container=running,
-            shipper=Shipper(self._sdk.logs, job.log, f"/aws/sagemaker/Endpoints/{endpoint}", stream),
+            shipper=Shipper(sdk.logs, job.log, f"/aws/sagemaker/Endpoints/{endpoint}", stream),
             started=datetime.now(UTC),
         )
 
-    def _fetch_model(self, url: str | None, folder: Path, target: Path) -> None:
+    def _fetch_model(self, sdk: Sdk, url: str | None, folder: Path, target: Path) -> None:
         if not url:
             return
         archive = folder / "model.tar.gz"
         try:
-            objects.download(self._sdk.s3, url, archive)
+            objects.download(sdk.s3, url, archive)
             unpack(archive, target)
         except (ClientError, BotoCoreError) as error:
             raise FleetError(

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,16 +62,21 @@ class Runs:
         """Ask a job to end."""
         self._runs[name].stop.set()
 
-    def execute(self, run: Run, job: Job, name: str, seconds: float) -> tuple[Ending, int]:
+    def execute(self, run: Run, job: Job, name: str, seconds: float, role: str) -> tuple[Ending, int]:
         """Run the job's container until it ends, is stopped or takes too long; how, and its exit code.
+
+        Args:
+            seconds: How long it may take.
+            role: The ARN of the role that the container and its log work with.
 
         Raises:
             ImageError: when it cannot be started.
         """
         stream = f"{name}/algo-1-{int(time.time())}"
-        shipper = Shipper(self._sdk.logs, job.log, f"/aws/sagemaker/{self._group}", stream)
+        sdk = self._sdk.acting(role)
+        shipper = Shipper(sdk.logs, job.log, f"/aws/sagemaker/{self._group}", stream)
         try:
-            container = self._engine.start(job)
+            container = self._engine.start(replace(job, environment={**job.environment, **sdk.variables}))
             deadline = time.monotonic() + seconds
             while True:
                 code = container.wait(_POLL_SECONDS)

@@ -92,8 +92,9 @@ class ProcessingJobs:
                 reason = "AlgorithmError: See job logs for more information"
                 self._end(name, "Failed", FailureReason=reason, ExitMessage=message or None)
                 return
+            s3 = self._sdk.acting(record["RoleArn"]).s3
             for output in _outputs(record):
-                objects.upload_folder(self._sdk.s3, _relocated(run, output["LocalPath"]), output["S3Uri"])
+                objects.upload_folder(s3, _relocated(run, output["LocalPath"]), output["S3Uri"])
             status = "Completed" if ending == "exited" else "Stopped"
             self._end(name, status, ExitMessage=message or None)
         except StopRequestedError:
@@ -116,11 +117,12 @@ class ProcessingJobs:
         hosts = {"current_host": "algo-1", "hosts": ["algo-1"]}
         text = json.dumps(hosts)
         (run.folder / "config" / "resourceconfig.json").write_text(text, encoding="utf-8")
+        s3 = self._sdk.acting(record["RoleArn"]).s3
         for source in _inputs(record):
             run.check()
             target = _relocated(run, source["LocalPath"])
             objects.download_prefix(
-                self._sdk.s3, source["S3Uri"], target, region=self._config.region, role=record["RoleArn"]
+                s3, source["S3Uri"], target, region=self._config.region, role=record["RoleArn"]
             )
         for output in _outputs(record):
             _relocated(run, output["LocalPath"]).mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,7 @@ class ProcessingJobs:
             arguments=tuple(app.get("ContainerArguments") or ()),
         )
         limit = record.get("StoppingCondition") or {"MaxRuntimeInSeconds": _DEFAULT_SECONDS}
-        return self._runs.execute(run, job, name, limit["MaxRuntimeInSeconds"])
+        return self._runs.execute(run, job, name, limit["MaxRuntimeInSeconds"], record["RoleArn"])
 
 
 def _inputs(record: Record) -> list[dict[str, Any]]:

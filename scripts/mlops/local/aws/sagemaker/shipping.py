@@ -60,10 +60,13 @@ class Shipper:
 
     def _open_stream(self) -> None:
         taken = self._logs.exceptions.ResourceAlreadyExistsException
+        stream = {"logGroupName": self._group, "logStreamName": self._stream}
         with contextlib.suppress(taken):
-            self._logs.create_log_group(logGroupName=self._group)
-        with contextlib.suppress(taken):
-            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+            try:
+                self._logs.create_log_stream(**stream)
+            except self._logs.exceptions.ResourceNotFoundException:
+                self._logs.create_log_group(logGroupName=self._group)
+                self._logs.create_log_stream(**stream)
 
     def _ship(self, *, last: bool) -> None:
         with self._file.open("rb") as file:

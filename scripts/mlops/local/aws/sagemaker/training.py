@@ -170,7 +170,7 @@ class TrainingJobs:
             arguments=tuple(algorithm.get("ContainerArguments") or ("train",)),
         )
         seconds = record["StoppingCondition"].get("MaxRuntimeInSeconds", _DEFAULT_SECONDS)
-        return self._runs.execute(run, job, name, seconds)
+        return self._runs.execute(run, job, name, seconds, record["RoleArn"])
 
     def _lay_out(self, run: Run, record: Record) -> None:
         """Make /opt/ml as a training container finds it."""
@@ -198,7 +198,7 @@ class TrainingJobs:
                 raise objects.MissingInputError("Only S3 data sources can be read here")
             run.check()
             objects.download_prefix(
-                self._sdk.s3,
+                self._sdk.acting(record["RoleArn"]).s3,
                 source["S3Uri"],
                 run.folder / "input" / "data" / channel["ChannelName"],
                 region=self._config.region,
@@ -214,7 +214,7 @@ class TrainingJobs:
             if target == artifact or any(folder.iterdir()):
                 archive = run.folder.parent / target.rpartition("/")[2]
                 pack(folder, archive)
-                objects.upload(self._sdk.s3, archive, target)
+                objects.upload(self._sdk.acting(record["RoleArn"]).s3, archive, target)
 
     def _measure(self, name: str, run: Run, record: Record) -> None:
         """Find the metrics that MetricDefinitions look for in the log; the last value counts."""
