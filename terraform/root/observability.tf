@@ -8,11 +8,12 @@ locals {
 module "observability" {
   source = "../modules/observability"
 
-  name                = var.name
-  models              = local.endpoints
-  topic_arn           = module.notifications.topic_arn
-  trigger_function    = module.dag_trigger.function_name
-  airflow_environment = var.airflow == null ? null : local.airflow_environment
+  name             = var.name
+  models           = local.endpoints
+  topic_arn        = module.notifications.topic_arn
+  trigger_function = module.dag_trigger.function_name
+  # After the environment is there: until then its scheduler would be missed.
+  airflow_environment = one(module.airflow[*].environment_name)
   kms_key_arn         = local.kms_key_arn
   log_retention_days  = var.log_retention_days
 }
@@ -20,9 +21,13 @@ module "observability" {
 module "log_forwarding" {
   source = "../modules/log-forwarding"
 
-  name                   = var.name
-  log_destination_arn    = var.log_destination_arn
-  log_groups             = merge(module.sagemaker.log_groups, { trigger = module.dag_trigger.log_group, states = module.observability.log_group })
+  name                = var.name
+  log_destination_arn = var.log_destination_arn
+  log_groups = merge(
+    module.sagemaker.log_groups,
+    { trigger = module.dag_trigger.log_group, states = module.observability.log_group },
+    module.airflow[*].log_groups...
+  )
   metric_destination_arn = var.metric_destination_arn
   permissions_boundary   = local.permissions_boundary
 }

@@ -18,3 +18,8 @@ output "role_arn" {
   description = "The role of Airflow and its tasks."
   value       = aws_iam_role.this.arn
 }
+
+output "log_groups" {
+  description = "The log groups of Airflow's parts."
+  value       = { for part, group in aws_cloudwatch_log_group.this : part => group.name }
+}
