@@ -117,19 +117,84 @@ def test_the_token_goes_to_a_file_that_only_the_job_reads(stages: Any, tmp_path:
     assert token.read_text() == "header.claims.signature"
 
 
-def test_without_a_role_the_runners_own_credentials_stay(stages: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"MLOPS_ID_TOKEN": "a.b.c"},
+        {"MLOPS_ID_TOKEN": "a.b.c", "MLOPS_AWS_ROLE_ARN": ""},
+        # as an engine that leaves unknown variables alone would write it
+        {"MLOPS_ID_TOKEN": "a.b.c", "MLOPS_AWS_ROLE_ARN": "$MLOPS_TRAIN_ROLE_ARN"},
+        {"MLOPS_AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/ci"},
+    ],
+)
+def test_without_a_role_or_token_the_runners_own_credentials_stay(
+    stages: Any, tmp_path: Path, variables: dict[str, str]
+) -> None:
     (script,) = stages["train"].job["before_script"]
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{script}\nenv"],
-        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "MLOPS_ID_TOKEN": "a.b.c"},
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "AWS_ACCESS_KEY_ID": "own", **variables},
         capture_output=True,
         text=True,
         check=True,
     )
 
-    assert "AWS_" not in done.stdout
+    assert "AWS_ACCESS_KEY_ID=own\n" in done.stdout
+    assert "AWS_ROLE_ARN=" not in done.stdout.replace("MLOPS_AWS_ROLE_ARN=", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_with_a_role_the_runners_own_keys_do_not_win(stages: Any, tmp_path: Path) -> None:
+    # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html: keys come before tokens
+    (script,) = stages["train"].job["before_script"]
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "own",
+        "AWS_SECRET_ACCESS_KEY": "own",
+        "AWS_SESSION_TOKEN": "own",
+        "MLOPS_AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/ci",
+        "MLOPS_ID_TOKEN": "a.b.c",
+        "CI_PROJECT_ID": "3",
+        "CI_JOB_ID": "77",
+    }
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{script}\nenv"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "=own\n" not in done.stdout
+
+
+OWN_ROLES = {
+    "containerize": "$MLOPS_BUILD_ROLE_ARN",
+    "train": "$MLOPS_TRAIN_ROLE_ARN",
+    "evaluate": "$MLOPS_TRAIN_ROLE_ARN",
+    "notify": "$MLOPS_TRAIN_ROLE_ARN",
+    "deploy": "$MLOPS_DEPLOY_ROLE_ARN",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_merge_request_never_gets_the_role_of_the_default_branch(stages: Any, name: str) -> None:
+    job = stages[name].job
+    ours = job["variables"]["MLOPS_AWS_ROLE_ARN"]
+    rules = [
+        rule
+        for rule in job["rules"]
+        if "merge_request_event" in rule.get("if", "") and rule.get("when") != "never"
+    ]
+
+    assert ours == OWN_ROLES[name]
+    assert bool(rules) is (name in ("containerize", "train", "evaluate"))
+    for rule in rules:
+        taken = rule["variables"]["MLOPS_AWS_ROLE_ARN"]
+        assert taken == ours.replace("$MLOPS_", "$MLOPS_MERGE_REQUEST_")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +295,8 @@ def test_one_deployment_at_a_time_for_a_model_and_environment(stages: Any) -> No
 
     assert job["resource_group"] == job["environment"]["name"] == "stage/phishing-url"
     assert job["environment"]["url"].endswith("$ENDPOINT_NAME")
+    # GitLab would take prod/pre-approval for a staging environment.
+    assert job["environment"]["deployment_tier"] == "production"
 
 
 def test_test_reports_show_in_the_merge_request(stages: Any) -> None:

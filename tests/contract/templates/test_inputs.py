@@ -9,6 +9,18 @@ import pytest
 
 from mlops.errors import LocalStackError
 
+ROLES = (
+    "apply-role-arn",
+    "aws-role-arn",
+    "build-role-arn",
+    "deploy-role-arn",
+    "merge-request-build-role-arn",
+    "merge-request-role-arn",
+    "merge-request-train-role-arn",
+    "plan-role-arn",
+    "train-role-arn",
+)
+
 # What must not get past an input's pattern: a shell's own characters, options, other folders.
 REFUSED = {
     "model": ["", "Phishing", "a b", "a;b", "$(id)", "a--b", "-a", "a/b"],
@@ -21,12 +33,13 @@ REFUSED = {
     "arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
     "containerize-arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
     "docker-host": ["", "http://a", "tcp://a b", "tcp://$X"],
-    "aws-role-arn": ["role", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:user/x", "$(id)"],
+    **{
+        key: ["role", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:user/x", "$(id)", "$A$B"]
+        for key in ROLES
+    },
     "aws-audience": ["", "https://gitlab.example.com/", "a b", "$CI_SERVER_URL/"],
     "directory": ["", "-x", "a b", "a;b", "$(id)", "/etc"],
     "after": ["Prod", "a b", "$X", "-a"],
-    "plan-role-arn": ["role", "arn:aws:iam::12:role/x", "$(id)"],
-    "apply-role-arn": ["role", "arn:aws:iam::12:role/x", "$(id)"],
     "environment-url": ["", "ftp://a", "https://a b", "javascript:alert(1)"],
 }
 ACCEPTED = {
@@ -40,17 +53,13 @@ ACCEPTED = {
     "arguments": ["", "--build-arg BASE=registry.example.com/python:3.11@sha256:00", "-k slow tests/"],
     "containerize-arguments": ["", "--build-arg BASE=python:3.12"],
     "docker-host": ["tcp://docker:2375", "unix:///run/user/1000/docker.sock"],
-    "aws-role-arn": [
-        "",
-        "arn:aws:iam::123456789012:role/ml/ci",
-        "arn:aws-cn:iam::123456789012:role/ci",
-        "$ROLE",
-    ],
+    **{
+        key: ["", "arn:aws:iam::123456789012:role/ml/ci", "arn:aws-cn:iam::123456789012:role/ci", "$ROLE"]
+        for key in ROLES
+    },
     "aws-audience": ["https://gitlab.example.com", "$CI_SERVER_URL", "sts.amazonaws.com"],
     "directory": ["terraform", "platform/terraform"],
     "after": ["", "stage"],
-    "plan-role-arn": ["", "arn:aws:iam::123456789012:role/ml-ops-plan", "$MLOPS_PLAN_ROLE_ARN"],
-    "apply-role-arn": ["", "arn:aws:iam::123456789012:role/ml-ops-apply", "$MLOPS_APPLY_ROLE_ARN"],
     "environment-url": ["https://example.com/$ENDPOINT_NAME"],
 }
 
@@ -122,7 +131,8 @@ def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
         for name, value in include["inputs"].items():
             # The same default, or including one stage and including all would differ.
             assert value == stage.inputs[name].get("default", "phishing-url"), f"{stage.name}: {name}"
-    shared = {"job-prefix", "aws-role-arn", "aws-audience", "manifest", "model", "environment"}
+    shared = {"job-prefix", "aws-role-arn", "merge-request-role-arn", "aws-audience", "manifest", "model"}
+    shared |= {"environment", "deployment-tier"}
     for name, stage in templates.items():
         if name in ("model-pipeline", "workflow", "terraform"):
             continue
