@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +65,7 @@ def test_environments_are_applied_in_order(planner: Any) -> None:
 def test_what_comes_first_may_be_missing(templates: Any) -> None:
     _, before = templates["terraform"].filled(environment="dev")[APPLY]["needs"]
 
-    assert before == {"job": "terraform-apply:", "artifacts": False, "optional": True}
+    assert before == {"job": "terraform-apply:", "artifacts": True, "optional": True}
 
 
 def test_a_plan_waits_for_the_stages_before(templates: Any) -> None:
@@ -117,12 +119,45 @@ def test_each_job_takes_its_own_role_as_all_jobs_do(templates: Any, stages: Any)
 def test_the_script_is_a_command_that_mlops_knows(templates: Any, action: str) -> None:
     from mlops.cli import build_parser
 
-    (line,) = templates["terraform"].filled(environment="dev", directory="platform/tf")[
-        f"terraform-{action}:dev"
-    ]["script"]
+    job = templates["terraform"].filled(environment="dev", directory="platform/tf")[f"terraform-{action}:dev"]
+    (line,) = [line for line in job["script"] if line.startswith("mlops ")]
     program, *words = line.split()
 
     arguments = build_parser("terraform").parse_args(words)
 
     assert program == "mlops"
     assert (arguments.action, arguments.environment, arguments.directory) == (action, "dev", "platform/tf")
+
+
+@pytest.mark.parametrize(
+    ("before", "works", "runs"),
+    [("applied", True, True), ("terraform.log", True, False), ("applied", False, True), (None, True, False)],
+    ids=["succeeded", "failed", "succeeded, and this one fails", "never ran"],
+)
+def test_an_apply_after_one_that_failed_does_nothing(
+    templates: Any, tmp_path: Path, before: str | None, works: bool, runs: bool
+) -> None:
+    """A job by hand may fail, so GitLab itself would let the next environment's job start."""
+    apply = templates["terraform"].filled(environment="prod", after="stage")["terraform-apply:prod"]
+    for name, folder in ((before, "stage"), ("plan.json", "prod")):
+        if name:
+            (tmp_path / "terraform-plan" / folder).mkdir(parents=True)
+            (tmp_path / "terraform-plan" / folder / name).touch()
+    (tmp_path / "mlops").write_text(f"#!/bin/sh\ntouch called\nexit {0 if works else 60}\n")
+    (tmp_path / "mlops").chmod(0o755)
+
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", "\n".join(apply["script"])],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (tmp_path / "called").exists() is runs
+    assert (done.returncode == 0) is (runs and works)
+    # What the next environment looks for, and what travels to it.
+    assert (tmp_path / "terraform-plan" / "prod" / "applied").exists() is (runs and works)
+    assert "terraform-plan/prod/applied" in apply["artifacts"]["paths"]
+    assert runs or "terraform-apply:stage has not succeeded" in done.stderr
