@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,24 +16,34 @@ from mlops.local import paths
 
 CHECKOUT = Path(__file__).parents[3]
 TERRAFORM = CHECKOUT / "terraform"
-FOLDERS = sorted([TERRAFORM / "root", *(TERRAFORM / "modules").iterdir()])
+FOLDERS = sorted([TERRAFORM / "root", TERRAFORM / "bootstrap", *(TERRAFORM / "modules").iterdir()])
 BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 
 
 def test_the_tests_of_root_and_modules_pass(program: Path, copy: Path) -> None:
     lambda_package.build(copy / "tests" / "package.zip")
     airflow_package.build(copy / "tests" / "airflow")
+    _run_tests(program, copy)
+
+
+def test_the_tests_of_bootstrap_pass(program: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bootstrap"
+    shutil.copytree(TERRAFORM / "bootstrap", folder, ignore=shutil.ignore_patterns(".terraform"))
+    _run_tests(program, folder)
+
+
+def _run_tests(program: Path, folder: Path) -> None:
     plugins = paths.cache() / "terraform" / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins), "GOGC": "400"}
-    terraform = Terraform(program=program, folder=copy, environment=environment, log=copy / "log")
+    terraform = Terraform(program=program, folder=folder, environment=environment, log=folder / "log")
     terraform.initialise()
     _, out, _ = terraform.cmd("test")
     summary = re.search(r"Success! (\d+) passed, 0 failed", out)
     assert summary, out
     assert int(summary[1]) == sum(
         len(re.findall(r"^run ", file.read_text(encoding="utf-8"), re.MULTILINE))
-        for file in (copy / "tests").glob("*.tftest.hcl")
+        for file in (folder / "tests").glob("*.tftest.hcl")
     )
 
 
