@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mlops.clients.terraform import Terraform
+from mlops.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
 from mlops.sagemaker_requests import VARIANT
 from mlops.versions import endpoint_name
 
@@ -256,6 +257,14 @@ def test_every_alarm_watches_what_is_published(watched: Watched) -> None:
         assert len(alarm["AlarmName"]) <= 255 and len(alarm["AlarmDescription"]) <= 1024
         statistic = alarm.get("ExtendedStatistic", "")
         assert not statistic or watches[0][:2] in WITH_PERCENTILES
+
+
+def test_the_metrics_of_alarms_are_those_whose_price_is_told(watched: Watched) -> None:
+    alarms = watched.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    of_a_model = [alarm for alarm in alarms if "fraud--card-payments" in alarm["AlarmName"]]
+    of_airflow = [alarm for alarm in alarms if alarm["AlarmName"].startswith("ml-ops-airflow-")]
+    assert sum(len(list(_watched(alarm))) for alarm in of_a_model) == ALARM_METRICS_OF_A_MODEL
+    assert sum(len(list(_watched(alarm))) for alarm in of_airflow) == ALARM_METRICS_OF_AIRFLOW
 
 
 def test_only_a_silent_scheduler_is_an_alarm(watched: Watched) -> None:
