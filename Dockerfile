@@ -23,6 +23,7 @@ RUN python3 -m venv /opt/mlops \
 COPY pyproject.toml README.md ./
 COPY scripts scripts
 RUN pip install --no-deps --no-build-isolation . \
+    && pip uninstall --quiet --yes -r build.txt \
     && pip check
 
 FROM ${BASE_IMAGE}

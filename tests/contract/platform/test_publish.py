@@ -176,3 +176,19 @@ def test_nothing_is_published_without_a_release(
     assert done.returncode == 0, done.stderr
     assert "Nothing was released." in done.stdout
     assert (tools / "calls").read_text() == ""
+
+
+def test_one_click_makes_all_of_a_release(platform: Platform, clone: Path, tools: Path) -> None:
+    """The three jobs after one another, with the variables that GitLab hands from the first to the others."""
+    done = run(platform, "release", clone, tools, GITLAB_USER_NAME="Ann", GITLAB_USER_EMAIL="ann@example.org")
+    assert done.returncode == 0, done.stderr
+    facts = dict(line.split("=", 1) for line in (clone / "release.env").read_text().splitlines())
+    for job in ("publish-image", "publish-wheel"):
+        done = run(platform, job, clone, tools, **facts)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    refs = platform.refs()
+    assert refs["main"] == refs["v1.0.0"] == refs["1.0"] == refs["1"] == facts["RELEASE_COMMIT"]
+    assert platform.releases() == ["v1.0.0"]
+    assert f"{IMAGE}:1.0.0" in (tools / "tags").read_text()
+    assert "Uploading ml_ops-1.0.0-py3-none-any.whl" in (clone / "twine.log").read_text()
