@@ -4,14 +4,22 @@
 locals {
   boundary_statements = [
     {
-      # These know no resource, and change nothing but numbers in CloudWatch and X-Ray.
+      # These know no resource, and change nothing but traces in X-Ray.
       Sid    = "WithoutResource"
       Effect = "Allow"
       Action = [
-        "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken", "s3:GetAccountPublicAccessBlock", "sagemaker:ListModels",
+        "ecr:GetAuthorizationToken", "s3:GetAccountPublicAccessBlock", "sagemaker:ListModels",
         "xray:PutTelemetryRecords", "xray:PutTraceSegments",
       ]
       Resource = "*"
+    },
+    {
+      # Nor does this; the namespaces are those of SageMaker and MWAA.
+      Sid       = "WriteMetrics"
+      Effect    = "Allow"
+      Action    = "cloudwatch:PutMetricData"
+      Resource  = "*"
+      Condition = { StringLike = { "cloudwatch:namespace" = ["/aws/sagemaker/*", "AWS/MWAA", "AmazonMWAA"] } }
     },
     {
       Sid    = "ThePlatform"

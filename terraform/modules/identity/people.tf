@@ -42,10 +42,16 @@ resource "aws_iam_policy" "people" {
         Sid    = "List"
         Effect = "Allow"
         Action = [
-          "cloudwatch:GetMetricData", "cloudwatch:ListDashboards", "logs:DescribeLogGroups", "sagemaker:ListEndpoints",
-          "sagemaker:ListModels", "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
+          "cloudwatch:GetMetricData", "cloudwatch:ListDashboards", "sagemaker:ListEndpoints", "sagemaker:ListModels",
+          "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
         ]
         Resource = "*"
+      },
+      {
+        Sid      = "ListLogGroups"
+        Effect   = "Allow"
+        Action   = "logs:DescribeLogGroups"
+        Resource = "arn:${local.partition}:logs:${local.suffix}:log-group:*"
       },
       {
         Sid      = "WatchAirflow"

@@ -9,14 +9,31 @@ from typing import Any
 # AWS defines no resource for these:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 WITHOUT_RESOURCE = {
+    "cloudwatch:GetMetricData",
+    "cloudwatch:ListDashboards",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
+    "kms:CreateKey",
+    "kms:ListAliases",
+    "logs:DeleteResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:PutResourcePolicy",
     "s3:GetAccountPublicAccessBlock",
+    "sagemaker:ListEndpoints",
+    "sagemaker:ListModels",
+    "sagemaker:ListProcessingJobs",
+    "sagemaker:ListTrainingJobs",
+    "ssm:DescribeParameters",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
 # Of those, the ones a condition can bound, and must.
-NEEDS_CONDITION = {"cloudwatch:PutMetricData": "cloudwatch:namespace"}
+NEEDS_CONDITION = {
+    "cloudwatch:PutMetricData": "cloudwatch:namespace",
+    "kms:CreateKey": "aws:RequestTag/ml-ops:managed-by",
+}
+# Every one of EC2's lists: none can be bounded by what it would find.
+_LISTS = re.compile(r"ec2:Describe[A-Za-z]+")
 
 
 # The principal of the statement AWS begins a key's policy with, which lets the account's IAM policies decide.
@@ -58,7 +75,29 @@ def objections(policy: Mapping[str, Any], *, of_key: bool = False) -> Iterator[s
             yield f"{name} lets a service act for any account"
         if "*" in _listed(statement.get("Resource")) and not of_key:
             for action in sorted(set(actions) - WITHOUT_RESOURCE):
+                if _LISTS.fullmatch(action):
+                    continue
                 yield f"{name} allows {action} on every resource"
+
+
+def objections_to_endpoint(policy: Mapping[str, Any]) -> Iterator[str]:
+    """What is too wide in a VPC endpoint's policy.
+
+    It grants nothing: it bounds what those who were granted it elsewhere can do through the endpoint. So every
+    statement must be bounded: to this account's own roles, or to named actions on named resources.
+    """
+    for statement in policy["Statement"]:
+        name = statement.get("Sid", "a statement")
+        keys = {key for test in statement.get("Condition", {}).values() for key in test}
+        ours = "aws:PrincipalAccount" in keys
+        for action in _listed(statement["Action"]):
+            if not ours and "*" in action:
+                yield f"{name} lets anyone do {action}"
+        if (
+            "*" in _listed(statement["Resource"])
+            and not {"aws:PrincipalAccount", "aws:ResourceAccount"} <= keys
+        ):
+            yield f"{name} lets data out to other accounts"
 
 
 def _lets_iam_decide(statement: Mapping[str, Any]) -> bool:

@@ -140,7 +140,6 @@ def _everything(aws: LocalAws) -> dict[str, list[Any]]:
         "subscriptions": aws.client("sns").list_subscriptions()["Subscriptions"],
         "roles": aws.client("iam").list_roles()["Roles"],
         "functions": aws.client("lambda").list_functions()["Functions"],
-        "alarms": aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "model package groups": aws.client("sagemaker").list_model_package_groups()[
             "ModelPackageGroupSummaryList"
         ],

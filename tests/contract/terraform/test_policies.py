@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .policies import objections
+from .policies import objections, objections_to_endpoint
 
 NARROW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
 
@@ -57,3 +57,26 @@ def test_a_key_s_policy_lets_the_account_decide() -> None:
 )
 def test_a_key_s_policy_lets_nobody_else(changes: dict[str, Any], objection: str) -> None:
     assert any(objection in line for line in found(of_key=True, **(ROOT | changes)))
+
+
+OURS = {"aws:PrincipalAccount": "111122223333"}
+THEIRS = {"aws:ResourceAccount": "111122223333"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "objection"),
+    [
+        ({"Action": "*", "Resource": "*", "Condition": {"StringEquals": OURS | THEIRS}}, ""),
+        ({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::layers/*"}, ""),
+        ({"Action": "s3:*", "Resource": "arn:aws:s3:::layers/*"}, "lets anyone do s3:*"),
+        ({"Action": "*", "Resource": "*", "Condition": {"StringEquals": OURS}}, "to other accounts"),
+        (
+            {"Action": "s3:GetObject", "Resource": "*", "Condition": {"StringEquals": THEIRS}},
+            "to other accounts",
+        ),
+    ],
+)
+def test_an_endpoint_bounds_what_goes_through_it(statement: dict[str, Any], objection: str) -> None:
+    found = list(objections_to_endpoint({"Statement": [statement]}))
+    assert objection in "".join(found)
+    assert bool(found) == bool(objection)
