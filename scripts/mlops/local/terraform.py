@@ -49,6 +49,7 @@ def apply(  # pylint: disable=too-many-arguments
     *,
     links: Mapping[str, str] | None = None,
     environment: Environment | None = None,
+    gitlab_url: str = "",
 ) -> dict[str, Any]:
     """Create in the local AWS what Terraform creates in a real account; again after a change is fine.
 
@@ -59,6 +60,7 @@ def apply(  # pylint: disable=too-many-arguments
         models: Projects and their models, beside those of `models.auto.tfvars`.
         links: `airflow_url` and `log_group_url`, where people find runs and logs on this machine.
         environment: Whose values apply; by default those of `local`.
+        gitlab_url: Of the local GitLab, whose jobs take the roles of a whole environment.
 
     Returns:
         The outputs of `terraform/root/outputs.tf`.
@@ -76,7 +78,7 @@ def apply(  # pylint: disable=too-many-arguments
     if environment is not None and environment.whole:
         values |= _of_a_whole_one(home)
     (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
-    terraform = workspace(home, aws_endpoint, environment)
+    terraform = workspace(home, aws_endpoint, environment, gitlab_url)
     # Only we change what is there, so nothing needs to be read again.
     terraform.apply_now(refresh=False, parallelism=20)
     return terraform.outputs()
@@ -93,16 +95,20 @@ def _of_a_whole_one(home: Path) -> dict[str, Any]:
     }
 
 
-def destroy(home: Path, aws_endpoint: str, environment: Environment | None = None) -> None:
+def destroy(
+    home: Path, aws_endpoint: str, environment: Environment | None = None, gitlab_url: str = ""
+) -> None:
     """Remove everything `apply` created, with all that is in it.
 
     Raises:
         TerraformError: when it fails.
     """
-    workspace(home, aws_endpoint, environment).destroy_now(parallelism=20)
+    workspace(home, aws_endpoint, environment, gitlab_url).destroy_now(parallelism=20)
 
 
-def workspace(home: Path, aws_endpoint: str, environment: Environment | None = None) -> Terraform:
+def workspace(
+    home: Path, aws_endpoint: str, environment: Environment | None = None, gitlab_url: str = ""
+) -> Terraform:
     """The root in `home`, initialised; `apply` has written the values there.
 
     Raises:
@@ -119,7 +125,7 @@ def workspace(home: Path, aws_endpoint: str, environment: Environment | None = N
     for part in ("root", "modules"):
         shutil.copytree(source / part, home / part, ignore=ignored, dirs_exist_ok=True)
     (root / "local_override.tf.json").write_text(
-        json.dumps(_override(aws_endpoint), indent=2), encoding="utf-8"
+        json.dumps(_override(aws_endpoint, gitlab_url if played.whole else ""), indent=2), encoding="utf-8"
     )
 
     kept = paths.cache() / "terraform" / _fingerprint(home)
@@ -152,15 +158,20 @@ def workspace(home: Path, aws_endpoint: str, environment: Environment | None = N
     return terraform
 
 
-def _override(aws_endpoint: str) -> dict[str, Any]:
-    """The provider's settings. MWAA's host prefixes cannot be resolved in front of a loopback address."""
+def _override(aws_endpoint: str, gitlab_url: str) -> dict[str, Any]:
+    """What the copy has otherwise. MWAA's host prefixes cannot be resolved in front of a loopback address."""
     reached = {
         "http_proxy": aws_endpoint,
         "https_proxy": "",
         "no_proxy": "127.0.0.1,localhost",
         "endpoints": [{"mwaa": f"http://{MWAA_DOMAIN}"}],
     }
-    return {"provider": {"aws": _PROVIDER | reached}}
+    document: dict[str, Any] = {"provider": {"aws": _PROVIDER | reached}}
+    if gitlab_url:
+        # The provider takes no http; IAM knows an identity provider without its scheme.
+        address = gitlab_url.replace("http://", "https://", 1)
+        document["module"] = {"identity": {"gitlab_url": address, "audience": gitlab_url}}
+    return document
 
 
 def _inherited() -> dict[str, str]:

@@ -150,7 +150,12 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
         }
         environment = find_environment(stack.environment_name)
         outputs = terraform.apply(
-            stack.folder / "terraform", stack.aws_endpoint, package, links=links, environment=environment
+            stack.folder / "terraform",
+            stack.aws_endpoint,
+            package,
+            links=links,
+            environment=environment,
+            gitlab_url=stack.gitlab_url,
         )
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]))

@@ -131,3 +131,37 @@ def test_a_key_says_how_often_it_is_renewed(aws: LocalAws) -> None:
     assert kms.get_key_rotation_status(KeyId=key)["RotationPeriodInDays"] == 90
     with pytest.raises(kms.exceptions.NotFoundException):
         kms.get_key_rotation_status(KeyId="00000000-0000-0000-0000-000000000000")
+
+
+def test_a_lifecycle_rule_keeps_the_number_of_versions_it_leaves_alone(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html
+    s3, bucket = aws.client("s3"), "corrections-lifecycle"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    expirations = [{"NoncurrentDays": 90, "NewerNoncurrentVersions": 3}, {"NoncurrentDays": 7}]
+    rules = [
+        {
+            "ID": str(number),
+            "Status": "Enabled",
+            "Filter": {"Prefix": f"{number}/"},
+            "NoncurrentVersionExpiration": expiration,
+        }
+        for number, expiration in enumerate(expirations)
+    ]
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    answered = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert [rule["NoncurrentVersionExpiration"] for rule in answered] == expirations
+
+
+def test_an_identity_provider_is_answered_without_scheme_unless_it_has_a_port(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html
+    iam = aws.client("iam")
+    for host, answered in (
+        ("gitlab.example.com", "gitlab.example.com"),
+        ("127.0.0.1:4567", "https://127.0.0.1:4567"),
+    ):
+        arn = iam.create_open_id_connect_provider(Url=f"https://{host}", ClientIDList=["x"])[
+            "OpenIDConnectProviderArn"
+        ]
+        assert arn.endswith(f":oidc-provider/{host}")
+        assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["Url"] == answered
+        assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["x"]

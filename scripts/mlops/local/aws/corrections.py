@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ def install() -> None:
     _describe_rules_of_security_groups()
     _complete_budgets()
     _answer_rotation_periods()
+    _keep_newer_versions_of_lifecycles()
+    _name_identity_providers_with_ports()
     _delete_model_package_groups()
 
 
@@ -198,3 +201,53 @@ def _answer_rotation_periods() -> None:
 
     KmsResponse.enable_key_rotation = enable_key_rotation  # type: ignore[method-assign]
     KmsResponse.get_key_rotation_status = get_key_rotation_status  # type: ignore[method-assign]
+
+
+def _keep_newer_versions_of_lifecycles() -> None:
+    """How many old versions a lifecycle rule leaves alone is kept and answered; moto drops it."""
+    from moto.core.responses import ActionResult
+    from moto.s3.models import FakeBucket
+    from moto.s3.responses import S3Response
+
+    change: Callable[..., None] = FakeBucket.set_lifecycle
+    answer: Callable[..., Any] = S3Response.get_bucket_lifecycle
+    member = "NewerNoncurrentVersions"
+
+    def set_lifecycle(self: Any, rules: list[dict[str, Any]]) -> None:
+        change(self, rules)
+        for kept, wanted in zip(self.rules, rules, strict=True):
+            kept.mlops_newer = (wanted.get("NoncurrentVersionExpiration") or {}).get(member)
+
+    def get_bucket_lifecycle(self: Any) -> Any:
+        whole, kept = self.serialized, self.backend.get_bucket_lifecycle(self.bucket_name) or []
+
+        def serialized(result: ActionResult) -> Any:
+            rules: Any = result.result
+            for rule, its in zip(rules["Rules"], kept, strict=True):
+                if its.mlops_newer:
+                    rule["NoncurrentVersionExpiration"][member] = its.mlops_newer
+            return whole(result)
+
+        self.serialized = serialized
+        return answer(self)
+
+    FakeBucket.set_lifecycle = set_lifecycle  # type: ignore[method-assign]
+    S3Response.get_bucket_lifecycle = get_bucket_lifecycle  # type: ignore[method-assign]
+
+
+def _name_identity_providers_with_ports() -> None:
+    """An identity provider whose URL has a port is answered with its scheme.
+
+    AWS knows no ports in these URLs. Terraform's provider takes a URL without scheme for the one with it, but
+    cannot read `127.0.0.1:4567` as a URL.
+    """
+    from moto.core.responses import ActionResult
+    from moto.iam.responses import IamResponse
+
+    def get_open_id_connect_provider(self: Any) -> ActionResult:
+        found = copy(self.backend.get_open_id_connect_provider(self._get_param("OpenIDConnectProviderArn")))  # pylint: disable=protected-access
+        if ":" in found.url:
+            found.url = f"https://{found.url}"
+        return ActionResult(found)
+
+    IamResponse.get_open_id_connect_provider = get_open_id_connect_provider  # type: ignore[method-assign]
