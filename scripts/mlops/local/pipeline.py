@@ -15,6 +15,7 @@ from mlops.local import gitlab_ci_local as engine
 from mlops.local import paths
 from mlops.local.gitlab import pipelines, projects
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
+from mlops.local.gitlab.variables import for_pipeline as group_variables
 from mlops.local.job_board import JobBoard, JobResult
 from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
 from mlops.local.stack import TEMPLATES_PROJECT, Stack
@@ -156,13 +157,14 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
         **{name: os.environ.get(name, "") for name in _DOCKER},
         "MLOPS_VENVS": str(paths.cache() / "model-venvs"),
         **stack.environment(),
+        **group_variables(home, project, protected=trigger.ref == DEFAULT_BRANCH),
         **options.variables,
     }
     checkout = engine.check_out(folder, settings, options.tools)
     _fetch_templates(home, checkout)
     planned = tuple(engine.plan(checkout))
     board = JobBoard(home, pipeline, planned, checkout)
-    overlay = board.overlay(stack.gitlab_url)
+    overlay = board.overlay(stack.gitlab_url, _tokens(stack, settings))
     whole = engine.Run(checkout=checkout, jobs=planned, overlay=overlay)
     _follow(board, whole, echo, options.limit_seconds)
     for name in board.forgotten():
@@ -213,7 +215,7 @@ def run_manual(  # pylint: disable=too-many-arguments
         raise LocalStackError(f"The local GitLab has no pipeline {done.id}")
     checkout = engine.check_out(done.folder, {**done.settings, **(variables or {})}, options.tools)
     board = JobBoard(home, pipeline, done.planned, checkout, done.jobs)
-    overlay = board.overlay(stack.gitlab_url)
+    overlay = board.overlay(stack.gitlab_url, _tokens(stack, done.settings))
     alone = engine.Run(checkout=checkout, jobs=done.planned, overlay=overlay, only=job)
     _follow(board, alone, echo, options.limit_seconds)
     return replace(done, jobs=board.finish())

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.datastructures import Authorization
 
-from mlops.local.gitlab import api, id_tokens, packages, pipelines, projects, smart_http
+from mlops.local.gitlab import api, id_tokens, packages, pipelines, projects, smart_http, variables
 from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
 
@@ -33,6 +33,7 @@ def create_app(home: Path, port: int) -> Flask:
     _add_pages(app, home)
     _add_keys(app, home, f"http://127.0.0.1:{port}")
     _add_api(app, home, f"http://127.0.0.1:{port}")
+    _add_groups(app, home)
     _add_packages(app, home, f"http://127.0.0.1:{port}")
 
     @app.errorhandler(RefusedError)
@@ -131,6 +132,32 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     @route("GET", f"{pipeline}/jobs")
     def _list_jobs(project: Project, number: int) -> Any:
         return api.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
+
+
+def _add_groups(app: Flask, home: Path) -> None:
+    """The CI variables of a group, which is named by its path; every group exists."""
+    group_url = "/api/v4/groups/<path:group>/variables"
+
+    # python-gitlab's command asks who it is before anything else
+    @app.get("/api/v4/user")
+    def current_user() -> Response:
+        _authorize("/user")
+        return jsonify({"id": 1, "username": "local", "name": "local", "state": "active"})
+
+    @app.get(group_url)
+    def list_variables(group: str) -> Response:
+        _authorize(group_url)
+        return _answer(variables.list_variables(home, group))
+
+    @app.post(group_url)
+    def create_variable(group: str) -> tuple[Response, int]:
+        _authorize(group_url)
+        return _answer(variables.create_variable(home, group, _body())), 201
+
+    @app.put(f"{group_url}/<key>")
+    def update_variable(group: str, key: str) -> Response:
+        _authorize(group_url)
+        return _answer(variables.update_variable(home, group, key, _body()))
 
 
 def _add_packages(app: Flask, home: Path, url: str) -> None:
