@@ -23,9 +23,9 @@ _GROUP_VARIABLES = {
     "build": "MLOPS_BUILD_ROLE_ARN",
     "train": "MLOPS_TRAIN_ROLE_ARN",
     "deploy": "MLOPS_DEPLOY_ROLE_ARN",
-    "plan": "MLOPS_PLAN_ROLE_ARN",
-    "apply": "MLOPS_APPLY_ROLE_ARN",
 }
+# What the platform's own project calls them, once for each environment.
+_PROJECT_VARIABLES = {"plan": "MLOPS_PLAN_ROLE_ARN", "apply": "MLOPS_APPLY_ROLE_ARN"}
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -120,16 +120,15 @@ def _guard(environment: Environment, plan: terraform_plan.Plan, allowed: Sequenc
 
 
 def _notes(environment: Environment, plan: terraform_plan.Plan, document: Mapping[str, Any]) -> list[str]:
-    notes = [*plan.drift, *_unconfirmed(document)]
+    notes = [*plan.drift, *_unconfirmed(terraform_guards.topics(document))]
     if not terraform_review.commit(environment.directory):
         notes.append("There is no git history here, so nobody can tell which commit this plan is of")
     return notes
 
 
-def _unconfirmed(document: Mapping[str, Any]) -> list[str]:
+def _unconfirmed(topics: Sequence[str]) -> list[str]:
     from mlops.clients import aws
 
-    topics = terraform_guards.topics(document)
     if not topics:
         return []
     with aws.explained():
@@ -157,12 +156,12 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     _guard(environment, plan, reviewed.allow_replace)
     terraform_session.carry_out(environment, terraform, file)
     outputs = terraform.shown_outputs()
-    notes = _unconfirmed(terraform.describe())
+    notes = _unconfirmed(terraform_guards.topics_of_state(terraform.state()))
     lines = [terraform_plan.done(environment.name, plan), "", terraform_plan.values_table(outputs)]
     return Outcome(
         summary="\n".join([*lines, *(f"! {note}" for note in notes)]),
         data={"environment": environment.name, "applied": True, "outputs": outputs, "notes": notes},
-        next_steps=_after(outputs),
+        next_steps=_after(environment.name, outputs),
     )
 
 
@@ -174,10 +173,14 @@ def _output(environment: Environment, arguments: argparse.Namespace) -> Outcome:
             summary=f"{environment.name} has no outputs: nothing was applied yet",
             next_steps=(_command("plan", arguments),),
         )
-    return Outcome(summary=terraform_plan.values_table(outputs), data=outputs, next_steps=_after(outputs))
+    return Outcome(
+        summary=terraform_plan.values_table(outputs),
+        data=outputs,
+        next_steps=_after(environment.name, outputs),
+    )
 
 
-def _after(outputs: Mapping[str, Any]) -> tuple[str, ...]:
+def _after(environment: str, outputs: Mapping[str, Any]) -> tuple[str, ...]:
     """What people do that Terraform must not: values of secrets, variables of GitLab."""
     steps = []
     if outputs.get("slack_secret"):
@@ -191,6 +194,12 @@ def _after(outputs: Mapping[str, Any]) -> tuple[str, ...]:
             f"GitLab group variable {_GROUP_VARIABLES[purpose]} = {arn}"
             for purpose, arn in roles.items()
             if purpose in _GROUP_VARIABLES
+        ]
+        suffix = environment.upper().replace("-", "_")
+        steps += [
+            f"GitLab project variable {_PROJECT_VARIABLES[purpose]}_{suffix} = {arn}"
+            for purpose, arn in roles.items()
+            if purpose in _PROJECT_VARIABLES
         ]
     return tuple(steps)
 
