@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,8 +58,13 @@ class JobBoard:
         self._running: set[str] = set()
         self._show()
 
-    def overlay(self, server: str) -> dict[str, dict[str, Any]]:
-        """What differs for each job: its own variables; caches and services are the machine's."""
+    def overlay(self, server: str, id_token: Callable[[str], str] | None = None) -> dict[str, dict[str, Any]]:
+        """What differs for each job: its own variables; caches and services are the machine's.
+
+        Args:
+            server: GitLab's URL.
+            id_token: The token of a job, by the job's id; gitlab-ci-local knows no `id_tokens`.
+        """
         return {
             job.name: {
                 "services": [],
@@ -69,6 +74,7 @@ class JobBoard:
                     "CI_JOB_URL": f"{server}/{self._pipeline.project_path}/-/jobs/{self._id(position)}",
                     "CI_PROJECT_DIR": engine.literal(str(self._checkout.build(job.name))),
                     "CI_BUILDS_DIR": engine.literal(str(self._checkout.build(job.name).parent)),
+                    **({"MLOPS_ID_TOKEN": id_token(str(self._id(position)))} if id_token else {}),
                 },
             }
             for position, job in enumerate(self._planned)

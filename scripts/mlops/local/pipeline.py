@@ -13,7 +13,8 @@ from pathlib import Path
 from mlops.errors import LocalStackError, UsageError
 from mlops.local import gitlab_ci_local as engine
 from mlops.local import paths
-from mlops.local.gitlab import pipelines, projects
+from mlops.local.environment import find_environment
+from mlops.local.gitlab import id_tokens, pipelines, projects
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
 from mlops.local.gitlab.variables import for_pipeline as group_variables
 from mlops.local.job_board import JobBoard, JobResult
@@ -219,6 +220,14 @@ def run_manual(  # pylint: disable=too-many-arguments
     alone = engine.Run(checkout=checkout, jobs=done.planned, overlay=overlay, only=job)
     _follow(board, alone, echo, options.limit_seconds)
     return replace(done, jobs=board.finish())
+
+
+def _tokens(stack: Stack, settings: Mapping[str, str]) -> Callable[[str], str] | None:
+    """Makes the jobs' ID tokens for the audience that templates ask for; None where there are no roles."""
+    if not find_environment(stack.environment_name).whole:
+        return None
+    home, server = stack.folder / "gitlab", stack.gitlab_url
+    return lambda job: id_tokens.issue(home, server, {**settings, "CI_JOB_ID": job}, server)
 
 
 def _fetch_templates(home: Path, checkout: engine.Checkout) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -159,6 +159,7 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
         )
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]))
+    _set_group_variables(stack, outputs.get("role_arns") or {})
     return stack.completed(
         {key: value if isinstance(value, str) else json.dumps(value) for key, value in outputs.items()}
     )
@@ -174,6 +175,17 @@ def _put_slack_webhook(stack: Stack, secret: str) -> None:
         "password": "services/T000/B000/local",
     }
     client(stack, "secretsmanager").put_secret_value(SecretId=secret, SecretString=json.dumps(value))
+
+
+def _set_group_variables(stack: Stack, role_arns: Mapping[str, str]) -> None:
+    """A person sets them once for the group of the model repos; their jobs take these roles."""
+    from mlops.local.gitlab import variables
+    from mlops.local.run import GROUP
+
+    for purpose in ("build", "train", "deploy"):
+        if purpose in role_arns:
+            variable = {"key": f"MLOPS_{purpose.upper()}_ROLE_ARN", "value": role_arns[purpose]}
+            variables.create_variable(stack.folder / "gitlab", GROUP, variable)
 
 
 def _wait_for_airflow(stack: Stack) -> None:
