@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mlops.clients.gitlab import GitLabProject, Job, connect
+from mlops.clients.gitlab import GitLabProject, Job, connect, connect_job
 from mlops.errors import GitLabError
 
 TOKEN = "glpat-very-secret"
@@ -62,7 +62,7 @@ def gitlab() -> Iterator[FakeGitLab]:
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            if self.headers["PRIVATE-TOKEN"] == TOKEN:
+            if TOKEN in (self.headers["PRIVATE-TOKEN"], self.headers["JOB-TOKEN"]):
                 status, document = state.answer(self.command, self.path, body)
             else:
                 status, document = 401, {"message": "401 Unauthorized"}
@@ -156,3 +156,19 @@ def test_a_gitlab_that_is_not_there() -> None:
     with pytest.raises(GitLabError, match="list the jobs") as caught:
         project(unreachable).failed_jobs("12")
     assert "reaches GitLab" in caught.value.next_step
+
+
+def test_a_job_makes_a_release_with_its_own_token(gitlab: FakeGitLab) -> None:
+    assert connect_job(gitlab.url, "7", TOKEN).create_release("v1.0.0", "abc123", "Better.")
+    assert not connect_job(gitlab.url, "7", TOKEN).create_release("v1.0.0", "abc123", "Better.")
+
+
+@pytest.mark.parametrize(("token", "status"), [(TOKEN, 403), (TOKEN, 404), ("expired-token", 401)])
+def test_a_refused_job_is_told_of_the_projects_settings(gitlab: FakeGitLab, token: str, status: int) -> None:
+    gitlab.refusals["POST releases"] = status
+    with pytest.raises(GitLabError) as caught:
+        connect_job(gitlab.url, "7", token).create_release("v1.0.0", "abc123", "")
+    assert str(status) in caught.value.cause
+    assert "docs/release.md" in caught.value.next_step
+    assert "MLOPS_GITLAB_TOKEN" not in str(caught.value)
+    assert token not in str(caught.value)
