@@ -137,6 +137,8 @@ def test_a_lifecycle_rule_keeps_the_number_of_versions_it_leaves_alone(aws: Loca
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html
     s3, bucket = aws.client("s3"), "corrections-lifecycle"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    with pytest.raises(ClientError, match="NoSuchLifecycleConfiguration"):
+        s3.get_bucket_lifecycle_configuration(Bucket=bucket)
     expirations = [{"NoncurrentDays": 90, "NewerNoncurrentVersions": 3}, {"NoncurrentDays": 7}]
     rules = [
         {

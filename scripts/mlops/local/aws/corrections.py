@@ -222,8 +222,8 @@ def _keep_newer_versions_of_lifecycles() -> None:
         whole, kept = self.serialized, self.backend.get_bucket_lifecycle(self.bucket_name) or []
 
         def serialized(result: ActionResult) -> Any:
-            rules: Any = result.result
-            for rule, its in zip(rules["Rules"], kept, strict=True):
+            answered: Any = result.result  # an exception, where there are no rules
+            for rule, its in zip(answered["Rules"] if kept else (), kept, strict=True):
                 if its.mlops_newer:
                     rule["NoncurrentVersionExpiration"][member] = its.mlops_newer
             return whole(result)
