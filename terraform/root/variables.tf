@@ -237,7 +237,7 @@ variable "dag_trigger_package" {
 
   validation {
     condition     = fileexists(var.dag_trigger_package)
-    error_message = "There is no such file; terraform/README.md says how to build it."
+    error_message = "There is no such file; mlops terraform plan builds it."
   }
 }
 
