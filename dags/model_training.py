@@ -189,6 +189,7 @@ def compare(**context: Any) -> dict[str, Any]:
     from datetime import UTC, datetime
 
     from mlops.clients.aws import client
+    from mlops.clients.metrics import publish
     from mlops.clients.storage import Storage
     from mlops.messages import training_finished
     from mlops.training_run import conclude
@@ -202,6 +203,7 @@ def compare(**context: Any) -> dict[str, Any]:
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
     )
+    publish(client("cloudwatch"), comparison)
     return announcement(context, training_finished(known.conf, comparison, origins))
 
 

@@ -161,6 +161,12 @@ def usage(terraform: Path, prices: Mapping[str, Any]) -> list[Row]:
             "GB a month, for as long as the values say",
             *(assumed[one.name]["log GB"] * one.retained_months * price["logs kept"] for one in known),
         ),
+        row(
+            "Metrics of evaluations",
+            "evaluation metrics",
+            "of challengers and champions",
+            *each("evaluation metrics", price["metric"]),
+        ),
         row("S3", "s3 GB", "GB", *each("s3 GB", price["s3"])),
         row("ECR", "ecr GB", "GB", *each("ecr GB", price["ecr"])),
         row(

@@ -84,12 +84,12 @@ resource "aws_iam_role_policy" "mwaa" {
         Resource = "${local.logs}:*"
       },
       {
-        # CloudWatch knows no resource for this action; the namespaces bound it.
+        # CloudWatch knows no resource for this action; the namespaces bound it. The last is that of evaluations.
         Sid       = "WriteMetrics"
         Effect    = "Allow"
         Action    = "cloudwatch:PutMetricData"
         Resource  = "*"
-        Condition = { StringEquals = { "cloudwatch:namespace" = ["AWS/MWAA", "AmazonMWAA"] } }
+        Condition = { StringEquals = { "cloudwatch:namespace" = ["AWS/MWAA", "AmazonMWAA", "ml-ops/models"] } }
       },
       {
         # The queue of tasks is in an account of MWAA.

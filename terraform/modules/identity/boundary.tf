@@ -14,12 +14,12 @@ locals {
       Resource = "*"
     },
     {
-      # Nor does this; the namespaces are those of SageMaker and MWAA.
+      # Nor does this; the namespaces are those of SageMaker, MWAA and our models.
       Sid       = "WriteMetrics"
       Effect    = "Allow"
       Action    = "cloudwatch:PutMetricData"
       Resource  = "*"
-      Condition = { StringLike = { "cloudwatch:namespace" = ["/aws/sagemaker/*", "AWS/MWAA", "AmazonMWAA"] } }
+      Condition = { StringLike = { "cloudwatch:namespace" = ["/aws/sagemaker/*", "AWS/MWAA", "AmazonMWAA", "ml-ops/models"] } }
     },
     {
       Sid    = "ThePlatform"

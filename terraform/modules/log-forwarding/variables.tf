@@ -72,6 +72,7 @@ variable "metric_namespaces" {
     "AWS/SageMaker",
     "AWS/SQS",
     "AmazonMWAA",
+    "ml-ops/models",
   ]
   nullable = false
 

@@ -261,7 +261,7 @@ resource "aws_cloudwatch_dashboard" "model" {
           period = 3600
           yAxis  = { left = { showUnits = false } }
           metrics = [
-            [{ id = "evaluations", expression = "SEARCH('{\"${var.name}/models\",EndpointName,Role} EndpointName=\"${each.value}\"', 'Average', 3600)" }],
+            [{ id = "evaluations", expression = "SEARCH('{\"${var.metric_namespace}\",EndpointName,Role} EndpointName=\"${each.value}\"', 'Average', 3600)" }],
           ]
         }
       },

@@ -37,6 +37,18 @@ variable "variant" {
   }
 }
 
+variable "metric_namespace" {
+  description = "Where the DAG model_training writes the metrics of evaluations, by EndpointName and Role."
+  type        = string
+  default     = "ml-ops/models"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._/#-]{1,255}$", var.metric_namespace)) && !startswith(var.metric_namespace, "AWS/")
+    error_message = "metric_namespace must be a namespace CloudWatch allows, and not one of AWS."
+  }
+}
+
 variable "thresholds" {
   description = "What raises a model's alarms: the share of requests that end in a 5xx, the 99th percentile of the model's answers in milliseconds, and the memory its containers fill in percent."
   type = object({

@@ -132,6 +132,7 @@ run "refuses_bad_values" {
     name                = "ML"
     models              = { "phishing" = "web-safety" }
     variant             = "All Traffic"
+    metric_namespace    = "AWS/SageMaker"
     thresholds          = { error_share = 5 }
     topic_arn           = "ml-ops-notifications"
     trigger_function    = "dag trigger"
@@ -147,6 +148,7 @@ run "refuses_bad_values" {
     var.name,
     var.models,
     var.variant,
+    var.metric_namespace,
     var.thresholds,
     var.topic_arn,
     var.trigger_function,

@@ -50,6 +50,13 @@ def test_a_training_leaves_model_and_evidence(stack: Stack, trainings: dict[str,
     assert tags["mlops:image-digest"] == stack.image.partition("@")[2]
 
 
+def test_a_training_draws_its_evaluation_on_the_dashboard(stack: Stack, trainings: dict[str, Run]) -> None:
+    assert trainings["good"].state == "success"
+    found = stack.client("cloudwatch").list_metrics(Namespace="ml-ops/models", MetricName="f1")["Metrics"]
+    dimensions = [{pair["Name"]: pair["Value"] for pair in metric["Dimensions"]} for metric in found]
+    assert {"EndpointName": f"{PROJECT}--{MODEL}", "Role": "challenger"} in dimensions
+
+
 def test_a_result_is_told_once_in_each_channel(stack: Stack, trainings: dict[str, Run]) -> None:
     assert trainings["good"].state == "success"
     messages = about(stack, "1.0.0+retrain.0")
