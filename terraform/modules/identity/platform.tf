@@ -104,6 +104,17 @@ locals {
         Resource = [for name in sort(setsubtract(keys(local.owned), ["network", "roles", "policies"])) : local.owned[name]]
       },
       {
+        # What the plan compares: without it, Lambda hides its environment, and S3 its DAGs. Secrets stay closed.
+        Sid      = "ReadThroughServices"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = local.owned.keys
+        Condition = {
+          "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${var.name}" }
+          StringEquals               = { "kms:ViaService" = [for service in ["lambda", "s3"] : "${service}.${local.region}.amazonaws.com"] }
+        }
+      },
+      {
         # A plan refuses to give up a model that is deployed.
         Sid      = "SeeDeployedModels"
         Effect   = "Allow"
@@ -190,9 +201,9 @@ locals {
         Sid    = "ManageKeys"
         Effect = "Allow"
         Action = [
-          "kms:CreateAlias", "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:GenerateDataKey",
-          "kms:ListGrants", "kms:PutKeyPolicy", "kms:RevokeGrant", "kms:ScheduleKeyDeletion", "kms:TagResource",
-          "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+          "kms:CreateAlias", "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:Encrypt",
+          "kms:GenerateDataKey", "kms:ListGrants", "kms:PutKeyPolicy", "kms:RetireGrant", "kms:RevokeGrant",
+          "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
         ]
         Resource  = local.owned.keys
         Condition = { StringEquals = { "aws:ResourceTag/ml-ops:managed-by" = "terraform" } }

@@ -213,7 +213,7 @@ run "the_pipeline_makes_bounded_roles_only" {
   }
   assert {
     condition = alltrue([for action in flatten([for name in ["read", "state"] : [for statement in jsondecode(aws_iam_policy.platform[name].policy).Statement : statement.Action]]) :
-    can(regex(":(Describe|Get|List|View)", action)) || contains(["s3:PutObject", "s3:DeleteObject"], action)])
+    can(regex(":(Describe|Get|List|View)", action)) || contains(["kms:Decrypt", "s3:PutObject", "s3:DeleteObject"], action)])
     error_message = "A plan of any branch changes nothing but the lock."
   }
   assert {
