@@ -97,7 +97,8 @@ class Platform:
 
 
 def request(branch: str = "main", **facts: Any) -> Request:
-    return Request(branch=branch, day=date(2026, 11, 21), author=Author("Ann", "ann@x.org"), **facts)
+    given = {"author": Author("Ann", "ann@x.org"), **facts}
+    return Request(branch=branch, day=date(2026, 11, 21), **given)
 
 
 @pytest.fixture

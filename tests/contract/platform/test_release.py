@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mlops import cli
-from mlops.clients.git_origin import Origin
+from mlops.clients.git_origin import Author, Origin
 from mlops.clients.gitlab import GitLabProject
 from mlops.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
 from mlops.local.gitlab import projects
@@ -277,7 +277,9 @@ class Racing(Origin):
 
 
 def test_the_loser_of_two_finds_the_winners_release(platform: Platform) -> None:
-    racing = Racing(platform.origin(platform.clone()), platform.release)
+    # Two commits of one author in one second would be the same.
+    rival = Author("Bob", "bob@example.org")
+    racing = Racing(platform.origin(platform.clone()), lambda: platform.release(author=rival))
     result = made(release(racing, platform.api(), request()))
     assert (result.tag, result.new) == ("v1.0.0", False)
     assert result.commit == platform.refs()["main"] == platform.refs()["v1.0.0"]
@@ -313,7 +315,8 @@ def test_many_at_once_make_one_release(platform: Platform) -> None:
     ready = threading.Barrier(len(clones))
 
     def run(clone: Path) -> Release | None:
-        return release(Racing(platform.origin(clone), lambda: ready.wait(30)), platform.api(), request())
+        racing = Racing(platform.origin(clone), lambda: ready.wait(60))
+        return release(racing, platform.api(), request(author=Author(clone.name, "ci@example.org")))
 
     with ThreadPoolExecutor(len(clones)) as pool:
         results = [made(one) for one in pool.map(run, clones)]
