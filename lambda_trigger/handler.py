@@ -6,7 +6,7 @@ with a `problem`, never an exception, so that a caller need not read the Lambda'
 
 Environment:
     AIRFLOW_ENVIRONMENT  the MWAA environment's name
-    ALLOWED_DAGS         DAG ids, comma separated; `*` allows all
+    ALLOWED_DAGS         DAG ids, comma separated; `*` allows all. An alias starts the DAG of its name alone
     AIRFLOW_URL          optional: where people open Airflow, for links to runs
 """
 
@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import boto3
@@ -36,6 +36,7 @@ class Context(Protocol):
     """What is used of https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
 
     aws_request_id: str
+    invoked_function_arn: str
 
     def get_remaining_time_in_millis(self) -> int: ...
 
@@ -57,6 +58,14 @@ class Surroundings:
             airflow_url=variables.get("AIRFLOW_URL", "").rstrip("/"),
         )
 
+    def called_as(self, function_arn: str) -> Surroundings:
+        """What is allowed through an alias: IAM lets a role call some aliases, and so start some DAGs."""
+        alias = ":".join(function_arn.split(":")[7:])
+        if alias in ("", "$LATEST"):
+            return self
+        allowed = frozenset({alias}) if self.allows(alias) else frozenset()
+        return replace(self, allowed_dags=allowed)
+
     def allows(self, dag_id: str) -> bool:
         return "*" in self.allowed_dags or dag_id in self.allowed_dags
 
@@ -72,7 +81,8 @@ def _client() -> RestApiClient:
 
 def handler(event: object, context: Context) -> dict[str, Any]:
     """The Lambda's entry point."""
-    return respond(event, context, _client(), Surroundings.read(os.environ))
+    surroundings = Surroundings.read(os.environ).called_as(context.invoked_function_arn)
+    return respond(event, context, _client(), surroundings)
 
 
 def respond(

@@ -58,7 +58,7 @@ def test_the_handler_answers_from_the_zip_with_nothing_but_boto3_installed(tmp_p
         (runtime / name).symlink_to(SITE_PACKAGES / name)
     program = (
         "import json, types, handler\n"
-        "context = types.SimpleNamespace(aws_request_id='1', get_remaining_time_in_millis=lambda: 60000)\n"
+        "context = types.SimpleNamespace(aws_request_id='1', invoked_function_arn='', get_remaining_time_in_millis=lambda: 60000)\n"
         "answer = handler.handler({'schema_version': 1}, context)\n"
         "assert handler._client() is handler._client()\n"
         "assert json.loads(json.dumps(answer))['problem']['kind'] == 'malformed', answer\n"

@@ -103,6 +103,7 @@ class Clock:
 
     milliseconds: int = 60_000
     aws_request_id: str = "00000000-0000-0000-0000-000000000001"
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:ml-ops-dag-trigger"
     slept: list[float] = field(default_factory=list)
 
     def get_remaining_time_in_millis(self) -> int:
@@ -136,6 +137,23 @@ def problem(answer: RunAnswer) -> str:
     assert answer.problem.message
     assert answer.problem.next_step
     return answer.problem.kind
+
+
+@pytest.mark.parametrize(
+    ("suffix", "allowed"),
+    [
+        ("", {"a", "b"}),
+        (":$LATEST", {"a", "b"}),
+        (":a", {"a"}),
+        # an alias opens nothing that the function's own settings do not
+        (":c", set()),
+    ],
+)
+def test_an_alias_starts_the_dag_of_its_name_alone(suffix: str, allowed: set[str]) -> None:
+    function = "arn:aws:lambda:eu-west-1:123456789012:function:ml-ops-dag-trigger"
+    surroundings = Surroundings.read({"ALLOWED_DAGS": "a,b"}).called_as(function + suffix)
+
+    assert {dag for dag in ("a", "b", "c") if surroundings.allows(dag)} == allowed
 
 
 def test_a_run_is_started_with_its_conf_unchanged() -> None:

@@ -76,7 +76,7 @@ class Lambda:
     def answers(self, document: object, request: object = None, **more: Any) -> None:
         payload = document if isinstance(document, bytes) else json.dumps(encode(document)).encode()
         expected = {
-            "FunctionName": FUNCTION,
+            "FunctionName": f"{FUNCTION}:{DAG}",
             "InvocationType": "RequestResponse",
             "Payload": ANY if request is None else json.dumps(request).encode(),
         }

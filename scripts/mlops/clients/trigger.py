@@ -98,7 +98,8 @@ class Trigger:
 
         try:
             reply = self._client.invoke(
-                FunctionName=self._function,
+                # The alias of this DAG: a role may call only those of the DAGs it may start.
+                FunctionName=f"{self._function}:{request.dag_id}",
                 InvocationType="RequestResponse",
                 Payload=json.dumps(encode(request)).encode(),
             )
@@ -128,7 +129,10 @@ class Trigger:
         if code == "ResourceNotFoundException":
             step = "Apply this environment's Terraform, or check the account and region of the job."
         elif code == "AccessDeniedException":
-            step = f"Grant the job's role lambda:InvokeFunction on {self._function}."
+            step = (
+                f"Start {request.dag_id} from the job whose role may; docs/permissions.md says which, "
+                f"by lambda:InvokeFunction on {self._function}:{request.dag_id}."
+            )
         else:
             step = f"Look at the state of the function {self._function} in the Lambda console."
         raise TriggerError(

@@ -122,3 +122,14 @@ resource "aws_lambda_function" "this" {
   # Its first invocation may come at once.
   depends_on = [aws_iam_role_policy.this]
 }
+
+# The function starts one DAG alone when it is called by the alias of that name. So IAM decides who starts which:
+# jobs that train may not deploy.
+resource "aws_lambda_alias" "dag" {
+  for_each = var.allowed_dags
+
+  name             = each.value
+  description      = "Starts ${each.value}"
+  function_name    = aws_lambda_function.this.function_name
+  function_version = "$LATEST"
+}

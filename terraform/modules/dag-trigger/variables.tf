@@ -62,8 +62,8 @@ variable "allowed_dags" {
   nullable    = false
 
   validation {
-    condition     = length(var.allowed_dags) > 0 && alltrue([for dag in var.allowed_dags : can(regex("^[A-Za-z0-9_.-]{1,50}$", dag))])
-    error_message = "Name at least one DAG, each of at most 50 letters, digits, dots, hyphens and underscores."
+    condition     = length(var.allowed_dags) > 0 && alltrue([for dag in var.allowed_dags : can(regex("^[A-Za-z_][A-Za-z0-9_-]{0,49}$", dag))])
+    error_message = "Name at least one DAG, each a letter or underscore, then at most 49 letters, digits, hyphens and underscores: an alias takes no others."
   }
 }
 

@@ -26,11 +26,14 @@ locals {
     Resource = "arn:${local.partition}:ssm:${local.suffix}:parameter${var.settings_parameter}"
   }
 
+  # By the alias of one DAG, the function starts that DAG alone: whoever trains does not deploy.
   call_airflow = {
-    Sid      = "CallTheTrigger"
-    Effect   = "Allow"
-    Action   = "lambda:InvokeFunction"
-    Resource = "arn:${local.partition}:lambda:${local.suffix}:function:${var.trigger_function}"
+    for purpose, dag in { train = "model_training", deploy = "model_deployment" } : purpose => {
+      Sid                       = "CallTheTrigger"
+      Effect                    = "Allow"
+      Action                    = "lambda:InvokeFunction"
+      Resource                  = "arn:${local.partition}:lambda:${local.suffix}:function:${var.trigger_function}:${dag}"
+    }
   }
 
   # Evidence is JSON beside the model; the model itself and the data stay closed.
@@ -90,7 +93,7 @@ locals {
 
     train = concat(local.read_evidence, [
       local.read_settings,
-      local.call_airflow,
+      local.call_airflow.train,
       local.use_key,
       {
         # SageMaker knows no resource for this action; names are all it tells.
@@ -122,7 +125,7 @@ locals {
 
     deploy = concat(local.read_evidence, [
       local.read_settings,
-      local.call_airflow,
+      local.call_airflow.deploy,
       local.use_key,
       {
         Sid      = "SeeModelsAndChampion"

@@ -58,6 +58,10 @@ run "real_environment" {
     error_message = "MWAA takes about 10 calls a second."
   }
   assert {
+    condition     = { for name, alias in aws_lambda_alias.dag : name => alias.function_version } == { model_deployment = "$LATEST", model_training = "$LATEST" }
+    error_message = "Each DAG has an alias, so that a role may start one and not the other."
+  }
+  assert {
     condition     = aws_lambda_function.this.tracing_config[0].mode == "Active"
     error_message = "Slow calls are traced."
   }

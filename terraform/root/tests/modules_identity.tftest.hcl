@@ -149,8 +149,8 @@ run "models_reach_what_their_stages_call" {
   assert {
     condition = alltrue([for name in ["train", "deploy"] : [
       for statement in jsondecode(aws_iam_role_policy.models[name].policy).Statement : statement.Resource if statement.Action == "lambda:InvokeFunction"
-    ] == ["arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger"]])
-    error_message = "train and deploy call one function."
+    ] == ["arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger:${name == "train" ? "model_training" : "model_deployment"}"]])
+    error_message = "train starts trainings, and deploy deployments, by the alias of that DAG."
   }
   assert {
     condition = sort([for statement in jsondecode(aws_iam_role_policy.models["deploy"].policy).Statement : statement.Sid]) == tolist([

@@ -27,6 +27,7 @@ STARTED = {"dag_run_id": RUN, "state": "queued", "conf": {"week": 3}}
 @dataclass
 class Context:
     aws_request_id: str = "1"
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:ml-ops-dag-trigger"
 
     def get_remaining_time_in_millis(self) -> int:
         return 60_000

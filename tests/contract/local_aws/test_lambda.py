@@ -94,6 +94,14 @@ def invoke(client: Any, name: str, event: object, **more: Any) -> tuple[Any, str
     return json.loads(answer["Payload"].read() or b"null"), answer.get("FunctionError"), log
 
 
+def test_a_function_is_told_by_which_alias_it_was_called(client: Any, function: str) -> None:
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
+    client.create_alias(FunctionName=function, Name="training", FunctionVersion="$LATEST")
+    by_name, _, _ = invoke(client, f"{function}:training", {})
+    assert by_name["arn"].endswith(":function:trigger:training")
+    client.delete_alias(FunctionName=function, Name="training")
+
+
 def test_the_zip_runs_and_stays_warm(client: Any, function: str) -> None:
     first, error, log = invoke(client, function, {"n": 1})
     assert error is None

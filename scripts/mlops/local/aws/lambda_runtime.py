@@ -20,6 +20,8 @@ import threading
 import time
 import uuid
 import zipfile
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +31,14 @@ from mlops.local.aws.children import Children
 from mlops.local.aws.config import LocalAwsConfig
 
 if TYPE_CHECKING:
-    from moto.awslambda.models import LambdaFunction
+    from moto.awslambda.models import LambdaBackend, LambdaFunction
 
 _BOOTSTRAP = Path(__file__).with_name("lambda_bootstrap.py")
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib
 _INIT_SECONDS = 10.0
 _LOG_TAIL = 4096
+# By which alias the function is being called in this thread.
+_ALIAS: ContextVar[str] = ContextVar("alias", default="")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class LambdaRuntime:
         self._idle: dict[str, tuple[str, list[_Worker]]] = {}
         """Per function ARN: the key of its current code and settings, and the processes that have them."""
 
-    def invoke(self, function: LambdaFunction, event: object) -> Invocation:
+    def invoke(self, function: LambdaFunction, event: object, alias: str = "") -> Invocation:
         """Run a function on one event, in a warm process if there is one."""
         request = str(uuid.uuid4())
         worker = self._take(function)
@@ -81,7 +85,7 @@ class LambdaRuntime:
         call = {
             "id": request,
             "event": event,
-            "arn": function.function_arn,
+            "arn": function.function_arn + (f":{alias}" if alias else ""),
             "deadline": time.time() + seconds,
         }
         try:
@@ -249,7 +253,7 @@ def _drain(worker: _Worker) -> str:
 
 def install(runtime: LambdaRuntime) -> None:
     """Have moto's functions run here."""
-    from moto.awslambda.models import LambdaFunction
+    from moto.awslambda.models import LambdaBackend, LambdaFunction
     from moto.core.exceptions import JsonRESTError
 
     def invoke(self: LambdaFunction, body: Any, request_headers: Any, response_headers: Any) -> bytes:
@@ -264,9 +268,10 @@ def install(runtime: LambdaRuntime) -> None:
         if how == "DryRun":
             return b""
         if how == "Event":
-            threading.Thread(target=_run, args=(runtime, self, event), daemon=True).start()
+            arguments = (runtime, self, event, _ALIAS.get())
+            threading.Thread(target=_run, args=arguments, daemon=True).start()
             return b""
-        invocation = _run(runtime, self, event)
+        invocation = _run(runtime, self, event, _ALIAS.get())
         if invocation.error:
             response_headers["x-amz-function-error"] = "Unhandled"
         tail = invocation.log.encode()[-_LOG_TAIL:]
@@ -275,10 +280,23 @@ def install(runtime: LambdaRuntime) -> None:
         return invocation.payload
 
     LambdaFunction.invoke = invoke  # type: ignore[method-assign]
+    call: Callable[..., Any] = LambdaBackend.invoke
+
+    def call_by(self: LambdaBackend, function_name: str, qualifier: str | None, *rest: Any) -> Any:
+        """A function is told by which alias it was called; moto forgets."""
+        by_name = function_name.partition(":")[2] if not function_name.startswith("arn:") else ""
+        by_arn = ":".join(function_name.split(":")[7:])
+        token = _ALIAS.set(qualifier or by_name or by_arn)
+        try:
+            return call(self, function_name, qualifier, *rest)
+        finally:
+            _ALIAS.reset(token)
+
+    LambdaBackend.invoke = call_by  # type: ignore[assignment,method-assign]
 
 
-def _run(runtime: LambdaRuntime, function: LambdaFunction, event: object) -> Invocation:
-    invocation = runtime.invoke(function, event)
+def _run(runtime: LambdaRuntime, function: LambdaFunction, event: object, alias: str) -> Invocation:
+    invocation = runtime.invoke(function, event, alias)
     function.logs_backend.ensure_log_group(function.logs_group_name)
     function.save_logs(invocation.log)
     return invocation
