@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--airflow-environment", default="ml-ops-local")
     parser.add_argument("--lambda-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--health-check-seconds", type=float, default=60.0)
+    parser.add_argument("--enforce", action="store_true", help="refuse what a caller's role does not allow")
     arguments = parser.parse_args()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -75,7 +75,9 @@ def _of_secret(resource: str, place: Place) -> Any:
     from moto.secretsmanager.models import secretsmanager_backends
 
     secrets = secretsmanager_backends[place.account][place.region].secrets
-    secret: Any = secrets.get(resource.rpartition(":secret:")[2].removesuffix("-??????"))
+    name = resource.rpartition(":secret:")[2]
+    # a hyphen and six characters end the ARN of the secret of that name
+    secret: Any = secrets.get(name[:-7]) or secrets.get(name)
     return secret.kms_key_id if secret else None
 
 
@@ -85,7 +87,7 @@ def _of_parameter(resource: str, place: Place) -> Any:
     name = resource.partition(":parameter/")[2]
     backend = ssm_backends[place.account][place.region]
     parameter: Any = backend.get_parameter("/" + name) or backend.get_parameter(name)
-    return parameter.keyid if parameter and parameter.type == "SecureString" else None
+    return parameter.keyid if parameter and parameter.parameter_type == "SecureString" else None
 
 
 _KEYS = {
