@@ -156,7 +156,7 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     _guard(environment, plan, reviewed.allow_replace)
     terraform_session.carry_out(environment, terraform, file)
     outputs = terraform.shown_outputs()
-    notes = _unconfirmed(terraform_guards.topics_of_state(terraform.state()))
+    notes = _unconfirmed(terraform_guards.topics_of_state(terraform.stored_state()))
     lines = [terraform_plan.done(environment.name, plan), "", terraform_plan.values_table(outputs)]
     return Outcome(
         summary="\n".join([*lines, *(f"! {note}" for note in notes)]),

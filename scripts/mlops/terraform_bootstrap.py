@@ -19,6 +19,8 @@ from mlops.terraform_environment import Environment
 if TYPE_CHECKING:
     from mlops.clients.terraform import Terraform
 
+VALUES = "bootstrap.tfvars"
+"""Beside values.tfvars, where the bucket has other values than the defaults, such as administrators."""
 KEY = "ml-ops/bootstrap.tfstate"
 _STATE = "terraform.tfstate"
 _BACKEND = "backend_override.tf.json"
@@ -42,6 +44,7 @@ def bootstrap(environment: Environment, arguments: argparse.Namespace) -> Outcom
         root,
         environment.out / "terraform.log",
         data=home / "data",
+        values=(more,) if (more := environment.values.with_name(VALUES)).is_file() else (),
         timeout=arguments.timeout,
         lock_timeout=arguments.lock_timeout,
         tell=console.say,
@@ -51,7 +54,7 @@ def bootstrap(environment: Environment, arguments: argparse.Namespace) -> Outcom
     if there and not kept.exists():
         _use_bucket(root)
         terraform.initialise(environment.backend.resolve())
-        if not terraform.describe().get("values"):
+        if not terraform.stored_state().get("resources"):
             raise _not_ours(environment)
         plan = _apply(environment, terraform, home)
     else:

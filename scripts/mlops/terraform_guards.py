@@ -109,8 +109,18 @@ def refuse_deployed(sagemaker: SageMakerClient, repositories: Iterable[str], wha
 
 
 def topics(document: Mapping[str, Any]) -> list[str]:
-    """The ARNs of the SNS topics in a plan's prior state, or in a state."""
+    """The ARNs of the SNS topics that were there when a plan was made."""
     return sorted(str(topic["arn"]) for topic in resources(document, "aws_sns_topic") if topic.get("arn"))
+
+
+def topics_of_state(state: Mapping[str, Any]) -> list[str]:
+    """The ARNs of the SNS topics in a state, as `terraform state pull` gives it."""
+    return sorted(
+        str(instance["attributes"]["arn"])
+        for resource in state.get("resources", ())
+        if (resource["mode"], resource["type"]) == ("managed", "aws_sns_topic")
+        for instance in resource["instances"]
+    )
 
 
 def unconfirmed(sns: SNSClient, topic_arns: Iterable[str]) -> list[str]:

@@ -174,9 +174,8 @@ def values_table(outputs: Mapping[str, Any]) -> str:
 
 
 def resources(document: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]:
-    """The attributes of every resource of a type in a state, be it a plan's `prior_state` or one alone."""
-    state = document.get("prior_state", document)
-    modules = [state.get("values", {}).get("root_module", {})]
+    """The attributes of every resource of a type that was there when the plan was made."""
+    modules = [document.get("prior_state", {}).get("values", {}).get("root_module", {})]
     while modules:
         module = modules.pop()
         modules += module.get("child_modules", ())

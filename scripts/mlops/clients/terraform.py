@@ -25,7 +25,7 @@ __all__ = ["Terraform", "find_terraform"]
 
 _CHANGES = 2  # what `plan -detailed-exitcode` answers when there is something to do
 # These answer with sensitive values in plain text, which no log may hold.
-_UNMASKED = frozenset({"show", "output", "console"})
+_UNMASKED = frozenset({"show", "output", "console", "state pull"})
 # `module.a.aws_b.c: Creating...`; what takes long says so every 10 seconds, of which one a minute is shown.
 _PROGRESS = re.compile(
     r"^\S.*: (?!Still |Refreshing |Reading|Read complete)[A-Z][a-z]+.*|.*: Still .*m0?0s elapsed\]"
@@ -105,12 +105,17 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         """Destroy without asking; the one who calls has decided."""
         self.destroy(force=python_terraform.IsNotFlagged, auto_approve=python_terraform.IsFlagged, **options)
 
-    def describe(self, file: Path | None = None) -> dict[str, Any]:
-        """A plan file, or the state, as JSON. Sensitive values are in it.
+    def stored_state(self) -> dict[str, Any]:
+        """The state as it is kept, without asking a provider; empty before the first apply."""
+        _, text, _ = self.cmd("state pull")
+        return dict(json.loads(text)) if text.strip() else {}
+
+    def describe(self, file: Path) -> dict[str, Any]:
+        """A plan file as JSON. Sensitive values are in it.
 
         https://developer.hashicorp.com/terraform/internals/json-format
         """
-        _, text, _ = self.cmd("show", *([] if file is None else [str(file)]), json=python_terraform.IsFlagged)
+        _, text, _ = self.cmd("show", str(file), json=python_terraform.IsFlagged)
         return dict(json.loads(text))
 
     def outputs(self) -> dict[str, Any]:
@@ -144,7 +149,8 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         Raises:
             TerraformError: with Terraform's own words, and where the whole output is.
         """
-        options = kwargs if cmd == "console" else kwargs | {"no_color": python_terraform.IsFlagged}
+        plain = {} if cmd in ("console", "state pull") else {"no_color": python_terraform.IsFlagged}
+        options = kwargs | plain
         words = self.generate_cmd_string(cmd, *args, **options)
         try:
             code, out, err = self._run(words, given, self._tell if cmd == "apply" else None)
