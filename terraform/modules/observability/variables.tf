@@ -158,7 +158,7 @@ variable "kms_key_arn" {
 variable "log_retention_days" {
   description = "Days that the states of jobs and endpoints are kept."
   type        = number
-  default     = 90
+  default     = 365
   nullable    = false
 
   validation {
