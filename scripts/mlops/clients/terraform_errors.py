@@ -18,7 +18,8 @@ from mlops.errors import (
 
 _CAUSE_LINES = 40
 # Colours and frames, which `console` knows no option against.
-_DECORATION = re.compile(r"\x1b\[[0-9;]*m|^[\x1b\[0-9;m]*[╷│╵] ?", re.MULTILINE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = re.compile(r"^[╷│╵] ?", re.MULTILINE)
 _LOCK = re.compile(r"^\s+(ID|Operation|Who|Created):\s+(\S.*?)\s*$", re.MULTILINE)
 _OPERATIONS = {
     "OperationTypePlan": "a plan",
@@ -124,7 +125,7 @@ def _locked(text: str, log: Path, root: Path, backend: Path | None) -> StateLock
 
 def _cause(text: str) -> str:
     """What Terraform says from its first `Error:` on, without the empty lines."""
-    plain = _DECORATION.sub("", text)
+    plain = _FRAME.sub("", _COLOUR.sub("", text))
     lines = [line.rstrip() for line in plain.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if line.startswith("Error:")), 0)
     return "\n".join(lines[first : first + _CAUSE_LINES])
