@@ -163,8 +163,8 @@ locals {
       {
         Sid      = "SyncDags"
         Effect   = "Allow"
-        Action   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObject", "s3:PutObjectTagging"]
-        Resource = "arn:${local.partition}:s3:::${var.name}-airflow-*/*"
+        Action   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging"]
+        Resource = ["arn:${local.partition}:s3:::${var.name}-airflow-*", "arn:${local.partition}:s3:::${var.name}-airflow-*/*"]
       },
       {
         Sid       = "KeepTheStateBucket"

@@ -28,9 +28,10 @@ REGION = "eu-west-1"
 
 @dataclass(frozen=True)
 class LocalAws:
-    """Where it answers."""
+    """Where it answers, and the folder in which it writes down every call."""
 
     endpoint: str
+    home: Path
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -67,7 +68,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with (home / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             _wait(f"http://127.0.0.1:{port}/_mlops/health", server)
-            yield LocalAws(f"http://127.0.0.1:{port}")
+            yield LocalAws(f"http://127.0.0.1:{port}", home)
         finally:
             server.terminate()
 

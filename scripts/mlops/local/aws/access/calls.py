@@ -221,9 +221,20 @@ def _named(member: str, kind: str) -> Callable[[str, Mapping[str, Any], Place], 
 
 
 def _secret(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
-    name = str(members.get("SecretId") or "")
-    # Secrets Manager ends an ARN with six characters of its own; a `?` of a policy matches any of ours.
-    yield (name if name.startswith("arn:") else place.arn("secretsmanager", f"secret:{name}-??????"),)
+    name = str(members.get("SecretId") or members.get("Name") or "")  # the latter where it is created
+    if name.startswith("arn:"):
+        yield (name,)
+        return
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    # Secrets Manager ends an ARN with six characters; those of a secret that is not there nobody knows.
+    secret: Any = secretsmanager_backends[place.account][place.region].secrets.get(name)
+    yield (str(secret.arn) if secret else place.arn("secretsmanager", f"secret:{name}-??????"),)
+
+
+def _topic(_operation: str, members: Mapping[str, Any], _place: Place) -> Resources:
+    name = members.get("TopicArn") or members.get("TargetArn") or members.get("ResourceArn")
+    yield (str(name),) if name else ()
 
 
 def _queue(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
@@ -250,7 +261,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any], Place], Resources]] = {
     "logs": _logs,
     "sagemaker": _sagemaker,
     "secretsmanager": _secret,
-    "sns": _named("TopicArn", "sns "),
+    "sns": _topic,
     "sqs": _queue,
     "ssm": _parameter,
 }

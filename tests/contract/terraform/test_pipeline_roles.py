@@ -1,0 +1,69 @@
+"""The pipeline's own roles: what an apply and a plan call is what they may, and no more is denied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops import lambda_package
+from mlops.clients.terraform import Terraform
+from mlops.local import terraform
+
+from .conftest import LocalAws
+
+ACCOUNT = "123456789012"
+GITLAB = {"url": "https://gitlab.example.com", "platform_project": "platform/ml-ops"}
+# Everybody may ask who they are; the provider asks for the user where that fails.
+NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity", "iam:GetUser"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, aws: LocalAws) -> Iterator[Path]:
+    """Where an administrator has made the roles, and nothing else yet."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    package = lambda_package.build(folder / "dag-trigger.zip")
+    values = {"dag_trigger_package": str(package), "gitlab": GITLAB}
+    (folder / "stack.tfvars.json").write_text(json.dumps(values), encoding="utf-8")
+    terraform.workspace(folder, aws.endpoint).apply_now(target=["module.identity"], parallelism=20)
+    yield folder
+    terraform.destroy(folder, aws.endpoint)
+
+
+def as_role(home: Path, aws: LocalAws, purpose: str) -> Terraform:
+    grant = aws.client("sts").assume_role(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/ml-ops-{purpose}", RoleSessionName="gitlab-1-2"
+    )["Credentials"]
+    made = terraform.workspace(home, aws.endpoint)
+    made._environment |= {
+        "AWS_ACCESS_KEY_ID": grant["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": grant["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": grant["SessionToken"],
+    }
+    return made
+
+
+def calls(aws: LocalAws, purpose: str) -> tuple[set[str], set[str]]:
+    """The actions of a role that were allowed, and those that were not."""
+    lines = (aws.home / "calls.jsonl").read_text(encoding="utf-8").splitlines()
+    ours = [call for call in map(json.loads, lines) if call["role"] == f"ml-ops-{purpose}"]
+    return (
+        {call["action"] for call in ours if call["allowed"]},
+        {call["action"] for call in ours if not call["allowed"]} - NEEDS_NO_PERMISSION,
+    )
+
+
+def test_apply_may_do_what_it_does(home: Path, aws: LocalAws) -> None:
+    as_role(home, aws, "apply").apply_now(parallelism=20)
+    allowed, denied = calls(aws, "apply")
+    assert denied == set()
+    assert {"iam:CreateRole", "lambda:CreateFunction", "s3:CreateBucket", "sns:CreateTopic"} <= allowed
+
+
+def test_plan_reads_all_of_it_and_changes_nothing(home: Path, aws: LocalAws) -> None:
+    assert not as_role(home, aws, "plan").has_changes()
+    allowed, denied = calls(aws, "plan")
+    assert denied == set()
+    assert {action.partition(":")[2][:3] for action in allowed} <= {"Des", "Get", "Hea", "Lis", "Vie"}
