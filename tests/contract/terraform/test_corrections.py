@@ -20,11 +20,14 @@ def deny(**condition: Any) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement | condition]})
 
 
-def test_a_bucket_that_denies_plain_http_serves_everybody_else(aws: LocalAws) -> None:
+def test_a_bucket_that_denies_plain_http_or_some_roles_serves_everybody_else(aws: LocalAws) -> None:
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html#transit
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3.put_bucket_policy(Bucket=BUCKET, Policy=deny(Condition={"Bool": {"aws:SecureTransport": "false"}}))
+    s3.put_object(Bucket=BUCKET, Key="object", Body=b"1")
+    roles = {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/ml-ops-*"}
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=deny(Condition={"StringLike": roles}))
     s3.put_object(Bucket=BUCKET, Key="object", Body=b"1")
     s3.put_bucket_policy(Bucket=BUCKET, Policy=deny())
     with pytest.raises(ClientError) as denied:

@@ -23,7 +23,7 @@ def install() -> None:
 
     metric_streams.install()
     _keep_lambda_settings()
-    _pass_over_plain_http()
+    _read_conditions_of_denials()
     _describe_rules_of_security_groups()
     _complete_budgets()
     _answer_rotation_periods()
@@ -32,20 +32,23 @@ def install() -> None:
     _delete_model_package_groups()
 
 
-def _pass_over_plain_http() -> None:
-    """A statement that denies plain HTTP does not apply: loopback, where no TLS is needed, is all there is.
+def _read_conditions_of_denials() -> None:
+    """A statement that denies under a condition denies where the condition holds, and nobody else.
 
-    moto knows no `aws:SecureTransport`, and takes a condition it does not know for a denial, so a bucket with
-    such a policy would refuse everybody.
+    moto takes a condition it does not know for a denial, so a bucket that denies plain HTTP, or some of the
+    account's roles, would refuse everybody. Loopback needs no TLS, and counts as having it. Who calls moto does
+    not say here: what a role may is decided before (`access/gate.py`).
     """
     from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
+    from mlops.local.aws.access.policies import conditions_hold
+
     original: Callable[..., PermissionResult] = IAMPolicyStatement.is_action_permitted
+    known = {"aws:securetransport": ["true"]}
 
     def is_action_permitted(self: IAMPolicyStatement, *args: Any, **kwargs: Any) -> PermissionResult:
         rule = self._statement  # pylint: disable=protected-access
-        only_over_http = {"Bool": {"aws:SecureTransport": "false"}}
-        if rule.get("Effect") == "Deny" and rule.get("Condition") == only_over_http:
+        if rule.get("Effect") == "Deny" and not conditions_hold(rule, known):
             return PermissionResult.NEUTRAL
         return original(self, *args, **kwargs)
 

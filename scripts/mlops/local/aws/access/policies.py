@@ -54,6 +54,12 @@ def _matches(statement: Mapping[str, Any], action: str, resources: Sequence[str]
             return False
     elif resources and not _any(listed(statement.get("Resource")), resources):
         return False
+    return conditions_hold(statement, context)
+
+
+def conditions_hold(statement: Mapping[str, Any], context: Context) -> bool:
+    """Whether what a statement asks of a request's circumstances is so."""
+    denies = statement["Effect"] == "Deny"
     return all(
         _holds(operator, context.get(key.lower()), listed(values), unknown=not denies)
         for operator, keys in statement.get("Condition", {}).items()
