@@ -6,31 +6,20 @@ Small roots of their own show every refusal within seconds. The tests run in the
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from .checkouts import ACCOUNT, STATE, Checkout
 from .conftest import CHECKOUT, REGION, LocalAws
 
-ACCOUNT = "123456789012"
-STATE = f"ml-ops-terraform-state-{ACCOUNT}"
 LOCK = "ml-ops/terraform.tfstate.tflock"
 PASSWORD = "correct-horse-battery"
-
-# What only the local AWS needs.
-_BACKEND = """
-use_path_style              = true
-skip_credentials_validation = true
-skip_metadata_api_check     = true
-"""
 
 _VARIABLES = """
 variable "environment" { type = string }
@@ -110,79 +99,6 @@ resource "aws_ssm_parameter" "secret" {
   value = var.password
 }
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        """Everything, in one line: cause and next step have several."""
-        return " ".join((self.out + self.err).split())
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A clone with a folder `terraform`, in which a person calls the command."""
-
-    folder: Path
-    aws: LocalAws
-
-    def variables(self, **more: str) -> dict[str, str]:
-        kept = {
-            name: os.environ[name] for name in ("PATH", "HOME", "TF_CLI_CONFIG_FILE") if name in os.environ
-        }
-        return kept | {
-            "AWS_ENDPOINT_URL": self.aws.endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            # another one than the environment's, which must win
-            "AWS_REGION": "us-west-2",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "127.0.0.1,localhost",
-            **more,
-        }
-
-    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "mlops.cli", "terraform", *words],
-            cwd=self.folder,
-            env=self.variables(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def mlops(self, *words: str, **more: str) -> Done:
-        with self.start(*words, **more) as process:
-            out, err = process.communicate(timeout=300)
-        return Done(process.returncode, out, err)
-
-    def out(self, name: str, environment: str = "quick") -> Path:
-        return self.folder / "terraform-plan" / environment / name
-
-    def environment(self, name: str, **values: object) -> None:
-        """Write or change an environment: its values are the defaults and `values`."""
-        folder = self.folder / "terraform" / "environments" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "backend.hcl").write_text(f'bucket = "{STATE}"\nregion = "{REGION}"\n{_BACKEND}')
-        given = {"environment": name, "account_id": ACCOUNT, "region": REGION} | values
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in given.items()]
-        (folder / "values.tfvars").write_text("# An environment.\n" + "".join(lines))
-
-    def commit(self, message: str) -> None:
-        git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
-        subprocess.run([*git, "add", "--all", "terraform"], cwd=self.folder, check=True)
-        subprocess.run(
-            [*git, "commit", "--quiet", "--allow-empty", "-m", message], cwd=self.folder, check=True
-        )
 
 
 def new_checkout(folder: Path, aws: LocalAws, text: str) -> Checkout:
