@@ -65,11 +65,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     out = environment.out
-    out.mkdir(parents=True, exist_ok=True)
-    # What an earlier plan left must not be applied in place of one that fails here.
-    for name in (terraform_review.REVIEWED, terraform_review.PLAN_FILE, terraform_review.SUMMARY):
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / terraform_session.AIRFLOW_PACKAGE, ignore_errors=True)
+    _clear(out)
     values = terraform_session.packages(environment, out)
     terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
     file = out / terraform_review.PLAN_FILE
@@ -79,13 +75,10 @@ def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     plan = terraform_plan.read(document)
     notes = _notes(environment, plan, document)
     terraform_review.write_reports(out, environment.name, plan, notes, text)
-    by_variable = os.environ.get(ALLOW_REPLACE, "").split()
-    allowed = sorted(
-        {*arguments.allow_replace, *by_variable} & {loss.address for loss in terraform_guards.losses(plan)}
-    )
+    allowed = _allowed(plan, arguments.allow_replace)
     shown = "\n".join(_shown(environment, plan, notes))
     try:
-        _guard(environment, plan, [*arguments.allow_replace, *allowed])
+        _guard(environment, plan, allowed)
     except (PlanRefusedError, UsageError):
         file.unlink()
         console.say(shown)
@@ -95,17 +88,26 @@ def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         has_changes=changed,
         versions=terraform.versions(),
-        allowed=tuple(allowed),
+        allowed=allowed,
     )
-    data = {
-        "environment": environment.name,
-        **terraform_plan.as_data(plan),
-        "notes": notes,
-        "has_changes": changed,
-        "folder": str(out),
-    }
+    data = {"environment": environment.name, **terraform_plan.as_data(plan), "notes": notes}
+    data |= {"has_changes": changed, "folder": str(out)}
     steps = (f"review {out / terraform_review.SUMMARY}", _command("apply", arguments)) if changed else ()
     return Outcome(summary=shown, data=data, next_steps=steps)
+
+
+def _clear(out: Path) -> None:
+    """Let nothing that an earlier plan left be applied in place of one that fails now."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (terraform_review.REVIEWED, terraform_review.PLAN_FILE, terraform_review.SUMMARY):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / terraform_session.AIRFLOW_PACKAGE, ignore_errors=True)
+
+
+def _allowed(plan: terraform_plan.Plan, given: Sequence[str]) -> tuple[str, ...]:
+    """The options, and what the pipeline's variable names of this plan: it is one for all environments."""
+    lost = {loss.address for loss in terraform_guards.losses(plan)}
+    return tuple(sorted({*given, *(lost & set(os.environ.get(ALLOW_REPLACE, "").split()))}))
 
 
 def _guard(environment: Environment, plan: terraform_plan.Plan, allowed: Sequence[str]) -> None:

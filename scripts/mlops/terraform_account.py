@@ -26,8 +26,10 @@ def check_account(environment: Environment, sts: STSClient) -> str:
     if identity["Account"] != environment.account_id:
         raise AuthenticationError(
             f"The credentials belong to another AWS account than {environment.name}",
-            cause=f"they are {identity['Arn']}; {environment.values} says account_id = {environment.account_id}",
-            next_step="Take a role of that account: plan-role-arn and apply-role-arn of the template, or AWS_PROFILE.",
+            cause=f"they are {identity['Arn']};"
+            f" {environment.values} says account_id = {environment.account_id}",
+            next_step="Take a role of that account: plan-role-arn and apply-role-arn of the template, or a"
+            " profile by AWS_PROFILE.",
         )
     return identity["Arn"]
 
@@ -42,7 +44,7 @@ def check_state(environment: Environment, s3: S3Client) -> None:
         raise StateUnreachableError(
             f"The bucket {environment.bucket} of Terraform's state does not exist",
             cause=f"{environment.backend} names it",
-            next_step=f"An administrator of the account makes it: mlops terraform bootstrap {environment.name}",
+            next_step=f"An administrator makes it: mlops terraform bootstrap {environment.name}",
         )
 
 
