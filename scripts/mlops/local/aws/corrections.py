@@ -36,8 +36,8 @@ def _read_conditions_of_denials() -> None:
     """A statement that denies under a condition denies where the condition holds, and nobody else.
 
     moto takes a condition it does not know for a denial, so a bucket that denies plain HTTP, or some of the
-    account's roles, would refuse everybody. Loopback needs no TLS, and counts as having it. Who calls moto does
-    not say here: what a role may is decided before (`access/gate.py`).
+    account's roles, would refuse everybody. Loopback needs no TLS, and counts as having it. Who calls moto
+    does not say here: what a role may is decided before (`access/gate.py`).
     """
     from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
@@ -248,7 +248,8 @@ def _name_identity_providers_with_ports() -> None:
     from moto.iam.responses import IamResponse
 
     def get_open_id_connect_provider(self: Any) -> ActionResult:
-        found = copy(self.backend.get_open_id_connect_provider(self._get_param("OpenIDConnectProviderArn")))  # pylint: disable=protected-access
+        arn = self._get_param("OpenIDConnectProviderArn")  # pylint: disable=protected-access
+        found = copy(self.backend.get_open_id_connect_provider(arn))
         if ":" in found.url:
             found.url = f"https://{found.url}"
         return ActionResult(found)
