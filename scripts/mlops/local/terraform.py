@@ -125,7 +125,7 @@ def workspace(
     for part in ("root", "modules"):
         shutil.copytree(source / part, home / part, ignore=ignored, dirs_exist_ok=True)
     (root / "local_override.tf.json").write_text(
-        json.dumps(_override(aws_endpoint, gitlab_url if played.whole else ""), indent=2), encoding="utf-8"
+        json.dumps(override(aws_endpoint, gitlab_url if played.whole else ""), indent=2), encoding="utf-8"
     )
 
     kept = paths.cache() / "terraform" / _fingerprint(home)
@@ -158,8 +158,11 @@ def workspace(
     return terraform
 
 
-def _override(aws_endpoint: str, gitlab_url: str) -> dict[str, Any]:
-    """What the copy has otherwise. MWAA's host prefixes cannot be resolved in front of a loopback address."""
+def override(aws_endpoint: str, gitlab_url: str) -> dict[str, Any]:
+    """What a copy of the root has otherwise; with a GitLab, whose jobs take its roles.
+
+    MWAA's host prefixes cannot be resolved in front of a loopback address.
+    """
     reached = {
         "http_proxy": aws_endpoint,
         "https_proxy": "",

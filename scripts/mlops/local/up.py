@@ -69,7 +69,7 @@ def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
     started = time.monotonic()
     try:
         with watch.time("servers"):
-            stack = _start_supervisor(name, home, chosen, environment)
+            stack = start_servers(name, home, chosen, environment)
         stack = _furnish(stack, watch)
         with watch.time("airflow (rest)"):
             _wait_for_airflow(stack)
@@ -104,7 +104,13 @@ def choose_engine(wanted: str) -> Engine:
     return "docker"
 
 
-def _start_supervisor(name: str, home: Path, engine: Engine, environment: str) -> Stack:
+def start_servers(name: str, home: Path, engine: Engine, environment: str) -> Stack:
+    """An empty account, an empty GitLab, and an Airflow that is still starting.
+
+    Raises:
+        LocalStackError: when they do not answer; nothing of them is left.
+    """
+    (home / "logs").mkdir(parents=True, exist_ok=True)
     options = ("--name", name, "--engine", engine, "--environment", environment)
     command = [sys.executable, "-m", "mlops.local.supervisor", *options]
     with (home / "logs" / "supervisor.log").open("ab") as log:

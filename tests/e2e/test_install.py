@@ -1,0 +1,301 @@
+"""`docs/install.md`, followed word by word on this machine: from an empty account to a model, and back.
+
+The commands of the document are run as they stand, by bash, in its order. What a person does beside them (values of
+their own, clicks in GitLab) is done between its sections. The tests follow the document's order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.local import paths, pipeline, sdk
+from mlops.local import terraform as local_terraform
+from mlops.local.down import stop_stack
+from mlops.local.environment import find_environment
+from mlops.local.gitlab import projects
+from mlops.local.pipeline import PipelineRun
+from mlops.local.stack import Stack, find
+from mlops.local.up import start_servers
+
+CHECKOUT = Path(__file__).parents[2]
+DOCUMENT = CHECKOUT / "docs" / "install.md"
+DEV = find_environment("dev")
+BUCKET = f"ml-ops-dev-{DEV.account}"
+
+# What the S3 backend would ask a real AWS.
+_BACKEND = "use_path_style = true\nskip_credentials_validation = true\nskip_metadata_api_check = true\n"
+
+
+def blocks() -> dict[str, list[str]]:
+    """The shell blocks of each section, by the section's title."""
+    sections = re.split(r"^## ", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        section.splitlines()[0]: re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for section in sections
+    }
+
+
+@dataclass
+class Person:
+    """Who follows the document: a shell that keeps its folder and variables from block to block."""
+
+    stack: Stack
+    home: Path
+    tools: Path
+    followed: list[str] = field(default_factory=list)
+
+    def follow(self, title: str) -> str:
+        """Run the shell blocks of a section; what they printed."""
+        self.followed.append(title)
+        return "".join(self.shell(block) for block in blocks()[title])
+
+    def shell(self, block: str) -> str:
+        """Run lines where the last ones left off; what they printed."""
+        for there, here in {
+            "https://gitlab.example.com": self.stack.gitlab_url,
+            "https://hooks.slack.com": f"{self.stack.aws_endpoint}/slack",
+            # CI's own checkout is what `make setup` made
+            "make setup\n": f"ln -s {CHECKOUT / '.venv'} .venv\n",
+        }.items():
+            block = block.replace(there, here)
+        state = self.home / "shell"
+        before = f'. {state}/variables; cd "$(cat {state}/folder)"\n' if state.exists() else ""
+        after = f"\nmkdir -p {state}; export -p > {state}/variables; pwd > {state}/folder\n"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", before + block + after],
+            env=self.variables(),
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def variables(self) -> dict[str, str]:
+        kept = {
+            name: os.environ[name]
+            for name in ("TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "LANG")
+            if name in os.environ
+        }
+        plugins = paths.cache() / "terraform" / "plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        return kept | {
+            "PATH": f"{self.tools}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "UV_CACHE_DIR": str(Path.home() / ".cache" / "uv"),
+            "TF_PLUGIN_CACHE_DIR": str(plugins),
+            "AWS_ENDPOINT_URL": self.stack.aws_endpoint,
+            "AWS_REGION": DEV.region,
+            "AWS_DEFAULT_REGION": DEV.region,  # what the AWS CLI reads before its version 2
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "GITLAB_URL": self.stack.gitlab_url,
+            "GITLAB_PRIVATE_TOKEN": "a-personal-token",
+            "GIT_AUTHOR_NAME": "Ann",
+            "GIT_AUTHOR_EMAIL": "ann@example.com",
+            "GIT_COMMITTER_NAME": "Ann",
+            "GIT_COMMITTER_EMAIL": "ann@example.com",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
+    def git(self, folder: str, *words: str) -> str:
+        command = ["git", "-C", str(self.home / folder), *words]
+        return subprocess.run(
+            command, env=self.variables(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """An empty account, an empty GitLab, and somebody with a shell."""
+    name = f"install-{os.getpid()}"
+    home = tmp_path_factory.mktemp("install")
+    try:
+        stack = start_servers(name, paths.home(name), "process", DEV.name)
+        yield Person(stack, home, _aws_command_line(home))
+    finally:
+        started = find(name)
+        if started is not None:
+            stop_stack(started)
+
+
+def _aws_command_line(home: Path) -> Path:
+    """The AWS CLI, which most people have; here in an environment of its own."""
+    uv, folder = CHECKOUT / ".venv" / "bin" / "uv", home / "aws-cli"
+    lock = CHECKOUT / "requirements" / "aws-cli.txt"
+    for words in (("venv", folder), ("pip", "sync", "--python", folder, "--require-hashes", lock)):
+        subprocess.run([str(uv), "--quiet", *map(str, words)], check=True)
+    (home / "tools").mkdir()
+    (home / "tools" / "aws").symlink_to(folder / "bin" / "aws")
+    return home / "tools"
+
+
+@pytest.fixture(scope="module")
+def imported(person: Person) -> Person:
+    """This checkout, as it is now, imported into GitLab."""
+    project = projects.create_project(person.stack.folder / "gitlab", "platform/ml-ops")
+    index = {
+        **person.variables(),
+        "GIT_INDEX_FILE": str(person.home / "index"),
+        "GIT_DIR": str(project.repository),
+    }
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", f"--work-tree={CHECKOUT}", *words],
+            env=index, cwd=CHECKOUT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    git("add", "--all")
+    commit = git("commit-tree", git("write-tree"), "-m", "feat: import ml-ops")
+    git("update-ref", "refs/heads/main", commit)
+    return person
+
+
+def test_the_repository_is_cloned(imported: Person) -> None:
+    imported.follow("1. Take the repository")
+    assert (imported.home / "ml-ops" / "ci-templates" / "model-pipeline.yml").is_file()
+
+
+def test_values_are_changed_and_pushed(imported: Person) -> None:
+    clone = imported.home / "ml-ops" / "terraform"
+    values = clone / "environments" / "dev" / "values.tfvars"
+    text = values.read_text(encoding="utf-8")
+    values.write_text(text.replace("https://gitlab.example.com", imported.stack.gitlab_url), encoding="utf-8")
+    with (clone / "environments" / "dev" / "backend.hcl").open("a", encoding="utf-8") as backend:
+        backend.write(_BACKEND)
+    # Not the person's: it leads the provider to this machine.
+    for root in ("root", "bootstrap"):
+        override = local_terraform.override(imported.stack.aws_endpoint, imported.stack.gitlab_url)
+        if root == "bootstrap":
+            override.pop("module")
+        (clone / root / "local_override.tf.json").write_text(json.dumps(override), encoding="utf-8")
+
+    imported.follow("2. Say what is yours")
+    assert imported.git("ml-ops", "status", "--branch", "--porcelain").startswith("## main...origin/main\n")
+
+
+def test_the_environment_is_made(imported: Person) -> None:
+    said = imported.follow("3. Make the environment")
+    assert "ml-team@example.com" in said  # has not confirmed yet
+    environment = sdk.client(imported.stack, "mwaa").get_environment(Name="ml-ops-dev")["Environment"]
+    assert environment["Status"] == "AVAILABLE"
+    states = sdk.client(imported.stack, "s3").list_objects_v2(Bucket=f"ml-ops-terraform-state-{DEV.account}")
+    assert {one["Key"] for one in states["Contents"]} == {
+        "ml-ops/bootstrap.tfstate",
+        "ml-ops/terraform.tfstate",
+    }
+
+
+def test_a_second_plan_has_no_changes(imported: Person) -> None:
+    assert json.loads(imported.shell("mlops terraform plan dev --json 2>/dev/null"))["has_changes"] is False
+
+
+def test_slack_gets_a_message(imported: Person) -> None:
+    imported.follow("4. Connect Slack")
+    assert _inbox(imported, "slack")
+    assert not list(imported.home.rglob("slack.json"))
+
+
+def test_gitlab_knows_the_roles(imported: Person) -> None:
+    imported.follow("5. Tell GitLab")
+    outputs = json.loads(imported.shell("mlops terraform output dev --json 2>/dev/null"))
+    from mlops.local.gitlab.variables import for_pipeline
+
+    given = for_pipeline(imported.stack.folder / "gitlab", "models/phishing-url", protected=True)
+    roles = outputs["role_arns"]
+    assert given["MLOPS_DEPLOY_ROLE_ARN"] == roles["deploy"]
+    assert {given["MLOPS_BUILD_ROLE_ARN"], given["MLOPS_MERGE_REQUEST_BUILD_ROLE_ARN"]} == {roles["build"]}
+    platform = for_pipeline(imported.stack.folder / "gitlab", "platform/ml-ops", protected=True)
+    assert {platform["MLOPS_PLAN_ROLE_ARN_DEV"], platform["MLOPS_APPLY_ROLE_ARN_DEV"]} == {
+        roles["plan"],
+        roles["apply"],
+    }
+
+
+def test_the_release_makes_the_tag_that_models_include(imported: Person) -> None:
+    project = projects.create_project(imported.stack.folder / "gitlab", "platform/ml-ops")
+    job = {
+        "CI_PIPELINE_SOURCE": "push",
+        "CI_COMMIT_BRANCH": "main",
+        "CI_COMMIT_REF_NAME": "main",
+        "CI_DEFAULT_BRANCH": "main",
+        "CI_PROJECT_PATH": "platform/ml-ops",
+        "CI_PROJECT_ID": str(project.id),
+        "CI_SERVER_URL": imported.stack.gitlab_url,
+        "CI_JOB_TOKEN": "local-job-token",
+        "GITLAB_USER_NAME": "Ann",
+        "GITLAB_USER_EMAIL": "ann@example.com",
+    }
+    words = " ".join(f"{name}={value}" for name, value in job.items())
+    projects.let_jobs_push(project)  # a setting of docs/release.md
+    imported.shell(f"{words} mlops release\ngit pull --quiet --tags")
+    assert {"1", "1.0", "v1.0.0"} <= set(
+        imported.git("ml-ops", "ls-remote", "--tags", "origin").replace("refs/tags/", "").split()
+    )
+
+
+@pytest.fixture(scope="module")
+def pushed(imported: Person) -> PipelineRun:
+    """The first push of the model, and what its pipeline did before anybody clicked."""
+    # GitLab makes the project at the first push of somebody who may; this one wants it made.
+    projects.create_project(imported.stack.folder / "gitlab", "models/phishing-url")
+    imported.follow("7. Push the first model")
+    commit = imported.git("phishing-url", "rev-parse", "HEAD")
+    return pipeline.run(imported.stack, "models/phishing-url", commit)
+
+
+def test_the_first_model_is_trained(pushed: PipelineRun) -> None:
+    assert pushed.succeeded, {job.name: job.state for job in pushed.jobs}
+    assert pushed.variables["MODEL_VERSION"] == "1.0.0+retrain.0"
+    assert pushed.variables["GATE"] == "passed"
+
+
+def test_a_click_deploys_it(imported: Person, pushed: PipelineRun) -> None:
+    done = pipeline.run_manual(imported.stack, pushed, "deploy")
+    assert done.succeeded
+    runtime = sdk.client(imported.stack, "sagemaker-runtime")
+    answer = runtime.invoke_endpoint(
+        EndpointName="web-safety--phishing-url",
+        ContentType="application/json",
+        Body=b'{"instances": [{"https": 0, "long_url": 1}]}',
+    )
+    assert json.load(answer["Body"])["model"]["version"] == "1.0.0+retrain.0"
+    assert any("deployed" in message["subject"] for message in _inbox(imported, "slack"))
+
+
+def test_it_is_taken_down(imported: Person) -> None:
+    imported.shell('cd "$HOME/ml-ops"')
+    imported.follow("Take it down")
+    left = {
+        "environments": sdk.client(imported.stack, "mwaa").list_environments()["Environments"],
+        "repositories": sdk.client(imported.stack, "ecr").describe_repositories()["repositories"],
+        "functions": sdk.client(imported.stack, "lambda").list_functions()["Functions"],
+        "roles": sdk.client(imported.stack, "iam").list_roles()["Roles"],
+        "endpoints": sdk.client(imported.stack, "sagemaker").list_endpoints()["Endpoints"],
+    }
+    assert not any(left.values()), left
+    buckets = [one["Name"] for one in sdk.client(imported.stack, "s3").list_buckets()["Buckets"]]
+    assert buckets == [f"ml-ops-terraform-state-{DEV.account}"]
+
+
+def test_every_command_of_the_document_was_run(imported: Person) -> None:
+    assert imported.followed == [title for title, found in blocks().items() if found]
+
+
+def _inbox(person: Person, channel: str) -> list[dict[str, Any]]:
+    from urllib.request import urlopen
+
+    with urlopen(f"{person.stack.aws_endpoint}/_mlops/inbox", timeout=10) as answer:
+        return [message for message in json.load(answer) if message["channel"] == channel]
