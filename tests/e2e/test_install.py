@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 
 from mlops.local import paths, pipeline, sdk
 from mlops.local import terraform as local_terraform
@@ -188,7 +190,7 @@ def test_values_are_changed_and_pushed(imported: Person) -> None:
 
 def test_the_environment_is_made(imported: Person) -> None:
     said = imported.follow("3. Make the environment")
-    assert "ml-team@example.com" in said  # has not confirmed yet
+    assert "ml-team@example.com has not confirmed the subscription" in said
     environment = sdk.client(imported.stack, "mwaa").get_environment(Name="ml-ops-dev")["Environment"]
     assert environment["Status"] == "AVAILABLE"
     states = sdk.client(imported.stack, "s3").list_objects_v2(Bucket=f"ml-ops-terraform-state-{DEV.account}")
@@ -198,8 +200,12 @@ def test_the_environment_is_made(imported: Person) -> None:
     }
 
 
-def test_a_second_plan_has_no_changes(imported: Person) -> None:
-    assert json.loads(imported.shell("mlops terraform plan dev --json 2>/dev/null"))["has_changes"] is False
+def test_a_second_plan_has_no_changes_and_names_nobody_who_confirmed(imported: Person) -> None:
+    click = Request(f"{imported.stack.aws_endpoint}/_mlops/subscriptions/confirm", method="POST")
+    with urlopen(click, timeout=10) as answer:
+        assert json.load(answer) == ["ml-team@example.com"]
+    said = json.loads(imported.shell("mlops terraform plan dev --json 2>/dev/null"))
+    assert (said["has_changes"], said["notes"]) == (False, [])
 
 
 def test_slack_gets_a_message(imported: Person) -> None:
@@ -224,26 +230,57 @@ def test_gitlab_knows_the_roles(imported: Person) -> None:
     }
 
 
-def test_the_release_makes_the_tag_that_models_include(imported: Person) -> None:
+@pytest.fixture(scope="module")
+def checks(imported: Person) -> Path:
+    """Programs in place of those that check the platform and build its image: this test runs among those checks."""
+    folder = imported.home / "checks"
+    folder.mkdir()
+    for name in ("apt-get", "docker", "make"):
+        # `make setup` brings the tests' own program
+        text = "#!/bin/sh\nmkdir -p .venv/bin && ln -sf /bin/true .venv/bin/pytest\n"
+        (folder / name).write_text(text if name == "make" else "#!/bin/sh\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def merged(imported: Person, checks: Path) -> PipelineRun:
+    """One more model is one entry of one file; what the platform's own pipeline makes of it."""
+    models = imported.home / "ml-ops" / "terraform" / "root" / "models.auto.tfvars"
+    entry = 'phishing-url = "models/phishing-url"\n'
+    text = models.read_text(encoding="utf-8")
+    assert entry in text
+    models.write_text(text.replace(entry, f'{entry}    spam         = "models/spam"\n'), encoding="utf-8")
+    imported.git("ml-ops", "add", "--force", "terraform/root")
+    imported.git("ml-ops", "commit", "--quiet", "--message", "feat: serve the model spam")
+    imported.git("ml-ops", "push", "--quiet", "origin", "main")
+    commit = imported.git("ml-ops", "rev-parse", "HEAD")
+    return pipeline.run(imported.stack, "platform/ml-ops", commit, options=pipeline.Options(tools=(checks,)))
+
+
+def test_the_pipeline_plans_and_applies_dev_in_its_own_roles(imported: Person, merged: PipelineRun) -> None:
+    states = {job.name: job.state for job in merged.jobs}
+    assert (states["terraform-plan:dev"], states["terraform-apply:dev"]) == ("success", "success"), states
+    # the accounts of stage and prod are others than the one this machine plays
+    assert (states["terraform-plan:prod"], states["terraform-apply:prod"]) == ("failed", "skipped")
+    found = sdk.client(imported.stack, "ecr").describe_repositories()["repositories"]
+    assert {one["repositoryName"] for one in found} == {"web-safety/phishing-url", "web-safety/spam"}
+    text = (imported.stack.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
+    made = [line for line in map(json.loads, text.splitlines()) if line["action"] == "ecr:CreateRepository"]
+    assert [line["role"] for line in made] == [None, "ml-ops-apply"]
+
+
+def test_the_release_makes_the_tag_that_models_include(
+    imported: Person, merged: PipelineRun, checks: Path
+) -> None:
+    # settings of docs/release.md
     project = projects.create_project(imported.stack.folder / "gitlab", "platform/ml-ops")
-    job = {
-        "CI_PIPELINE_SOURCE": "push",
-        "CI_COMMIT_BRANCH": "main",
-        "CI_COMMIT_REF_NAME": "main",
-        "CI_DEFAULT_BRANCH": "main",
-        "CI_PROJECT_PATH": "platform/ml-ops",
-        "CI_PROJECT_ID": str(project.id),
-        "CI_SERVER_URL": imported.stack.gitlab_url,
-        "CI_JOB_TOKEN": "local-job-token",
-        "GITLAB_USER_NAME": "Ann",
-        "GITLAB_USER_EMAIL": "ann@example.com",
-    }
-    words = " ".join(f"{name}={value}" for name, value in job.items())
-    projects.let_jobs_push(project)  # a setting of docs/release.md
-    imported.shell(f"{words} mlops release\ngit pull --quiet --tags")
-    assert {"1", "1.0", "v1.0.0"} <= set(
-        imported.git("ml-ops", "ls-remote", "--tags", "origin").replace("refs/tags/", "").split()
-    )
+    projects.let_jobs_push(project)
+    options = pipeline.Options(tools=(checks,))
+    done = pipeline.run_manual(imported.stack, merged, "release", options=options)
+    assert done.job("release").state == "success"
+    imported.git("ml-ops", "pull", "--quiet", "--tags")
+    assert {"1", "1.0", "v1.0.0"} <= set(imported.git("ml-ops", "tag").split())
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +306,7 @@ def test_a_click_deploys_it(imported: Person, pushed: PipelineRun) -> None:
     answer = runtime.invoke_endpoint(
         EndpointName="web-safety--phishing-url",
         ContentType="application/json",
-        Body=b'{"instances": [{"https": 0, "long_url": 1}]}',
+        Body=_smoke_test(),
     )
     assert json.load(answer["Body"])["model"]["version"] == "1.0.0+retrain.0"
     assert any("deployed" in message["subject"] for message in _inbox(imported, "slack"))
@@ -294,8 +331,14 @@ def test_every_command_of_the_document_was_run(imported: Person) -> None:
     assert imported.followed == [title for title, found in blocks().items() if found]
 
 
-def _inbox(person: Person, channel: str) -> list[dict[str, Any]]:
-    from urllib.request import urlopen
+def _smoke_test() -> str:
+    """The request that the model's manifest has for a new endpoint."""
+    manifest = yaml.safe_load(
+        (CHECKOUT / "examples" / "phishing-url" / "mlops.yml").read_text(encoding="utf-8")
+    )
+    return json.dumps(manifest["models"]["phishing-url"]["deployment"]["smoke_test"]["body"])
 
+
+def _inbox(person: Person, channel: str) -> list[dict[str, Any]]:
     with urlopen(f"{person.stack.aws_endpoint}/_mlops/inbox", timeout=10) as answer:
         return [message for message in json.load(answer) if message["channel"] == channel]

@@ -29,6 +29,7 @@ def mail(aws: LocalAws, to: str) -> list[dict[str, Any]]:
 def test_what_a_topic_publishes_arrives_as_e_mail(aws: LocalAws, topic: Any) -> None:
     sns, arn = topic
     sns.subscribe(TopicArn=arn, Protocol="email", Endpoint="ann@example.com")
+    aws.post("/_mlops/subscriptions/confirm", {})
     sns.publish(TopicArn=arn, Subject="Training failed", Message="because\nof this")
     sns.publish(TopicArn=arn, Message="no subject")
     first, second = mail(aws, "ann@example.com")
@@ -36,6 +37,25 @@ def test_what_a_topic_publishes_arrives_as_e_mail(aws: LocalAws, topic: Any) -> 
     assert second["subject"] == "AWS Notification Message"
     lines = (aws.home / "inbox.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == aws.get("/_mlops/inbox")
+
+
+def test_who_has_not_confirmed_gets_nothing(aws: LocalAws, topic: Any) -> None:
+    # https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html
+    sns, arn = topic
+    made = sns.subscribe(
+        TopicArn=arn, Protocol="email", Endpoint="eve@example.com", ReturnSubscriptionArn=True
+    )
+    sns.publish(TopicArn=arn, Message="too early")
+    (listed,) = sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]
+    assert listed["SubscriptionArn"] == "PendingConfirmation"
+    attributes = sns.get_subscription_attributes(SubscriptionArn=made["SubscriptionArn"])["Attributes"]
+    assert attributes["PendingConfirmation"] == "true"
+
+    assert json.loads(aws.post("/_mlops/subscriptions/confirm", {})) == ["eve@example.com"]
+    sns.publish(TopicArn=arn, Message="in time")
+    (listed,) = sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]
+    assert listed["SubscriptionArn"] == made["SubscriptionArn"]
+    assert [one["text"] for one in mail(aws, "eve@example.com")] == ["in time"]
 
 
 def test_e_mail_honours_filters_and_its_own_text(aws: LocalAws, topic: Any) -> None:
@@ -46,6 +66,7 @@ def test_e_mail_honours_filters_and_its_own_text(aws: LocalAws, topic: Any) -> N
         Endpoint="bob@example.com",
         Attributes={"FilterPolicy": json.dumps({"model": ["phishing-url"]})},
     )
+    aws.post("/_mlops/subscriptions/confirm", {})
     for model in ("other", "phishing-url"):
         sns.publish(
             TopicArn=arn,

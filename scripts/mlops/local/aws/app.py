@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
+from mlops.local.aws import mail
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.inbox import Inbox, Slack
@@ -34,7 +35,7 @@ class LocalAws:
 
     def __init__(self, config: LocalAwsConfig) -> None:
         from mlops.local import engines
-        from mlops.local.aws import lambda_runtime, mail
+        from mlops.local.aws import lambda_runtime
         from mlops.local.aws.access.gate import Gate
         from mlops.local.aws.access.principals import Principals
         from mlops.local.aws.ecr import Ecr
@@ -119,6 +120,8 @@ class LocalAws:
             return json_response(self._inbox.messages())
         if request.path == "/_mlops/logs":
             return self._log(request)
+        if request.path == "/_mlops/subscriptions/confirm" and request.method == "POST":
+            return json_response(mail.confirm(self.config.account, self.config.region))
         if request.path == "/_mlops/slack/faults" and request.method == "POST":
             return self._slack.set_faults(request)
         return json_response({"error": "there is no such page"}, status=404)
