@@ -93,6 +93,16 @@ def test_every_module_is_applied(dev: Dev) -> None:
     assert {module.name.replace("-", "_") for module in source} <= applied
 
 
+def test_airflow_reads_its_dags_from_mwaas_bucket(dev: Dev) -> None:
+    bucket = dev.stack.outputs["airflow_bucket"]
+    listed = dev.client("s3").list_objects_v2(Bucket=bucket, Prefix="dags/")["Contents"]
+    there = {one["Key"].removeprefix("dags/") for one in listed}
+    folder = dev.stack.folder / "airflow" / "dags"
+    assert {file.name for file in folder.iterdir() if file.is_file()} == there >= {"model_training.py"}
+    read = {call["resource"] for call in dev.calls() if call["role"] == "ml-ops-airflow"}
+    assert f"arn:aws:s3:::{bucket}/dags/model_training.py" in read
+
+
 def test_the_chain_runs(pushed: dict[str, Any]) -> None:
     states = {job["name"]: job["state"] for job in pushed["jobs"]}
     stages = ("lint", "test", "containerize", "train", "evaluate", "deploy")

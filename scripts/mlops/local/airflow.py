@@ -36,8 +36,14 @@ def command() -> list[str]:
     return [str(paths.airflow_python()), "-P", str(RUNNER)]
 
 
-def environment(
-    home: Path, port: int, aws_endpoint: str, dags_folder: Path, region: str = "eu-west-1"
+def environment(  # pylint: disable=too-many-arguments
+    home: Path,
+    port: int,
+    aws_endpoint: str,
+    dags_folder: Path,
+    region: str = "eu-west-1",
+    *,
+    look_seconds: int = 3600,
 ) -> dict[str, str]:
     """The variables Airflow runs with; nothing of the caller's environment but PATH, HOME and locale.
 
@@ -45,8 +51,9 @@ def environment(
         home: Where database, logs and passwords go; below the stack's home.
         port: Of the web server and REST API, on the loopback interface.
         aws_endpoint: The local AWS, such as `http://127.0.0.1:4566`.
-        dags_folder: The checkout's `dags/`.
+        dags_folder: The checkout's `dags/`, or where MWAA puts its own.
         region: The one region there is.
+        look_seconds: Between two looks for files that are new or changed.
     """
     home = home.resolve()
     # The tokens Airflow's parts show each other; they live as long as this process.
@@ -71,8 +78,8 @@ def environment(
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-        "DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(look_seconds),
+        "DAG_PROCESSOR__REFRESH_INTERVAL": str(look_seconds),
         "DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "LOGGING__LOGGING_LEVEL": "INFO",

@@ -79,7 +79,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
 
     aws, gitlab, airflow = _Listener.bind(), _Listener.bind(), _free_port()
-    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}", environment.region)
+    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}", environment)
     try:
         return _serve(arguments, home, environment, aws, gitlab, airflow, airflow_process, stopping)
     finally:
@@ -114,6 +114,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             airflow_environment=None if environment.whole else environment.airflow_environment,
             lambda_python=paths.airflow_python(),
             cache=paths.cache(),
+            dags_folder=_dags_folder(home) if environment.whole else None,
             enforce=True,
         )
     )
@@ -142,12 +143,21 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         aws_app.close()
 
 
-def _start_airflow(home: Path, port: int, aws_endpoint: str, region: str) -> subprocess.Popen[bytes]:
+def _dags_folder(home: Path) -> Path:
+    """Where MWAA puts the DAGs that Terraform put into its bucket."""
+    return home / "airflow" / "dags"
+
+
+def _start_airflow(home: Path, port: int, aws_endpoint: str, played: Environment) -> subprocess.Popen[bytes]:
     from mlops.local import airflow
 
     folder = home / "airflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = airflow.environment(folder, port, aws_endpoint, paths.checkout() / "dags", region)
+    dags = _dags_folder(home) if played.whole else paths.checkout() / "dags"
+    for one in (folder, dags):
+        one.mkdir(parents=True, exist_ok=True)
+    environment = airflow.environment(
+        folder, port, aws_endpoint, dags, played.region, look_seconds=10 if played.whole else 3600
+    )
     with (home / "logs" / "airflow.log").open("ab") as log:
         return subprocess.Popen(
             airflow.command(),

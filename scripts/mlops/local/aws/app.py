@@ -79,6 +79,7 @@ class LocalAws:
 
     def close(self) -> None:
         """End every process and container this account started."""
+        self._mwaa.close()
         self._children.close()
         self._engine.close()
         self._gate.close()

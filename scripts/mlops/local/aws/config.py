@@ -30,6 +30,8 @@ class LocalAwsConfig:
     """An interpreter that has boto3, as Lambda's own runtime does."""
     cache: Path | None = None
     """Virtual environments of images; kept between stacks where it is outside `home`."""
+    dags_folder: Path | None = None
+    """Where MWAA puts the files of its bucket's DAG folder; None where Airflow reads others."""
     enforce: bool = False
     """Whether a session of a role is refused what the role's policies do not allow."""
     health_check_seconds: float = 60.0

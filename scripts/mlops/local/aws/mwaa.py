@@ -21,6 +21,7 @@ from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import shapes
 from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.mwaa_dags import DagFolder
 from mlops.local.aws.mwaa_environments import Environments, Parameters
 from mlops.local.aws.wire import JSON, ServiceError, error_response, json_response
 
@@ -36,6 +37,9 @@ class Mwaa:
     def __init__(self, config: LocalAwsConfig, sdk: Sdk) -> None:
         self._airflow = Airflow(config.airflow_url)
         self._environments = Environments(config, sdk)
+        self._dags = (
+            DagFolder(config.dags_folder, sdk, self._environments.running) if config.dags_folder else None
+        )
         self._routes = list(_routes())
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {
             "CreateEnvironment": self._environments.create,
@@ -48,6 +52,11 @@ class Mwaa:
             "UntagResource": self._environments.untag,
             "InvokeRestApi": self._invoke_rest_api,
         }
+
+    def close(self) -> None:
+        """Stop what goes on by itself."""
+        if self._dags is not None:
+            self._dags.close()
 
     def execution_role(self) -> str:
         """The ARN of the role Airflow works with; empty while there is no environment."""

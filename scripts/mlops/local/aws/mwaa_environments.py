@@ -67,6 +67,13 @@ class Environments:
             roles = [environment["ExecutionRoleArn"] for environment in self._found.values()]
         return str(roles[-1]) if roles else ""
 
+    def running(self) -> dict[str, Any] | None:
+        """The environment that came last, once it is there."""
+        with self._lock:
+            self._settle()
+            found = [one for one in self._found.values() if one["Status"] in ("AVAILABLE", "UPDATING")]
+            return dict(found[-1]) if found else None
+
     def get(self, name: str) -> dict[str, Any]:
         """One environment.
 
