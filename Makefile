@@ -97,7 +97,8 @@ terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
 
 .PHONY: lock
 lock: $(VENV)/.ready ## renew the lock files
-	for name in uv airflow mwaa bench checkov aws-cli; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	for name in uv airflow bench checkov aws-cli; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/mwaa.in -o requirements/mwaa.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/dev.in -o requirements/dev.txt
 	for name in build ci publish; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package ml-ops requirements/$$name.in -o requirements/$$name.txt; done
 	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved

@@ -64,10 +64,21 @@ def environment(folder: Path) -> Path:
     )
     (source,) = paths.airflow_python().parents[1].glob("lib/python3*/site-packages")
     (target,) = folder.glob("lib/python3*/site-packages")
-    for item in source.iterdir():
-        if not item.name.startswith(("semver", "mlops", "_virtualenv", "__pycache__")):
-            (target / item.name).symlink_to(item)
+    link(source, target)
     return folder / "bin" / "python"
+
+
+def link(source: Path, target: Path) -> None:
+    """Everything in a folder but what MWAA lacks; `airflow.providers`, which holds some of it, link by link."""
+    lacking = ("semver", "slack", "apache_airflow_providers_slack", "mlops", "_virtualenv", "__pycache__")
+    for item in source.iterdir():
+        if item.name.startswith(lacking):
+            continue
+        if item.relative_to(item.parents[1]).as_posix() in ("site-packages/airflow", "airflow/providers"):
+            (target / item.name).mkdir()
+            link(item, target / item.name)
+        else:
+            (target / item.name).symlink_to(item)
 
 
 def pip(python: Path, *arguments: str) -> str:
@@ -85,13 +96,19 @@ def pip(python: Path, *arguments: str) -> str:
 
 def packages(python: Path) -> dict[str, str]:
     return {
-        one["name"].lower(): one["version"] for one in json.loads(pip(python, "list", "--format", "json"))
+        one["name"].lower().replace("_", "-"): one["version"]
+        for one in json.loads(pip(python, "list", "--format", "json"))
     }
 
 
-def test_it_adds_two_packages_and_moves_none(mwaa: Mwaa) -> None:
+def test_it_adds_what_mwaa_lacks_and_moves_nothing(mwaa: Mwaa) -> None:
+    """MWAA's image has the Amazon provider and no Slack, and nothing but plugins.zip to install it from.
+
+    https://github.com/aws/amazon-mwaa-docker-images: images/airflow/3.2.1/bootstrap/02-airflow
+    """
     assert {name: mwaa.after[name] for name in mwaa.before} == mwaa.before
-    assert set(mwaa.after) - set(mwaa.before) == {"ml-ops", "semver"}
+    added = {"apache-airflow-providers-slack", "ml-ops", "semver", "slack-sdk"}
+    assert set(mwaa.after) - set(mwaa.before) == added
     assert mwaa.before["apache-airflow"] == "3.2.1"
 
 
