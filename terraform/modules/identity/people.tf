@@ -30,20 +30,22 @@ resource "aws_iam_policy" "people" {
         Sid    = "ReadLogsAndDashboards"
         Effect = "Allow"
         Action = [
-          "cloudwatch:GetDashboard", "logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents", "ssm:GetParameter",
+          "cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "logs:DescribeLogStreams", "logs:FilterLogEvents",
+          "logs:GetLogEvents", "logs:StartQuery", "ssm:GetParameter",
         ]
+        # The dashboards query what they show as the person who looks.
         Resource = concat(
-          [for group in ["/aws/sagemaker/*", "airflow-${var.airflow_environment}-*"] : "arn:${local.partition}:logs:${local.suffix}:log-group:${group}"],
-          [local.owned.dashboards, local.owned.parameters],
+          [for group in ["/aws/events/${var.name}-sagemaker*", "/aws/sagemaker/*", "airflow-${var.airflow_environment}-*"] : "arn:${local.partition}:logs:${local.suffix}:log-group:${group}"],
+          [local.owned.alarms, local.owned.dashboards, local.owned.parameters],
         )
       },
       {
-        # None of these knows a resource: they list.
+        # None of these knows a resource: they list. A query's results are told by its id.
         Sid    = "List"
         Effect = "Allow"
         Action = [
-          "cloudwatch:GetMetricData", "cloudwatch:ListDashboards", "sagemaker:ListEndpoints", "sagemaker:ListModels",
-          "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
+          "cloudwatch:GetMetricData", "cloudwatch:ListDashboards", "logs:GetQueryResults", "sagemaker:ListEndpoints",
+          "sagemaker:ListModels", "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
         ]
         Resource = "*"
       },

@@ -314,6 +314,21 @@ locals {
         Resource = local.owned.network
       },
       {
+        # For endpoints that answer to their services' own names: the zone is AWS's.
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        Sid      = "NameEndpoints"
+        Effect   = "Allow"
+        Action   = "route53:AssociateVPCWithHostedZone"
+        Resource = "arn:${local.partition}:route53:::hostedzone/*"
+      },
+      {
+        # A new rule has no tag yet; its group must have it.
+        Sid      = "MakeRules"
+        Effect   = "Allow"
+        Action   = ["ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress"]
+        Resource = "arn:${local.partition}:ec2:${local.suffix}:security-group-rule/*"
+      },
+      {
         Sid    = "ChangeOwnNetwork"
         Effect = "Allow"
         Action = [

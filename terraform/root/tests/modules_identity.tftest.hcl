@@ -208,6 +208,10 @@ run "the_pipeline_makes_bounded_roles_only" {
     error_message = "The one policy it changes is the one that only denies."
   }
   assert {
+    condition     = [for statement in jsondecode(aws_iam_policy.platform["network"].policy).Statement : statement.Resource if contains(flatten([statement.Action]), "route53:AssociateVPCWithHostedZone")] == ["arn:aws:route53:::hostedzone/*"]
+    error_message = "EC2 asks for this right of whoever makes an endpoint with its service's own name."
+  }
+  assert {
     condition     = keys(aws_iam_role_policy_attachment.plan) == ["read", "state"]
     error_message = "plan reads, and locks the state."
   }
@@ -286,8 +290,13 @@ run "people_only_look" {
 
   assert {
     condition = alltrue([for action in flatten([for statement in jsondecode(aws_iam_policy.people.policy).Statement : statement.Action]) :
-    can(regex(":(Describe|Filter|Get|List)", action)) || contains(["airflow:CreateWebLoginToken", "kms:Decrypt"], action)])
+    can(regex(":(Describe|Filter|Get|List)", action)) || contains(["airflow:CreateWebLoginToken", "kms:Decrypt", "logs:StartQuery"], action)])
     error_message = "People read, and change nothing."
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_iam_policy.people.policy).Statement : contains(statement.Resource, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/events/ml-ops-sagemaker*")
+    if contains(flatten([statement.Action]), "logs:StartQuery")] == [true]
+    error_message = "A dashboard's tables of states are queried as whoever looks at them."
   }
 }
 

@@ -17,6 +17,7 @@ WITHOUT_RESOURCE = {
     "kms:ListAliases",
     "logs:DeleteResourcePolicy",
     "logs:DescribeResourcePolicies",
+    "logs:GetQueryResults",
     "logs:PutResourcePolicy",
     "s3:GetAccountPublicAccessBlock",
     "sagemaker:ListEndpoints",
