@@ -8,7 +8,7 @@ import pytest
 
 from mlops.local.gitlab import pipelines
 from mlops.local.gitlab.projects import create_project
-from mlops.local.gitlab_ci_local import STATE, Checkout, Event, PlannedJob
+from mlops.local.gitlab_ci_local import STATE, Checkout, Event, PlannedJob, behind_manual
 from mlops.local.job_board import JobBoard
 
 TRAIN = PlannedJob(name="train", stage="train", when="on_success", needs=())
@@ -146,3 +146,33 @@ def test_each_job_has_its_own_number_and_folder(desk: Desk) -> None:
     assert len({job["variables"]["CI_PROJECT_DIR"] for job in overlay.values()}) == 4
     assert pipelines.find_by_job(desk.home, 1002) is not None
     assert pipelines.find_by_job(desk.home, 1009) is None
+
+
+RELEASE = PlannedJob(name="release", stage="release", when="manual", may_fail=True, needs=("train",))
+PUBLISH = PlannedJob(name="publish", stage="publish", when="on_success", needs=("release",))
+ANNOUNCE = PlannedJob(name="announce", stage="publish", when="on_success", needs=("publish",))
+
+
+def test_what_needs_a_manual_job_waits_for_it_and_so_does_all_behind() -> None:
+    assert behind_manual((*PLANNED, ANNOUNCE, PUBLISH, RELEASE)) == {"publish", "announce"}
+    assert behind_manual(PLANNED) == frozenset()
+
+
+def test_jobs_behind_a_manual_one_are_skipped_until_it_succeeded(desk: Desk) -> None:
+    planned = (TRAIN, RELEASE, PUBLISH, ANNOUNCE)
+    desk.board = JobBoard(desk.home, desk.pipeline, planned, desk.checkout)
+    desk.ended(train=0)
+    first = desk.board.finish()
+    assert [job.state for job in first] == ["success", "manual", "skipped", "skipped"]
+    desk.board = JobBoard(desk.home, desk.pipeline, planned, desk.checkout, first)
+    assert desk.board.released() == ""
+    desk.ended(release=0)
+    assert desk.board.released() == "publish"
+    desk.ended(publish=1)
+    assert desk.board.released() == ""
+    assert desk.states() == {
+        "train": "success",
+        "release": "success",
+        "publish": "failed",
+        "announce": "skipped",
+    }

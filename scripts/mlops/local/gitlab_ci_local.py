@@ -130,6 +130,27 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
     return [_planned(document) for document in documents if document["when"] != "never"]
 
 
+def behind_manual(jobs: Sequence[PlannedJob]) -> frozenset[str]:
+    """The jobs that need a manual one, if only through others; gitlab-ci-local refuses a pipeline with such.
+
+    GitLab skips them until a person has started the manual job:
+    https://docs.gitlab.com/ci/jobs/job_control/#types-of-manual-jobs
+    """
+    waiting: set[str] = set()
+    manual = {job.name for job in jobs if job.when == "manual"}
+    while True:
+        more = {
+            job.name
+            for job in jobs
+            if job.when != "manual"
+            and job.name not in waiting
+            and (manual | waiting).intersection(job.needs or ())
+        }
+        if not more:
+            return frozenset(waiting)
+        waiting |= more
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run of the pipeline, or of `only` one job of it.

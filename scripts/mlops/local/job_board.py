@@ -106,6 +106,19 @@ class JobBoard:
             job.name for job in self._planned if job.when == "on_failure" and job.name not in self._states
         ]
 
+    def released(self) -> str:
+        """A job behind a manual one that may run now; empty when there is none."""
+        for job in self._planned:
+            if (
+                job.name in engine.behind_manual(self._planned)
+                and self._states.get(job.name, "skipped") == "skipped"
+                and all(
+                    self._states.get(name, "success") in ("success", "warning") for name in job.needs or ()
+                )
+            ):
+                return job.name
+        return ""
+
     def cancel(self) -> None:
         """The pipeline was stopped: what ran, and what would have, is canceled."""
         for job in self._planned:

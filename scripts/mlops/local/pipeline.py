@@ -166,11 +166,12 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     planned = tuple(engine.plan(checkout))
     board = JobBoard(home, pipeline, planned, checkout)
     overlay = board.overlay(stack.gitlab_url, _tokens(stack, settings))
-    whole = engine.Run(checkout=checkout, jobs=planned, overlay=overlay)
+    later = {name: {**overlay[name], "rules": [{"when": "manual"}]} for name in engine.behind_manual(planned)}
+    whole = engine.Run(checkout=checkout, jobs=planned, overlay={**overlay, **later})
     _follow(board, whole, echo, options.limit_seconds)
     for name in board.forgotten():
-        always = {**overlay, name: {**overlay[name], "rules": [{"when": "always"}]}}
-        _follow(board, replace(whole, overlay=always, only=name), echo, options.limit_seconds)
+        alone = engine.Run(checkout=checkout, jobs=planned, overlay=_unruled(overlay, name), only=name)
+        _follow(board, alone, echo, options.limit_seconds)
     return PipelineRun(
         id=pipeline.id,
         iid=pipeline.iid,
@@ -196,6 +197,8 @@ def run_manual(  # pylint: disable=too-many-arguments
 ) -> PipelineRun:
     """Start a manual job of a pipeline that ran, or repeat one that ended; it gets the others' artifacts.
 
+    The jobs that only waited for it run after it.
+
     Args:
         variables: What a person fills in beside the button.
 
@@ -219,7 +222,14 @@ def run_manual(  # pylint: disable=too-many-arguments
     overlay = board.overlay(stack.gitlab_url, _tokens(stack, done.settings))
     alone = engine.Run(checkout=checkout, jobs=done.planned, overlay=overlay, only=job)
     _follow(board, alone, echo, options.limit_seconds)
+    while name := board.released():
+        _follow(board, replace(alone, only=name), echo, options.limit_seconds)
     return replace(done, jobs=board.finish())
+
+
+def _unruled(overlay: Mapping[str, Mapping[str, object]], name: str) -> dict[str, Mapping[str, object]]:
+    """The overlay in which a job runs whatever its rules say."""
+    return {**overlay, name: {**overlay[name], "rules": [{"when": "always"}]}}
 
 
 def _tokens(stack: Stack, settings: Mapping[str, str]) -> Callable[[str], str] | None:
