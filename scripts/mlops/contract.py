@@ -20,6 +20,9 @@ SCHEMA_VERSION = 1
 
 TRAINING_DAG = "model_training"
 DEPLOYMENT_DAG = "model_deployment"
+RETRAINING_DAG = "model_retraining"
+MONITORING_DAG = "model_monitoring"
+NOTICE_DAG = "model_notice"
 
 # MWAA's InvokeRestApi takes paths of at most 64 characters (botocore, mwaa, RestApiPath), and the longest
 # we send is /dags/<dag id>/dagRuns/<run id>: for model_deployment that leaves 33 for the run id.
@@ -98,6 +101,18 @@ class Notifications:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """When a model is trained again without a push; times are in seconds."""
+
+    max_age_seconds: int | None = None
+    """None: never because of its age."""
+    min_interval_seconds: int = 86400
+    """However many reasons there are, not more often than this."""
+    on_new_data: bool = True
+    on_drift: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConf:
     """The `conf` of the DAG `model_training`."""
 
@@ -113,6 +128,7 @@ class TrainingConf:
     """S3 prefix with a trailing slash; evaluation, comparison and lineage land below it."""
     training: Training
     evaluation: Evaluation
+    retraining: Retraining = Retraining()
     notifications: Notifications = Notifications()
     origin: Origin = Origin()
 
@@ -159,10 +175,70 @@ class DeploymentConf:
     origin: Origin = Origin()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Occurrence:
+    """What happened, where a run answers an event and no pipeline; nothing of it is trusted as an order."""
+
+    id: str
+    """The event's own, the same when it is delivered twice."""
+    source: str
+    """Such as aws.cloudwatch."""
+    detail_type: str
+    """Such as CloudWatch Alarm State Change."""
+    time: str
+    """UTC, ISO 8601."""
+    summary: str = ""
+    """One line for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingConf:
+    """The `conf` of the DAG `model_retraining`, which decides and, where the model is due, has it trained."""
+
+    schema_version: int
+    project: str
+    model: str
+    reason: Literal["drift", "data", "schedule"]
+    occurrence: Occurrence
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringConf:
+    """The `conf` of the DAG `model_monitoring`: one window of what an endpoint was asked, against the baseline."""
+
+    schema_version: int
+    project: str
+    model: str
+    window_end: str
+    """UTC, ISO 8601; the window's length is the model's own."""
+    occurrence: Occurrence
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeConf:
+    """The `conf` of the DAG `model_notice`: a failure that no other run or job tells of."""
+
+    schema_version: int
+    project: str
+    model: str
+    what: str
+    """What failed, in one line."""
+    cause: str
+    log_url: str
+    next_step: str
+    occurrence: Occurrence
+
+
 Conf = TrainingConf | DeploymentConf
-CONFS: Mapping[str, type[TrainingConf] | type[DeploymentConf]] = {
+"""Of runs about one model version; CI sends them."""
+EventConf = RetrainingConf | MonitoringConf | NoticeConf
+"""Of runs that answer an event; the Lambda makes them."""
+CONFS: Mapping[str, type[Conf | EventConf]] = {
     TRAINING_DAG: TrainingConf,
     DEPLOYMENT_DAG: DeploymentConf,
+    RETRAINING_DAG: RetrainingConf,
+    MONITORING_DAG: MonitoringConf,
+    NOTICE_DAG: NoticeConf,
 }
 
 
@@ -268,7 +344,7 @@ def run_id(label: str, identity: str, attempt: int = 1) -> str:
     return readable[: RUN_ID_LIMIT - len(suffix)] + suffix
 
 
-def parse_conf(dag_id: str, conf: Mapping[str, Any]) -> Conf:
+def parse_conf(dag_id: str, conf: Mapping[str, Any]) -> Conf | EventConf:
     """The typed conf of one of our DAGs.
 
     Raises:

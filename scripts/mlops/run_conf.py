@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlops.contract import Conf, TrainingConf, is_conf_pointer, parse_conf
+from mlops.contract import Conf, DeploymentConf, EventConf, TrainingConf, is_conf_pointer, parse_conf
 from mlops.errors import ContractError
 from mlops.versions import ModelVersion, check_names
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
 
 
-def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: Settings) -> Conf:
+def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: Settings) -> Conf | EventConf:
     """The typed conf of a run, fetched from S3 where only a pointer travelled.
 
     Raises:
@@ -29,6 +29,12 @@ def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: 
         conf = _follow(conf["conf_uri"], conf["conf_sha256"], storage, settings)
     parsed = parse_conf(dag_id, conf)
     check_names(parsed.project, parsed.model)
+    if isinstance(parsed, TrainingConf | DeploymentConf):
+        _check_version(parsed, settings)
+    return parsed
+
+
+def _check_version(parsed: Conf, settings: Settings) -> None:
     version = ModelVersion.parse(parsed.model_version)
     evidence = evidence_uri(settings.bucket, parsed.project, parsed.model, version)
     if parsed.evidence_uri != evidence:
@@ -39,7 +45,6 @@ def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: 
         )
     if isinstance(parsed, TrainingConf):
         _check_image(parsed, version)
-    return parsed
 
 
 def evidence_uri(bucket: str, project: str, model: str, version: ModelVersion) -> str:

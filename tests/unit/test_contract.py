@@ -13,7 +13,10 @@ from mlops import contract
 from mlops.contract import (
     CONFS,
     DEPLOYMENT_DAG,
+    MONITORING_DAG,
+    NOTICE_DAG,
     REST_PATH_LIMIT,
+    RETRAINING_DAG,
     RUN_ID,
     RUN_ID_LIMIT,
     TRAINING_DAG,
@@ -128,8 +131,8 @@ def test_the_longest_path_to_airflow_fits_mwaa(dag: str) -> None:
     assert len(f"/dags/{dag}/dagRuns/{'x' * RUN_ID_LIMIT}") <= REST_PATH_LIMIT
 
 
-def test_both_dags_have_a_conf() -> None:
-    assert set(CONFS) == {TRAINING_DAG, DEPLOYMENT_DAG}
+def test_every_dag_has_a_conf() -> None:
+    assert {TRAINING_DAG, DEPLOYMENT_DAG, RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG} == set(CONFS)
 
 
 @pytest.mark.parametrize("module", ["mlops.contract", "mlops.errors", "mlops.decode", "mlops.evidence"])
