@@ -106,6 +106,8 @@ def aws_environment(endpoint: str, region: str) -> dict[str, str]:
     """The variables that point AWS's own SDKs at the local endpoint, and nowhere else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
+        # Terraform's S3 backend looks at this one alone when it takes a role by a token.
+        "AWS_ENDPOINT_URL_STS": endpoint,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "test",
