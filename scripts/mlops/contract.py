@@ -94,10 +94,11 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Notifications:
-    """Which channels of the platform hear of this model."""
+    """Who hears of this model: a channel of the platform, by Slack, by e-mail or by both."""
 
     slack: bool = True
     email: bool = True
+    channel: str = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,37 @@ class Retraining:
     """However many reasons there are, not more often than this."""
     on_new_data: bool = True
     on_drift: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftThresholds:
+    """From where on a difference that is no accident counts as drift; all shares and statistics from 0 to 1."""
+
+    significance: float = 0.01
+    """The chance of one false alarm or more in a run, all columns and tests together."""
+    psi: float = 0.2
+    """Population stability index of a column."""
+    ks: float = 0.15
+    """Kolmogorov-Smirnov statistic of a column of numbers."""
+    missing: float = 0.05
+    """By how much the share of missing values grew."""
+    unseen: float = 0.02
+    """The share of values that training never saw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitoring:
+    """What `model_monitoring` compares an endpoint's captured requests with, and how."""
+
+    baseline: str
+    """An S3 prefix of CSV files with a header, or of JSON lines; columns named as in the requests."""
+    sampling_percent: int = 100
+    """Of the requests; the endpoint keeps them."""
+    window_seconds: int = 7 * 86400
+    min_rows: int = 200
+    """Of fewer captured rows nothing is concluded."""
+    ignored_columns: tuple[str, ...] = ()
+    thresholds: DriftThresholds = DriftThresholds()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +161,7 @@ class TrainingConf:
     training: Training
     evaluation: Evaluation
     retraining: Retraining = Retraining()
+    monitoring: Monitoring | None = None
     notifications: Notifications = Notifications()
     origin: Origin = Origin()
 
@@ -142,6 +175,15 @@ class SmokeTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataCapture:
+    """Which of an endpoint's requests and answers SageMaker keeps, and where."""
+
+    sampling_percent: int
+    destination: str
+    """An S3 prefix; SageMaker adds `<endpoint>/<variant>/yyyy/mm/dd/hh/<file>.jsonl`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """How the endpoint is to be; `startup_timeout_seconds` is SageMaker's container health-check time-out."""
 
@@ -150,6 +192,7 @@ class Deployment:
     instance_count: int
     startup_timeout_seconds: int
     smoke_test: SmokeTest
+    data_capture: DataCapture | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

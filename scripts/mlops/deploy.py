@@ -100,7 +100,7 @@ def request(
         model=model.name,
         model_version=str(version),
         evidence_uri=evidence_uri(bucket, model.project, model.name, version),
-        deployment=manifest.deployment(model),
+        deployment=manifest.deployment(model, bucket),
         override=Override(reason=reason, user=pipeline.origin.user) if reason else None,
         notifications=manifest.notifications(model),
         origin=pipeline.origin,

@@ -19,7 +19,7 @@ from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, DeploymentConf
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
-from mlops.run_conf import read_conf
+from mlops.run_conf import capture_uri, read_conf
 from mlops.sagemaker_requests import Request, endpoint_config, renamed
 from mlops.settings import Settings, read_settings
 from mlops.versions import ModelVersion, endpoint_name, resource_name
@@ -90,6 +90,13 @@ def prepare(  # pylint: disable=too-many-arguments
             "conf.deployment.endpoint_name is another model's endpoint",
             cause=f"found {parsed.deployment.endpoint_name}, "
             f"allowed is {endpoint_name(parsed.project, parsed.model)}",
+        )
+    capture = parsed.deployment.data_capture
+    allowed = capture_uri(settings.bucket, parsed.project, parsed.model)
+    if capture is not None and capture.destination != allowed:
+        raise ContractError(
+            "conf.deployment.data_capture.destination is not where this platform keeps captured requests",
+            cause=f"found {capture.destination}, allowed is {allowed}",
         )
     name = resource_name(parsed.project, parsed.model, ModelVersion.parse(parsed.model_version))
     model = describe_model(sagemaker, name)
@@ -180,13 +187,20 @@ def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name:
         found = describe_endpoint_config(sagemaker, candidate["EndpointConfigName"])
         if found is None:
             return candidate, False
-        wanted = candidate["ProductionVariants"][0]
-        if all(found["ProductionVariants"][0].get(key) == value for key, value in wanted.items()):
+        if _has(found["ProductionVariants"][0], candidate["ProductionVariants"][0]) and (
+            _has(found.get("DataCaptureConfig") or {}, candidate.get("DataCaptureConfig") or {})
+            and bool(found.get("DataCaptureConfig")) == bool(candidate.get("DataCaptureConfig"))
+        ):
             return candidate, True
     raise ContractError(
         f"The endpoint configuration {renamed(request)['EndpointConfigName']} is not what its name says",
         next_step="Delete it: nothing but this platform may make configurations of that name.",
     )
+
+
+def _has(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether SageMaker's description, which may say more, says what was asked for."""
+    return all(found.get(key) == value for key, value in wanted.items())
 
 
 def put_endpoint(

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlops import contract, manifest_schema, manifest_source, versions
+from mlops import contract, manifest_schema, manifest_source, run_conf, versions
 from mlops.errors import ManifestError, UsageError, VersionError
 from mlops.manifest_errors import Problem, manifest_error, problems_of
 from mlops.manifest_source import Place, Source
@@ -40,6 +40,7 @@ class Model:
     training: manifest_schema.Training
     evaluation: manifest_schema.Evaluation
     retraining: manifest_schema.Retraining
+    monitoring: manifest_schema.Monitoring | None
     deployment: manifest_schema.Deployment
     notifications: manifest_schema.Notifications
     smoke_test_body: str
@@ -146,9 +147,15 @@ def evaluation(model: Model, bucket: str) -> contract.Evaluation:
     )
 
 
-def deployment(model: Model) -> contract.Deployment:
-    """The endpoint and its smoke test."""
+def deployment(model: Model, bucket: str = "") -> contract.Deployment:
+    """The endpoint and its smoke test; with a bucket, also what it is to keep of its requests."""
     section = model.deployment
+    capture = None
+    if bucket and model.monitoring is not None:
+        capture = contract.DataCapture(
+            sampling_percent=model.monitoring.sampling_percent,
+            destination=run_conf.capture_uri(bucket, model.project, model.name),
+        )
     return contract.Deployment(
         endpoint_name=versions.endpoint_name(model.project, model.name),
         instance_type=section.instance_type,
@@ -157,12 +164,29 @@ def deployment(model: Model) -> contract.Deployment:
         smoke_test=contract.SmokeTest(
             content_type=section.smoke_test.content_type, body=model.smoke_test_body
         ),
+        data_capture=capture,
+    )
+
+
+def monitoring(model: Model, bucket: str) -> contract.Monitoring | None:
+    """What its requests are compared with, and how; None where nothing is kept of them."""
+    section = model.monitoring
+    if section is None:
+        return None
+    return contract.Monitoring(
+        baseline=data_uri(section.baseline or model.training.channels["train"], bucket),
+        sampling_percent=section.sampling_percent,
+        window_seconds=section.window,
+        min_rows=section.min_rows,
+        ignored_columns=tuple(section.ignored_columns),
+        thresholds=contract.DriftThresholds(**section.thresholds.model_dump()),
     )
 
 
 def notifications(model: Model) -> contract.Notifications:
-    """Which channels hear of it."""
-    return contract.Notifications(slack=model.notifications.slack, email=model.notifications.email)
+    """Who hears of it."""
+    section = model.notifications
+    return contract.Notifications(slack=section.slack, email=section.email, channel=section.channel)
 
 
 def data_uri(path: str, bucket: str) -> str:
@@ -258,6 +282,7 @@ def _model(source: Source, project: str, name: str, section: manifest_schema.Mod
         training=section.training,
         evaluation=section.evaluation,
         retraining=section.retraining,
+        monitoring=section.monitoring,
         deployment=section.deployment,
         notifications=section.notifications,
         smoke_test_body=_body(source, name, section.deployment.smoke_test),

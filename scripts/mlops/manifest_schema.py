@@ -186,6 +186,39 @@ class Retraining(Section):
     on_drift: bool = False
 
 
+class DriftThresholds(Section):
+    """From where on a difference that is no accident counts as drift."""
+
+    significance: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
+    """The chance of a false alarm in one run, all columns and tests together."""
+    psi: Annotated[Number, Field(gt=0)] = 0.2
+    """Population stability index of a column."""
+    ks: Annotated[Number, Field(gt=0, le=1)] = 0.15
+    """Kolmogorov-Smirnov statistic of a column of numbers."""
+    missing: Annotated[Number, Field(gt=0, le=1)] = 0.05
+    """By how much the share of missing values grew."""
+    unseen: Annotated[Number, Field(gt=0, le=1)] = 0.02
+    """The share of values that training never saw."""
+
+
+class Monitoring(Section):
+    """Requests to the endpoint against the data it was trained on. Left out: nothing is kept or compared."""
+
+    sampling_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Of the requests, which the endpoint keeps with its answers."""
+    window: Annotated[Duration, Field(ge=3600, le=90 * 86400)] = 7 * 86400
+    """The time up to a monitoring run whose requests it looks at."""
+    baseline: DataPath | None = None
+    """What they are compared with, columns named as in the requests. Default: the channel `train`."""
+    ignored_columns: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=500)
+    ] = []
+    """Such as the label, which no request has, and keys that are new in every request."""
+    min_rows: Annotated[int, Field(ge=30, le=20_000)] = 200
+    """Of fewer captured rows nothing is concluded."""
+    thresholds: DriftThresholds = DriftThresholds()
+
+
 class SmokeTest(Section):
     """One request that a fresh endpoint must answer with HTTP 200 and this model's version."""
 
@@ -219,8 +252,10 @@ class Deployment(Section):
 
 
 class Notifications(Section):
-    """Which channels of the platform hear of this model."""
+    """Who hears of this model."""
 
+    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,29}$", examples=["fraud-team"])] = "default"
+    """A channel of the platform: an e-mail topic and a Slack webhook. Terraform's `channels` lists them."""
     slack: bool = True
     email: bool = True
 
@@ -233,6 +268,7 @@ class Model(Section):
     deployment: Deployment
     image: Image = Image()
     retraining: Retraining = Retraining()
+    monitoring: Monitoring | None = None
     notifications: Notifications = Notifications()
 
 

@@ -52,6 +52,11 @@ def evidence_uri(bucket: str, project: str, model: str, version: ModelVersion) -
     return f"s3://{bucket}/{project}/{model}/{version.tag}/"
 
 
+def capture_uri(bucket: str, project: str, model: str) -> str:
+    """The prefix below which SageMaker keeps a model's requests and answers."""
+    return f"s3://{bucket}/{project}/{model}/capture/"
+
+
 def _follow(uri: str, sha256: str, storage: Storage, settings: Settings) -> dict[str, Any]:
     if not uri.startswith(f"s3://{settings.bucket}/"):
         raise ContractError(

@@ -159,7 +159,7 @@ def evaluation_job(  # pylint: disable=too-many-arguments
 
 def endpoint_config(model_name: str, deployment: Deployment, tag_list: Sequence[Any]) -> Request:
     """CreateEndpointConfig, named as its model."""
-    return {
+    request: Request = {
         "EndpointConfigName": model_name,
         "ProductionVariants": [
             {
@@ -173,11 +173,27 @@ def endpoint_config(model_name: str, deployment: Deployment, tag_list: Sequence[
         ],
         "Tags": list(tag_list),
     }
+    if deployment.data_capture is not None:
+        request["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": deployment.data_capture.sampling_percent,
+            "DestinationS3Uri": deployment.data_capture.destination,
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            # What has another content type is kept in base64.
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": ["text/csv"],
+                "JsonContentTypes": ["application/json", "application/jsonlines"],
+            },
+        }
+    return request
 
 
 def renamed(request: Request) -> Request:
     """The same configuration under a name that tells its settings, for when the plain name is taken."""
-    identity = hashlib.sha256(canonical({"variants": request["ProductionVariants"]})).hexdigest()[:8]
+    settings = {"variants": request["ProductionVariants"]}
+    if "DataCaptureConfig" in request:
+        settings["capture"] = request["DataCaptureConfig"]
+    identity = hashlib.sha256(canonical(settings)).hexdigest()[:8]
     plain = str(request["EndpointConfigName"])[: RESOURCE_NAME_LIMIT - 9].rstrip("-")
     return {**request, "EndpointConfigName": f"{plain}-{identity}"}
 

@@ -164,6 +164,7 @@ def _conf(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: 
         evidence_uri=evidence_uri(bucket, model.project, model.name, version),
         training=manifest.training(model, bucket),
         evaluation=manifest.evaluation(model, bucket),
+        monitoring=manifest.monitoring(model, bucket),
         notifications=manifest.notifications(model),
         origin=pipeline.origin,
     )
