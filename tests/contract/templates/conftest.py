@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -72,7 +73,8 @@ class Template:
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Inside a longer text, as GitLab writes it there: arrays as JSON."""
+    return json.dumps(value) if isinstance(value, (bool, list)) else str(value)
 
 
 @pytest.fixture(scope="session")

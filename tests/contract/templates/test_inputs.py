@@ -32,6 +32,7 @@ REFUSED = {
     "lint-paths": ["", "a;b", "$(id)", "a|b", "`id`", "a&b"],
     "arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
     "containerize-arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
+    "test-arguments": ["a;b", "$(id)", "a|b", "`id`", "a&b", "a\nb", "a>b"],
     "docker-host": ["", "http://a", "tcp://a b", "tcp://$X"],
     **{
         key: ["role", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:user/x", "$(id)", "$A$B"]
@@ -52,6 +53,7 @@ ACCEPTED = {
     "lint-paths": [".", "src tests"],
     "arguments": ["", "--build-arg BASE=registry.example.com/python:3.11@sha256:00", "-k slow tests/"],
     "containerize-arguments": ["", "--build-arg BASE=python:3.12"],
+    "test-arguments": ["", "-k slow wine"],
     "docker-host": ["tcp://docker:2375", "unix:///run/user/1000/docker.sock"],
     **{
         key: ["", "arn:aws:iam::123456789012:role/ml/ci", "arn:aws-cn:iam::123456789012:role/ci", "$ROLE"]
@@ -132,7 +134,7 @@ def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
             # The same default, or including one stage and including all would differ.
             assert value == stage.inputs[name].get("default", "phishing-url"), f"{stage.name}: {name}"
     shared = {"job-prefix", "aws-role-arn", "merge-request-role-arn", "aws-audience", "manifest", "model"}
-    shared |= {"environment", "deployment-tier"}
+    shared |= {"environment", "deployment-tier", "changed-paths"}
     for name, stage in templates.items():
         if name in ("model-pipeline", "workflow", "terraform"):
             continue
