@@ -38,6 +38,10 @@ DAG_ID = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,33}")
 
 
+EVENT_SOURCE = "event"
+"""`Origin.pipeline_source` of runs that answer an event and no pipeline."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where a run comes from, for messages and lineage. Empty strings where there is nothing to say."""
@@ -50,6 +54,11 @@ class Origin:
     pipeline_source: str = ""
     job_url: str = ""
     user: str = ""
+
+
+def started_by_push(origin: Origin) -> bool:
+    """Whether a person's change is behind a run; else a schedule or an event is."""
+    return origin.pipeline_source not in {"schedule", EVENT_SOURCE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +172,8 @@ class TrainingConf:
     retraining: Retraining = Retraining()
     monitoring: Monitoring | None = None
     notifications: Notifications = Notifications()
+    deployment: Deployment | None = None
+    """How the endpoint is to be when this version is approved; None leaves that to the job `deploy`."""
     origin: Origin = Origin()
 
 
@@ -272,9 +283,25 @@ class NoticeConf:
     occurrence: Occurrence
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApprovalConf:
+    """The other `conf` of the DAG `model_deployment`: somebody approved a version in SageMaker's model registry.
+
+    What is to be deployed, and how, is read from the registry and the evidence.
+    """
+
+    schema_version: int
+    project: str
+    model: str
+    package_arn: str
+    """Of the model package, `...:model-package/<project>--<model>/<number>`."""
+    occurrence: Occurrence
+    """Its time is that of the decision: an older one never undoes a newer one."""
+
+
 Conf = TrainingConf | DeploymentConf
 """Of runs about one model version; CI sends them."""
-EventConf = RetrainingConf | MonitoringConf | NoticeConf
+EventConf = RetrainingConf | MonitoringConf | NoticeConf | ApprovalConf
 """Of runs that answer an event; the Lambda makes them."""
 CONFS: Mapping[str, type[Conf | EventConf]] = {
     TRAINING_DAG: TrainingConf,
@@ -393,7 +420,8 @@ def parse_conf(dag_id: str, conf: Mapping[str, Any]) -> Conf | EventConf:
     Raises:
         ContractError: when a key is unknown, missing or of the wrong type.
     """
-    parsed = decode(CONFS[dag_id], dict(conf), "conf")
+    record = ApprovalConf if dag_id == DEPLOYMENT_DAG and "package_arn" in conf else CONFS[dag_id]
+    parsed = decode(record, dict(conf), "conf")
     if parsed.schema_version != SCHEMA_VERSION:
         raise ContractError(
             f"conf has schema version {parsed.schema_version}, this side speaks {SCHEMA_VERSION}",

@@ -168,6 +168,17 @@ def deployment(model: Model, bucket: str = "") -> contract.Deployment:
     )
 
 
+def retraining(model: Model) -> contract.Retraining:
+    """When it is trained again without a push."""
+    section = model.retraining
+    return contract.Retraining(
+        max_age_seconds=section.max_age,
+        min_interval_seconds=section.min_interval,
+        on_new_data=section.on_new_data,
+        on_drift=section.on_drift,
+    )
+
+
 def monitoring(model: Model, bucket: str) -> contract.Monitoring | None:
     """What its requests are compared with, and how; None where nothing is kept of them."""
     section = model.monitoring

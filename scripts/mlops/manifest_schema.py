@@ -179,11 +179,22 @@ class Evaluation(Section):
 
 
 class Retraining(Section):
-    """When the daily schedule trains the newest image again."""
+    """When a schedule or an event trains the newest released image again."""
 
-    max_age: Annotated[Duration, Field(ge=86400)] | None = None
+    max_age: Annotated[Duration, Field(ge=3600)] | None = None
     """A model older than this is trained again. Default: never because of its age."""
+    min_interval: Annotated[Duration, Field(ge=60)] = 86400
+    """Never more often than this, whatever the reason."""
+    on_new_data: bool = True
+    """Train again when objects of its channels were added, removed or rewritten."""
     on_drift: bool = False
+    """Train again when monitoring finds that requests are no longer like the training data."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.max_age is not None and self.max_age < self.min_interval:
+            raise PydanticCustomError("interval", "a max_age that is not shorter than min_interval")
+        return self
 
 
 class DriftThresholds(Section):

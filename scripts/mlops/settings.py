@@ -6,7 +6,7 @@ and a conf cannot choose its own role, bucket or topic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlops.decode import loads
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 PARAMETER = "/ml-ops/settings"
+
+
+DEFAULT_CHANNEL = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """Where messages go."""
+
+    topic_arn: str
+    """The SNS topic that reaches e-mail."""
+    slack_secret: str
+    """The Secrets Manager id of Airflow's Slack connection, such as `airflow/connections/slack`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +42,22 @@ class Settings:
     execution_role_arn: str
     """The role SageMaker's jobs and endpoints take."""
     topic_arn: str
-    """The SNS topic that reaches e-mail."""
+    """The default channel's SNS topic; alarms of the platform go there as well."""
     trigger_function: str
     """The Lambda `dag-trigger`."""
     airflow_environment: str
     slack_secret: str
-    """The Secrets Manager id of Airflow's Slack connection, `airflow/connections/slack`."""
+    """The default channel's."""
     log_group_url: str = ""
     """Where a person finds the logs of jobs; `{group}` and `{stream}` are replaced."""
+    channels: dict[str, Channel] = field(default_factory=dict)
+    """Those beside the default channel, by name."""
+
+    def channel(self, name: str) -> Channel | None:
+        """A channel by its name; None when this environment has none of that name."""
+        if name == DEFAULT_CHANNEL:
+            return Channel(topic_arn=self.topic_arn, slack_secret=self.slack_secret)
+        return self.channels.get(name)
 
 
 def read_settings(ssm: SSMClient, parameter: str = PARAMETER) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mlops.decode import dumps, loads
@@ -21,6 +22,8 @@ RECORD_LIMIT = 8 * 1024 * 1024
 
 _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.{0,1024})", re.DOTALL)
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+# The object is there, or another request writes it at this moment.
+_TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class StoredObject:
     key: str
     size: int
     etag: str
+    modified: datetime | None = None
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -100,6 +104,49 @@ class Storage:
         """
         self.write(dumps(record).encode(), uri, "application/json")
 
+    def create_record(self, record: object, uri: str) -> bool:
+        """Write a record where nothing is yet; False when there is an object already. One of many at once succeeds.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, key = split_uri(uri)
+        try:
+            self._s3.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=dumps(record).encode(),
+                ContentType="application/json",
+                IfNoneMatch="*",
+            )
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _TAKEN:
+                return False
+            _refuse("write", uri, error)
+        return True
+
+    def age(self, uri: str) -> float:
+        """How many seconds ago an object was written, by the clock of S3.
+
+        Raises:
+            StorageError: when there is none, or S3 does not tell.
+        """
+        from email.utils import parsedate_to_datetime
+
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, key = split_uri(uri)
+        try:
+            answer = self._s3.head_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as error:
+            _refuse("look at", uri, error)
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - answer["LastModified"]).total_seconds()
+
     def exists(self, uri: str) -> bool:
         """Whether there is such an object.
 
@@ -143,7 +190,9 @@ class Storage:
         try:
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
                 for item in page.get("Contents", []):
-                    yield StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'))
+                    yield StoredObject(
+                        item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"]
+                    )
         except (ClientError, BotoCoreError) as error:
             _refuse("list", prefix, error)
 
