@@ -420,7 +420,9 @@ def parse_conf(dag_id: str, conf: Mapping[str, Any]) -> Conf | EventConf:
     Raises:
         ContractError: when a key is unknown, missing or of the wrong type.
     """
-    record = ApprovalConf if dag_id == DEPLOYMENT_DAG and "package_arn" in conf else CONFS[dag_id]
+    record = CONFS[dag_id]
+    if dag_id == DEPLOYMENT_DAG and "package_arn" in conf:
+        record = ApprovalConf
     parsed = decode(record, dict(conf), "conf")
     if parsed.schema_version != SCHEMA_VERSION:
         raise ContractError(
