@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import tarfile
 import threading
 import time
@@ -18,6 +20,8 @@ from .harness import REGION, ROLE, LocalAws, wait_for
 from .images import Pusher
 
 BUCKET = "ml-ops-local-endpoints"
+
+LAYOUT = r"kept/{}/AllTraffic/\d{{4}}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{{3}}-[0-9a-f-]{{36}}\.jsonl"
 
 SERVER = """
 import http.server, json, os, pathlib, sys, time
@@ -226,8 +230,8 @@ def test_an_update_has_no_gap(
         with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
             sagemaker.delete_endpoint(EndpointName=endpoint)
         found = settled(sagemaker, endpoint)
+        wait_for(lambda: new in answers, 10)
     finally:
-        time.sleep(0.2)
         ended.set()
         asking.join()
     assert found["EndpointConfigName"] == new
@@ -337,3 +341,51 @@ def test_two_variants_share_the_traffic(
     settled(sagemaker, endpoint)
     assert {ask(runtime, endpoint)["model"] for _ in range(20)} == {"split-a"}
     assert ask(runtime, endpoint, TargetVariant="b")["model"] == "split-b"
+
+
+def test_an_endpoint_keeps_what_it_is_asked_and_answers(
+    aws: LocalAws, sagemaker: Any, runtime: Any, configure: Callable[..., str], endpoint: str
+) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html"""
+    plain = configure("captures-v1")
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName=plain)["ProductionVariants"]
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{BUCKET}/kept/",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+    }
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="captures", ProductionVariants=variants, DataCaptureConfig=capture
+    )
+    assert sagemaker.describe_endpoint_config(EndpointConfigName="captures")["DataCaptureConfig"] == capture
+    sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName="captures")
+    assert settled(sagemaker, endpoint)["DataCaptureConfig"]["CaptureStatus"] == "Started"
+    ask(runtime, endpoint, b'{"a": 1}', InferenceId="mine")
+    ask(runtime, endpoint, b"1,2", ContentType="text/csv")
+    with pytest.raises(ClientError):
+        ask(runtime, endpoint, b"bad")
+
+    s3 = aws.client("s3")
+
+    def lines() -> Any:
+        keys = [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="kept/").get("Contents", [])]
+        assert all(re.fullmatch(LAYOUT.format(endpoint), key) for key in keys), keys
+        texts = [s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode() for key in keys]
+        found = [json.loads(line) for text in texts for line in text.splitlines()]
+        return found if len(found) >= 2 else None
+
+    kept = sorted(wait_for(lines, 10), key=lambda line: line["captureData"]["endpointInput"]["encoding"])
+    assert [line["eventVersion"] for line in kept] == ["0", "0"]
+    other, asked = kept
+    assert asked["captureData"]["endpointInput"] == {
+        "observedContentType": "application/json",
+        "mode": "INPUT",
+        "data": '{"a": 1}',
+        "encoding": "JSON",
+    }
+    assert json.loads(asked["captureData"]["endpointOutput"]["data"])["got"] == '{"a": 1}'
+    assert asked["eventMetadata"]["inferenceId"] == "mine"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", asked["eventMetadata"]["inferenceTime"])
+    assert base64.b64decode(other["captureData"]["endpointInput"]["data"]) == b"1,2"

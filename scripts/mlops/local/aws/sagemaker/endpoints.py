@@ -7,6 +7,9 @@ does, the endpoint rolls back: it is `InService` again, with the old configurati
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.sagemaker.fleets import Fleet, FleetError, Fleets
@@ -18,6 +21,8 @@ from mlops.local.aws.wire import ServiceError
 CONFIG_KIND = Kind(prefix="EndpointConfig", arn="endpoint-config", summaries="EndpointConfigs")
 KIND = Kind(prefix="Endpoint", arn="endpoint", status="EndpointStatus", summaries="Endpoints")
 
+# A container has to answer within this time.
+REQUEST_SECONDS = 60.0
 _BUSY = ("Creating", "Updating", "RollingBack", "Deleting")
 
 
@@ -69,12 +74,27 @@ class Endpoints:
         self._configs = configs
         self._fleets = fleets
         self._serving: dict[str, Fleet] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        # By the fleet's identity: how many requests it is answering.
+        self._open: Counter[int] = Counter()
 
     def fleet(self, name: str) -> Fleet | None:
         """What answers requests to an endpoint now."""
         with self._lock:
             return self._serving.get(name)
+
+    @contextmanager
+    def answering(self, name: str) -> Iterator[Fleet | None]:
+        """What answers a request; it is not stopped before the request has its answer."""
+        with self._lock:
+            fleet = self._serving.get(name)
+            self._open[id(fleet)] += 1
+        try:
+            yield fleet
+        finally:
+            with self._lock:
+                self._open[id(fleet)] -= 1
+                self._lock.notify_all()
 
     def create(self, wanted: Parameters) -> Parameters:
         """CreateEndpoint."""
@@ -122,6 +142,9 @@ class Endpoints:
         fleet = self.fleet(wanted["EndpointName"])
         if fleet is not None:
             record["ProductionVariants"] = [variant.summary() for variant in fleet.variants]
+            captures = [variant.capture for variant in fleet.variants if variant.capture is not None]
+            if captures:
+                record["DataCaptureConfig"] = captures[0].summary()
         return record
 
     def delete(self, wanted: Parameters) -> Parameters:
@@ -138,7 +161,7 @@ class Endpoints:
             with self._lock:
                 fleet = self._serving.pop(name, None)
             if fleet is not None:
-                fleet.stop()
+                self._retire(fleet)
             self.table.remove(name)
 
         threading.Thread(target=remove, name=f"delete {name}", daemon=True).start()
@@ -175,7 +198,12 @@ class Endpoints:
             PendingDeploymentSummary=None,
         )
         if old is not None:
-            old.stop()
+            self._retire(old)
+
+    def _retire(self, fleet: Fleet) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: not self._open[id(fleet)], REQUEST_SECONDS)
+        fleet.stop()
 
     def _roll_back(self, name: str, reason: str) -> None:
         reason = reason[:TEXT_LIMIT]

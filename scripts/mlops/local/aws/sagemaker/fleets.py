@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlops.local.aws.archives import ArchiveError, unpack
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.sagemaker import objects
+from mlops.local.aws.sagemaker.capture import Capture
 from mlops.local.aws.sagemaker.models import Models, containers
 from mlops.local.aws.sagemaker.shipping import Shipper
 from mlops.local.aws.sagemaker.store import Record
@@ -44,6 +45,7 @@ class Variant:
     container: Container
     shipper: Shipper
     started: datetime
+    capture: Capture | None = None
 
     @property
     def name(self) -> str:
@@ -81,6 +83,8 @@ class Fleet:
         for variant in self.variants:
             variant.container.stop()
             variant.shipper.finish()
+            if variant.capture is not None:
+                variant.capture.flush()
 
 
 class Fleets:
@@ -102,7 +106,7 @@ class Fleets:
         started: list[Variant] = []
         try:
             for wanted in settings["ProductionVariants"]:
-                started.append(self._start_variant(endpoint, wanted))  # noqa: PERF401  # kept to be stopped
+                started.append(self._start_variant(endpoint, wanted, settings))  # noqa: PERF401  # kept to be stopped
             for variant in started:
                 self._wait_healthy(variant)
         except BaseException:
@@ -110,7 +114,7 @@ class Fleets:
             raise
         return Fleet(settings["EndpointConfigName"], tuple(started))
 
-    def _start_variant(self, endpoint: str, wanted: Record) -> Variant:
+    def _start_variant(self, endpoint: str, wanted: Record, settings: Record) -> Variant:
         try:
             model = self._models.describe({"ModelName": wanted["ModelName"]})
         except ServiceError as error:
@@ -146,6 +150,8 @@ class Fleets:
         except ImageError as error:
             raise FleetError(str(error)) from error
         stream = f"{wanted['VariantName']}/i-{secrets.token_hex(8)}"
+        capture = settings.get("DataCaptureConfig") or {}
+        kept = capture.get("EnableCapture", bool(capture))
         return Variant(
             settings=wanted,
             image=container["Image"],
@@ -153,6 +159,7 @@ class Fleets:
             container=running,
             shipper=Shipper(sdk.logs, job.log, f"/aws/sagemaker/Endpoints/{endpoint}", stream),
             started=datetime.now(UTC),
+            capture=Capture(sdk, capture, f"{endpoint}/{wanted['VariantName']}") if kept else None,
         )
 
     def _fetch_model(self, sdk: Sdk, url: str | None, folder: Path, target: Path) -> None:

@@ -12,14 +12,13 @@ import re
 from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws.config import LocalAwsConfig
-from mlops.local.aws.sagemaker.endpoints import Endpoints
-from mlops.local.aws.sagemaker.fleets import Variant
+from mlops.local.aws.sagemaker.capture import Payload
+from mlops.local.aws.sagemaker.endpoints import REQUEST_SECONDS, Endpoints
+from mlops.local.aws.sagemaker.fleets import Fleet, Variant
 from mlops.local.aws.wire import JSON, ServiceError, error_response
 
 ROUTE = re.compile(r"/endpoints/(?P<name>[^/]+)/invocations")
-# A container has to answer within 60 seconds, and a body has at most 6 MiB.
-_SECONDS = 60.0
-_BODY_LIMIT = 6_291_456
+_BODY_LIMIT = 6_291_456  # 6 MiB
 _MESSAGE_LIMIT = 1500
 _PASSED_ON = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes")
 
@@ -42,10 +41,13 @@ class Runtime:
             return error_response(error, JSON)
 
     def _invoke(self, name: str, request: Request) -> Response:
-        fleet = self._endpoints.fleet(name)
-        if fleet is None:
-            account = self._config.account
-            raise ServiceError("ValidationError", f"Endpoint {name} of account {account} not found.")
+        with self._endpoints.answering(name) as fleet:
+            if fleet is None:
+                account = self._config.account
+                raise ServiceError("ValidationError", f"Endpoint {name} of account {account} not found.")
+            return self._pass_on(name, fleet, request)
+
+    def _pass_on(self, name: str, fleet: Fleet, request: Request) -> Response:
         body = request.get_data()
         if len(body) > _BODY_LIMIT:
             raise ServiceError(
@@ -53,7 +55,7 @@ class Runtime:
             )
         variant = _choose(fleet.variants, request.headers.get("X-Amzn-SageMaker-Target-Variant"))
         headers = {header: request.headers[header] for header in _PASSED_ON if header in request.headers}
-        connection = http.client.HTTPConnection("127.0.0.1", variant.port, timeout=_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", variant.port, timeout=REQUEST_SECONDS)
         try:
             connection.request("POST", "/invocations", body, headers)
             answer = connection.getresponse()
@@ -64,9 +66,14 @@ class Runtime:
             connection.close()
         if answer.status >= 400:
             raise self._model_error(name, variant, answer.status, content.decode(errors="replace"))
-        response = Response(
-            content, content_type=answer.getheader("Content-Type", "application/octet-stream")
-        )
+        content_type = answer.getheader("Content-Type", "application/octet-stream")
+        if variant.capture is not None:
+            variant.capture.keep(
+                Payload(content_type=request.headers.get("Content-Type", ""), body=body),
+                Payload(content_type=content_type, body=content),
+                request.headers.get("X-Amzn-SageMaker-Inference-Id"),
+            )
+        response = Response(content, content_type=content_type)
         response.headers["x-Amzn-Invoked-Production-Variant"] = variant.name
         attributes = answer.getheader("X-Amzn-SageMaker-Custom-Attributes")
         if attributes:
