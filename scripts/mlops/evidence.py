@@ -5,7 +5,11 @@ Below a model version's evidence prefix:
     champion/evaluation.json     written by the container of the model in production, on the same data
     comparison.json              the two side by side, and the gate
     lineage.json                 what the model was made from
+    deployment.json              what is deployed when somebody approves this version in the model registry
     failure.json                 instead, when the run failed: the cause
+
+Beside the versions of a model:
+    recipe.json                  how its newest released image is trained, for those who have no manifest at hand
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mlops.contract import Origin
+from mlops.contract import Deployment, Evaluation, Monitoring, Notifications, Origin, Retraining, Training
 from mlops.errors import EvidenceError
 
 CHALLENGER = "challenger/evaluation.json"
@@ -21,6 +25,8 @@ CHAMPION = "champion/evaluation.json"
 COMPARISON = "comparison.json"
 LINEAGE = "lineage.json"
 FAILURE = "failure.json"
+DEPLOYMENT = "deployment.json"
+RECIPE = "recipe.json"
 
 GateState = Literal["passed", "failed"]
 
@@ -142,3 +148,25 @@ class Failure:
     """The real cause: SageMaker's failure reason with the last log lines, or the exception."""
     log_url: str
     next_step: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """recipe.json: all that training a model again takes, as its last release was trained."""
+
+    schema_version: int
+    project: str
+    model: str
+    model_version: str
+    """The version that was trained so, and evaluated."""
+    image_version: str
+    image_uri: str
+    training: Training
+    evaluation: Evaluation
+    retraining: Retraining
+    notifications: Notifications
+    monitoring: Monitoring | None = None
+    deployment: Deployment | None = None
+    origin: Origin = Origin()
+    """Of the push that brought the recipe, as far as a run knew it."""
+    created_at: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.contract import Conf, DeploymentConf, EventConf, TrainingConf, is_conf_pointer, parse_conf
 from mlops.errors import ContractError
+from mlops.evidence import RECIPE
 from mlops.versions import ModelVersion, check_names
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def _check_version(parsed: Conf, settings: Settings) -> None:
 def evidence_uri(bucket: str, project: str, model: str, version: ModelVersion) -> str:
     """The prefix that all evidence of a model version stands below."""
     return f"s3://{bucket}/{project}/{model}/{version.tag}/"
+
+
+def recipe_uri(bucket: str, project: str, model: str) -> str:
+    """Where it is kept how a model is trained, for those who have no manifest at hand."""
+    return f"s3://{bucket}/{project}/{model}/{RECIPE}"
 
 
 def capture_uri(bucket: str, project: str, model: str) -> str:

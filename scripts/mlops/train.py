@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops import console, contract, dotenv, due, waiting
+from mlops import console, dotenv, due, training_request, waiting
 from mlops.contract import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.errors import SettingsError, UsageError
 from mlops.evidence import COMPARISON
@@ -131,13 +131,14 @@ def train(  # pylint: disable=too-many-arguments
         name = resource_name(model.project, model.name, version)
         return storage.exists(evidence + COMPARISON) and describe_model(sagemaker, name) is not None
 
-    conf = _conf(model, image, pipeline, bucket, version)
+    conf = training_request.of_manifest(model, image.uri, version, bucket, pipeline.origin)
     if trained():
         _hand_over(report, conf, run_id="")
         summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
         return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
 
-    answer = waiting.start_or_join(runs, _work(conf, pipeline), trained)
+    work = training_request.work(conf, pipeline.pipeline_id)
+    answer = waiting.start_or_join(runs, work, trained)
     _hand_over(report, conf, answer.run_id)
     verb = "started" if answer.created else f"joined, it is {answer.state}"
     if answer.run_url:
@@ -148,36 +149,6 @@ def train(  # pylint: disable=too-many-arguments
         next_steps=(
             f"mlops evaluate --model {model.name} --model-version {version} --run-id {answer.run_id}",
         ),
-    )
-
-
-def _conf(model: Model, image: Image, pipeline: Pipeline, bucket: str, version: ModelVersion) -> TrainingConf:
-    from mlops import manifest
-
-    return TrainingConf(
-        schema_version=contract.SCHEMA_VERSION,
-        project=model.project,
-        model=model.name,
-        model_version=str(version),
-        image_version=image.version,
-        image_uri=image.uri,
-        evidence_uri=evidence_uri(bucket, model.project, model.name, version),
-        training=manifest.training(model, bucket),
-        evaluation=manifest.evaluation(model, bucket),
-        monitoring=manifest.monitoring(model, bucket),
-        notifications=manifest.notifications(model),
-        origin=pipeline.origin,
-    )
-
-
-def _work(conf: TrainingConf, pipeline: Pipeline) -> waiting.Work:
-    return waiting.Work(
-        dag_id=TRAINING_DAG,
-        label=f"{conf.model}-{conf.image_version}",
-        # Not the pipeline: two pipelines of one version share its training.
-        identity=f"{TRAINING_DAG}|{conf.project}|{conf.model}|{conf.model_version}",
-        conf=conf,
-        spill_uri=f"{conf.evidence_uri}conf/{TRAINING_DAG}-{pipeline.pipeline_id}.json",
     )
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from semver import Version
+
 from mlops.clients.sagemaker import ServedModel, describe_model, find_champion
 from mlops.comparison import compare
-from mlops.contract import TRAINING_DAG, TrainingConf
+from mlops.contract import SCHEMA_VERSION, TRAINING_DAG, TrainingConf, started_by_push
 from mlops.errors import ContractError, EvidenceError, RunFailedError, StorageError
 from mlops.evidence import (
     CHALLENGER,
@@ -22,9 +24,10 @@ from mlops.evidence import (
     Comparison,
     EvaluationReport,
     Lineage,
+    Recipe,
 )
 from mlops.lineage import data_fingerprint, lineage
-from mlops.run_conf import read_conf
+from mlops.run_conf import read_conf, recipe_uri
 from mlops.settings import Settings, read_settings
 from mlops.versions import ModelVersion, resource_name
 
@@ -144,9 +147,54 @@ def conclude(
         created_at=created_at,
     )
     storage.write_record(origins, conf.evidence_uri + LINEAGE)
+    keep_recipe(conf, plan.settings.bucket, storage, created_at)
     storage.write_record(comparison, conf.evidence_uri + COMPARISON)
     storage.delete(conf.evidence_uri + FAILURE)
     return comparison, origins
+
+
+def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: str) -> None:
+    """Note how this image was trained, for retrainings that no pipeline starts.
+
+    Only for a released image, and not where a newer one's stands: an old pipeline may be run again.
+    """
+    image = ModelVersion.parse(conf.model_version).image
+    if image.prerelease:
+        return
+    uri = recipe_uri(bucket, conf.project, conf.model)
+    before = _recipe(storage, uri)
+    if before is not None and Version.parse(before.image_version) > image:
+        return
+    origin = conf.origin
+    if before is not None and before.image_uri == conf.image_uri and not started_by_push(origin):
+        origin = before.origin  # what is told of a model's making stays what its push said
+    recipe = Recipe(
+        schema_version=SCHEMA_VERSION,
+        project=conf.project,
+        model=conf.model,
+        model_version=conf.model_version,
+        image_version=conf.image_version,
+        image_uri=conf.image_uri,
+        training=conf.training,
+        evaluation=conf.evaluation,
+        retraining=conf.retraining,
+        monitoring=conf.monitoring,
+        notifications=conf.notifications,
+        deployment=conf.deployment,
+        origin=origin,
+        created_at=created_at,
+    )
+    storage.write_record(recipe, uri)
+
+
+def _recipe(storage: Storage, uri: str) -> Recipe | None:
+    """What stands there; None where nothing does, or what nobody can read any more."""
+    if not storage.exists(uri):
+        return None
+    try:
+        return storage.read_record(Recipe, uri)
+    except ContractError:
+        return None
 
 
 def _check_champion(champion: ServedModel, conf: TrainingConf) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -33,7 +33,7 @@ class StoredObject:
     key: str
     size: int
     etag: str
-    modified: datetime | None = None
+    modified: datetime | None = field(default=None, compare=False)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
