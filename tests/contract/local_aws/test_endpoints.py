@@ -8,7 +8,6 @@ import json
 import re
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
