@@ -28,6 +28,11 @@ FAILURE = "failure.json"
 DEPLOYMENT = "deployment.json"
 RECIPE = "recipe.json"
 
+# Below a model's own prefix, beside its versions' evidence.
+MONITORING_LATEST = "monitoring/latest.json"
+
+PREDICTIONS_LIMIT = 1000
+
 GateState = Literal["passed", "failed"]
 
 
@@ -50,6 +55,25 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a model predicted on the test data: how often each label, or a sample of numbers."""
+
+    labels: dict[str, int] = field(default_factory=dict)
+    numbers: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.labels) == bool(self.numbers):
+            raise EvidenceError("evaluation.json: `predictions` must hold either `labels` or `numbers`")
+        if len(self.numbers) > PREDICTIONS_LIMIT or len(self.labels) > PREDICTIONS_LIMIT:
+            raise EvidenceError(
+                f"evaluation.json: `predictions` has more than {PREDICTIONS_LIMIT} values",
+                next_step="Write a sample of them.",
+            )
+        if any(count < 0 for count in self.labels.values()):
+            raise EvidenceError("evaluation.json: a count of `predictions.labels` is negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
     """evaluation.json, as the container's `evaluate` writes it."""
 
@@ -60,6 +84,8 @@ class EvaluationReport:
     curves: dict[str, Curve] = field(default_factory=dict)
     slices: dict[str, dict[str, float]] = field(default_factory=dict)
     """Metrics of a named part of the data."""
+    predictions: Predictions | None = None
+    """What monitoring compares the endpoint's predictions with; without, it takes the confusion matrix."""
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -170,3 +196,60 @@ class Recipe:
     origin: Origin = Origin()
     """Of the push that brought the recipe, as far as a run knew it."""
     created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnDrift:
+    """What a monitoring run found of one column. Shares are of all rows, 0 to 1."""
+
+    name: str
+    kind: Literal["number", "category", "text"]
+    """Texts that are nearly all different have no distribution: only missing ones are compared."""
+    drifted: bool
+    psi: float
+    """Population stability index against training."""
+    ks: float | None
+    """Kolmogorov-Smirnov statistic; None where it is no number."""
+    p_value: float
+    """The smallest of its tests, before it is weighed against the number of tests."""
+    missing: float
+    baseline_missing: float
+    unseen: float
+    """Values that training never saw, as a share of those that are there."""
+    reason: str = ""
+    """Why it drifted; empty when it did not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftReport:
+    """monitoring/<window>.json: one window of an endpoint's requests against the training data."""
+
+    schema_version: int
+    project: str
+    model: str
+    model_version: str
+    """The version in production."""
+    state: Literal["drifted", "stable", "too_few_rows"]
+    window_start: str
+    window_end: str
+    """UTC, ISO 8601; the start belongs to the window, the end does not."""
+    rows: int
+    """That were compared; of a busy endpoint a sample."""
+    baseline_rows: int
+    columns: tuple[ColumnDrift, ...]
+    """Those that drifted first."""
+    predictions: ColumnDrift | None
+    notes: tuple[str, ...]
+    """What was left out or looked odd, for people."""
+    dag_run_id: str
+    created_at: str
+
+    def drifted(self) -> list[ColumnDrift]:
+        """What drifted, the predictions last."""
+        found = [*self.columns, *([self.predictions] if self.predictions else [])]
+        return [one for one in found if one.drifted]
+
+
+def monitoring_key(window_end: str) -> str:
+    """Where the report of a window lies, below the model's own prefix."""
+    return f"monitoring/{window_end.replace(':', '-')}.json"
