@@ -3,14 +3,15 @@
 https://docs.aws.amazon.com/mwaa/latest/API/API_InvokeRestApi.html
 
 Airflow's 4xx and 5xx both arrive as HTTP 400 with the status inside, so the SDK never retries them: this
-module does, with jitter, for as long as the Lambda's own time-out leaves room for one more call.
+module does, with jitter, for as long as the Lambda's own time-out leaves room for one more call. Each wait is
+told, so that a log shows what MWAA's limit of about 10 calls a second costs.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, get_args
 
@@ -24,6 +25,8 @@ _ANSWER_SECONDS = 1.0
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
 _PAGE = 100
+# A DAG is rarely paused, and each look is one of the few calls MWAA takes; who starts many runs looks once.
+_SEEN_SECONDS = 10.0
 
 _THROTTLED = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
 _DENIED = frozenset(
@@ -61,6 +64,16 @@ class DagRun:
     conf: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """One pause before another attempt, for the log."""
+
+    attempt: int
+    seconds: float
+    kind: ErrorKind
+    path: str
+
+
 class AirflowApi:
     """The calls of one invocation.
 
@@ -69,20 +82,27 @@ class AirflowApi:
         environment: The MWAA environment's name.
         remaining: Seconds until the Lambda is cut off.
         sleep: Waits for that many seconds.
+        told: Hears of each wait.
+        switched_on: When each DAG was last seen not to be paused; kept between invocations.
     """
 
-    def __init__(
+    def __init__(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         self,
         client: RestApiClient,
         environment: str,
         remaining: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
+        told: Callable[[Wait], None] | None = None,
+        switched_on: dict[str, float] | None = None,
     ) -> None:
         self._client = client
         self._environment = environment
         self._remaining = remaining
         self._sleep = sleep
+        self._told = told
+        self._switched_on = {} if switched_on is None else switched_on
         self.calls = 0
+        self.waited = 0.0
 
     def is_paused(self, dag_id: str) -> bool:
         """Whether Airflow would accept a run of this DAG and never start it.
@@ -90,24 +110,48 @@ class AirflowApi:
         Raises:
             AirflowError: also when there is no such DAG.
         """
+        if time.monotonic() - self._switched_on.get(dag_id, -_SEEN_SECONDS) < _SEEN_SECONDS:
+            return False
         try:
             paused = self._call("GET", f"/dags/{dag_id}").get("is_paused")
         except AirflowError as error:
             raise _no_such_dag(error, dag_id) from error
         if not isinstance(paused, bool):
             raise AirflowError(_unexpected("a DAG without is_paused"))
+        if not paused:
+            self._switched_on[dag_id] = time.monotonic()
         return paused
 
-    def start(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> tuple[DagRun, bool]:
+    def start(
+        self,
+        dag_id: str,
+        run_id: str,
+        conf: Mapping[str, Any],
+        run_after: str = "",
+        *,
+        any_conf: bool = False,
+    ) -> tuple[DagRun, bool]:
         """Start the run, or find it; the second value says whether this call started it.
 
         After a 5xx or a time-out the run may exist: it is looked up before it is asked for again.
+
+        Args:
+            dag_id: Which DAG.
+            run_id: Decides which run it is.
+            conf: What it is to do.
+            run_after: When it is to begin, ISO 8601; empty for at once.
+            any_conf: Whether a run of this id is the one meant whatever its conf says.
 
         Raises:
             AirflowError: `conflict` when the run id exists with another conf.
         """
         # Airflow 3 wants the key; null, because a date would be one more thing that can collide.
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        if run_after:
+            body["run_after"] = run_after
+        accept: Callable[[DagRun], DagRun] = (
+            (lambda run: run) if any_conf else (lambda run: _check_same(run, conf))
+        )
         maybe_ours = False
         attempt = 0
         while True:
@@ -115,14 +159,14 @@ class AirflowApi:
                 return _dag_run(self._once("POST", f"/dags/{dag_id}/dagRuns", body)), True
             except AirflowError as error:
                 if error.problem.status == 409:
-                    return self._same(dag_id, run_id, conf, error), maybe_ours
+                    return accept(self._existing(dag_id, run_id, error)), maybe_ours
                 attempt += 1
-                self._pause(attempt, _no_such_dag(error, dag_id))
+                self._pause(attempt, _no_such_dag(error, dag_id), f"/dags/{dag_id}/dagRuns")
                 if error.reached:
                     maybe_ours = True
                     found = self.find(dag_id, run_id)
                     if found is not None:
-                        return _check_same(found, conf), True
+                        return accept(found), True
 
     def find(self, dag_id: str, run_id: str) -> DagRun | None:
         """The run, or None.
@@ -139,6 +183,16 @@ class AirflowApi:
             if error.problem.status == 404:
                 return None
             raise
+
+    def runs_since(self, dag_id: str, moment: str) -> Iterator[DagRun]:
+        """The runs that are under way, at most 100, and those that ended after a moment, at most 100.
+
+        Raises:
+            AirflowError: when Airflow does not tell.
+        """
+        for query in ({"state": ["running", "queued"]}, {"end_date_gte": moment}):
+            answer = self._call("GET", f"/dags/{dag_id}/dagRuns", query={**query, "limit": _PAGE})
+            yield from map(_dag_run, _records(answer, "dag_runs"))
 
     def tasks(self, dag_id: str, run_id: str) -> tuple[TaskState, ...]:
         """The run's task instances in the order they started, at most 100.
@@ -164,11 +218,11 @@ class AirflowApi:
         runs = _records(answer, "dag_runs")
         return next((_dag_run(run) for run in runs if run.get("dag_run_id") == run_id), None)
 
-    def _same(self, dag_id: str, run_id: str, conf: Mapping[str, Any], error: AirflowError) -> DagRun:
+    def _existing(self, dag_id: str, run_id: str, error: AirflowError) -> DagRun:
         found = self.find(dag_id, run_id)
         if found is None:  # 409 also stands for a logical date that is taken
             raise AirflowError(_conflict(error.problem.message)) from error
-        return _check_same(found, conf)
+        return found
 
     def _call(
         self,
@@ -184,9 +238,9 @@ class AirflowApi:
                 return self._once(method, path, body, query)
             except AirflowError as error:
                 attempt += 1
-                self._pause(attempt, error)
+                self._pause(attempt, error, path)
 
-    def _pause(self, attempt: int, error: AirflowError) -> None:
+    def _pause(self, attempt: int, error: AirflowError, path: str) -> None:
         """Wait before another attempt, or raise the error when it is final or there is no time for one."""
         if not error.problem.retryable:
             raise error
@@ -195,6 +249,9 @@ class AirflowApi:
         pause = random.uniform(longest / 8, longest)  # noqa: S311  # spreads load, keeps no secret
         if self._remaining() < pause + CONNECT_SECONDS + READ_SECONDS + _ANSWER_SECONDS:
             raise error
+        if self._told:
+            self._told(Wait(attempt=attempt, seconds=round(pause, 3), kind=error.problem.kind, path=path))
+        self.waited += pause
         self._sleep(pause)
 
     def _once(

@@ -4,10 +4,14 @@ Standard library, boto3 and the shared contract only, so there is nothing to pac
 Takes a RunRequest, answers a RunAnswer (`mlops/contract.py`). Trouble that can be expected is an answer
 with a `problem`, never an exception, so that a caller need not read the Lambda's log.
 
+Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
+wrong is logged and done with. One that Airflow did not take is an exception: Lambda tries again, then keeps it.
+
 Environment:
     AIRFLOW_ENVIRONMENT  the MWAA environment's name
     ALLOWED_DAGS         DAG ids, comma separated; `*` allows all. An alias starts the DAG of its name alone
     AIRFLOW_URL          optional: where people open Airflow, for links to runs
+    DATA_WINDOW_SECONDS  optional: all new objects of a model within it are one run, started at its end
 """
 
 from __future__ import annotations
@@ -19,17 +23,29 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Protocol, cast
 
 import boto3
 from botocore.config import Config
 
-from airflow_api import CONNECT_SECONDS, READ_SECONDS, AirflowApi, AirflowError, DagRun, RestApiClient
+import event_shapes
+import events
+from airflow_api import CONNECT_SECONDS, READ_SECONDS, AirflowApi, AirflowError, DagRun, RestApiClient, Wait
 from mlops.contract import CONF_LIMIT, ErrorKind, RunAnswer, RunProblem, RunRequest, canonical, parse_request
 from mlops.decode import encode
 from mlops.errors import ContractError
 
 _FINISHED = frozenset({"success", "failed"})
+_DATA_WINDOW = 3600
+# Asking again or keeping the event would change nothing: it is the event's own fault, or ours for good.
+_NOT_FOR_RETRY = frozenset({"malformed", "dag_not_allowed", "conf_too_large"})
+# A run that told of what happened may have ended this long before the event says it did: clocks differ.
+_TOLERANCE_SECONDS = 300
+
+
+class EventNotTakenError(Exception):
+    """Airflow did not take the run of an event; Lambda is to try it again, then to keep it."""
 
 
 class Context(Protocol):
@@ -48,6 +64,7 @@ class Surroundings:
     airflow_environment: str
     allowed_dags: frozenset[str]
     airflow_url: str
+    data_window: int = _DATA_WINDOW
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Surroundings:
@@ -56,6 +73,7 @@ class Surroundings:
             airflow_environment=variables.get("AIRFLOW_ENVIRONMENT", ""),
             allowed_dags=frozenset(name for name in names if name),
             airflow_url=variables.get("AIRFLOW_URL", "").rstrip("/"),
+            data_window=int(variables.get("DATA_WINDOW_SECONDS") or _DATA_WINDOW),
         )
 
     def called_as(self, function_arn: str) -> Surroundings:
@@ -79,49 +97,123 @@ def _client() -> RestApiClient:
     return cast(RestApiClient, boto3.client("mwaa", config=config))
 
 
+@functools.cache
+def _switched_on() -> dict[str, float]:
+    """What one container remembers of DAGs that are not paused."""
+    return {}
+
+
 def handler(event: object, context: Context) -> dict[str, Any]:
     """The Lambda's entry point."""
     surroundings = Surroundings.read(os.environ).called_as(context.invoked_function_arn)
-    return respond(event, context, _client(), surroundings)
+    return respond(event, context, _client(), surroundings, switched_on=_switched_on())
 
 
-def respond(
+def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     event: object,
     context: Context,
     client: RestApiClient,
     surroundings: Surroundings,
     sleep: Callable[[float], None] = time.sleep,
+    switched_on: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Answer one event and leave one log line."""
+    """Answer one run request or event; one log line says what came of it, and one each wait for MWAA.
+
+    Raises:
+        EventNotTakenError: when Airflow did not take the run of an event; never for a run request.
+    """
     started = time.monotonic()
+
+    def told(wait: Wait) -> None:
+        _log(
+            level="WARNING",
+            request_id=context.aws_request_id,
+            message=f"attempt {wait.attempt} was refused: waiting {wait.seconds} s",
+            attempt=wait.attempt,
+            wait_seconds=wait.seconds,
+            kind=wait.kind,
+            path=wait.path,
+        )
+
     api = AirflowApi(
         client,
         surroundings.airflow_environment,
         lambda: context.get_remaining_time_in_millis() / 1000,
         sleep,
+        told,
+        switched_on,
     )
-    answer = _answer(event, api, surroundings)
+    facts: dict[str, object] = {}
+    if event_shapes.is_event(event):
+        answer = _take(cast(Mapping[str, Any], event), api, surroundings, facts)
+    else:
+        answer = _answer(event, api, surroundings)
+        facts["action"] = _text(event, "action")
     problem = answer.problem
     _log(
         level="INFO" if problem is None else "ERROR",
         request_id=context.aws_request_id,
-        action=_text(event, "action"),
+        **facts,
         dag_id=answer.dag_id,
         run_id=answer.run_id,
         created=answer.created,
         outcome=problem.kind if problem else answer.state,
+        problem=problem.message if problem and "event_id" in facts else None,
         airflow_status=problem.status if problem else None,
         airflow_calls=api.calls,
+        waited_seconds=round(api.waited, 3),
         seconds=round(time.monotonic() - started, 3),
     )
+    if problem and "event_id" in facts and problem.kind not in _NOT_FOR_RETRY:
+        raise EventNotTakenError(f"{answer.dag_id} {answer.run_id}: {problem.kind}: {problem.message}")
     return cast(dict[str, Any], encode(answer))
+
+
+def _take(
+    document: Mapping[str, Any], api: AirflowApi, surroundings: Surroundings, facts: dict[str, object]
+) -> RunAnswer:
+    """What came of an event: nobody reads the answer, the log has it."""
+    facts |= {"event_id": _text(document, "id"), "source": _text(document, "source")}
+    facts["detail_type"] = _text(document, "detail-type") or _text(document, "event")
+    try:
+        event = event_shapes.parse(document)
+        order = events.decide(event, surroundings.data_window)
+    except ContractError as error:
+        message = f"{error.what}: {error.cause}" if error.cause else error.what
+        problem = RunProblem(kind="malformed", message=message, next_step="", retryable=False)
+        return RunAnswer(dag_id="", run_id="", problem=problem)
+    facts |= {"event_id": event.id, "source": event.source, "event_time": str(event.time)}
+    if isinstance(order, events.Ignored):
+        facts["ignored"] = order.because
+        return RunAnswer(dag_id="", run_id="")
+    request = order.request
+    try:
+        _check(request, surroundings)
+        if order.unless_busy and (run := _at_work(order, event, api)):
+            facts["ignored"] = f"run {run.run_id} of {order.unless_busy} tells of it itself"
+            return RunAnswer(dag_id="", run_id="")
+        return _start(request, api, surroundings, order.run_after, any_conf=True)
+    except AirflowError as error:
+        return RunAnswer(dag_id=request.dag_id, run_id=request.run_id, problem=error.problem)
+
+
+def _at_work(order: events.Order, event: event_shapes.Event, api: AirflowApi) -> DagRun | None:
+    """A run on the same model that was under way when the event happened."""
+    moment = (event.time - timedelta(seconds=_TOLERANCE_SECONDS)).isoformat()
+    owner = (order.request.conf["project"], order.request.conf["model"])
+    for run in api.runs_since(order.unless_busy, moment):
+        # a conf that was too large to travel lies below s3://<bucket>/<project>/<model>/
+        pointed = str(run.conf.get("conf_uri", "")).split("/")[3:5]
+        if owner in ((run.conf.get("project"), run.conf.get("model")), tuple(pointed)):
+            return run
+    return None
 
 
 def _answer(event: object, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
     try:
         request = _read(event, surroundings)
         if request.action == "trigger":
-            return _trigger(request, api, surroundings)
+            return _start(request, api, surroundings)
         return _status(request, api, surroundings)
     except AirflowError as error:
         return RunAnswer(dag_id=_text(event, "dag_id"), run_id=_text(event, "run_id"), problem=error.problem)
@@ -136,7 +228,7 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
             raise ContractError(
                 "event.dag_id or event.run_id is not valid", cause="it has only dots or tildes"
             )
-        size = len(canonical(request.conf))
+        canonical(request.conf)
     except ContractError as error:
         message = f"{error.what}: {error.cause}" if error.cause else error.what
         step = error.next_step or "Use ci-templates, Lambda and DAGs of one release of ml-ops."
@@ -145,6 +237,12 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
         raise _refusal(
             "malformed", f"event.conf is no JSON: {error}", "Write only finite numbers."
         ) from error
+    _check(request, surroundings)
+    return request
+
+
+def _check(request: RunRequest, surroundings: Surroundings) -> None:
+    """Refuse what this function may not start, or MWAA could not take."""
     if not surroundings.allows(request.dag_id):
         allowed = ", ".join(sorted(surroundings.allowed_dags)) or "none"
         raise _refusal(
@@ -152,6 +250,7 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
             f"DAG '{request.dag_id}' may not be triggered here; allowed: {allowed}",
             "Add it to the allowed DAGs of this environment's Terraform.",
         )
+    size = len(canonical(request.conf))
     if size > CONF_LIMIT:
         raise _refusal(
             "conf_too_large",
@@ -164,16 +263,23 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
             "AIRFLOW_ENVIRONMENT of the Lambda is not set",
             "Apply this environment's Terraform.",
         )
-    return request
 
 
-def _trigger(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+def _start(
+    request: RunRequest,
+    api: AirflowApi,
+    surroundings: Surroundings,
+    run_after: str = "",
+    *,
+    any_conf: bool = False,
+) -> RunAnswer:
     if api.is_paused(request.dag_id):
         run = api.find(request.dag_id, request.run_id)
-        if run is None or run.state not in _FINISHED or canonical(run.conf) != canonical(request.conf):
+        same = run is not None and (any_conf or canonical(run.conf) == canonical(request.conf))
+        if run is None or run.state not in _FINISHED or not same:
             raise _paused(request.dag_id)
         return _answer_with(request, run, surroundings)  # a run that is over does not mind
-    run, created = api.start(request.dag_id, request.run_id, request.conf)
+    run, created = api.start(request.dag_id, request.run_id, request.conf, run_after, any_conf=any_conf)
     return _answer_with(request, run, surroundings, created=created)
 
 

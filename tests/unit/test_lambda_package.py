@@ -25,6 +25,8 @@ def test_the_zip_holds_the_lambda_the_contract_and_nothing_else(tmp_path: Path) 
         assert archive.testzip() is None
         assert archive.namelist() == [
             "airflow_api.py",
+            "event_shapes.py",
+            "events.py",
             "handler.py",
             "mlops/__init__.py",
             "mlops/contract.py",

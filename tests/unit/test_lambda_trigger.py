@@ -78,11 +78,20 @@ class FakeMwaa:
         if method == "POST":
             return self._create(dag, request["Body"])
         if run is None:
-            wanted = request["QueryParameters"]["run_id_pattern"]
-            return {"dag_runs": [one for (_, name), one in self.runs.items() if wanted in name]}
+            return {"dag_runs": self._list(dag, request["QueryParameters"])}
         if (dag, run) not in self.runs:
             raise airflow_error(404, "The DagRun was not found")
         return self.runs[dag, run]
+
+    def _list(self, dag: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [
+            one
+            for (of, name), one in self.runs.items()
+            if of == dag
+            and query.get("run_id_pattern", "") in name
+            and one["state"] in query.get("state", [one["state"]])
+            and query.get("end_date_gte", "") <= one.get("end_date", "")
+        ]
 
     def _create(self, dag: str, body: Mapping[str, Any]) -> object:
         assert body["logical_date"] is None
