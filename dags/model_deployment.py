@@ -1,6 +1,6 @@
 """Put an evaluated model version into production, see that it answers, tell the channels.
 
-`conf` is `mlops.contract.DeploymentConf`.
+`conf` is `mlops.contract.DeploymentConf`, or `ApprovalConf` where somebody approved it in the model registry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from run_tasks import (
 if TYPE_CHECKING:
     from mlops.deployment_run import DeploymentPlan
 
-RUN_TIMEOUT = timedelta(hours=3)
+RUN_TIMEOUT = timedelta(hours=5)
+# Two changes of an endpoint take less.
+TURN_TIMEOUT = timedelta(hours=2)
 
 
 def _plan(context: Context) -> DeploymentPlan:
@@ -40,27 +42,44 @@ def _plan(context: Context) -> DeploymentPlan:
     return decode(DeploymentPlan, plan(context), "validate")
 
 
+@task.sensor(
+    poke_interval=CHECK_INTERVAL,
+    timeout=TURN_TIMEOUT.total_seconds(),
+    mode="reschedule" if GIVE_WORKER_BACK else "poke",
+)
+def wait_for_turn(**context: Any) -> bool:
+    """An approval comes when it comes: it waits while the endpoint is changing. Jobs are refused then."""
+    from mlops.clients.aws import client
+    from mlops.deployment_run import is_busy
+
+    return not is_busy(context["dag_run"].conf or {}, client("sagemaker"))
+
+
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check conf, evidence and model; name the endpoint configuration."""
+    from mlops.approval import NothingToDeploy
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
     from mlops.decode import encode
     from mlops.deployment_run import prepare
 
     run = context["dag_run"]
-    found: dict[str, Any] = final(
-        lambda: encode(
-            prepare(
-                run.conf or {},
-                run.run_id,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                ssm=client("ssm"),
-                storage=Storage(client("s3")),
-                sagemaker=client("sagemaker"),
+    try:
+        found: dict[str, Any] = final(
+            lambda: encode(
+                prepare(
+                    run.conf or {},
+                    run.run_id,
+                    datetime.now(UTC).isoformat(timespec="seconds"),
+                    ssm=client("ssm"),
+                    storage=Storage(client("s3")),
+                    sagemaker=client("sagemaker"),
+                )
             )
         )
-    )
+    except NothingToDeploy as result:
+        raise AirflowSkipException(str(result)) from result
     return found
 
 
@@ -80,29 +99,40 @@ def only_if_new(context: Context) -> None:
         raise AirflowSkipException("This configuration exists already.")
 
 
-@task(trigger_rule=TriggerRule.NONE_FAILED)
-def change_endpoint(**context: Any) -> None:
-    """Create or update the endpoint. No operator: the provider's drops tags and cannot repeat itself."""
+# Not where nothing is to be done, and `validate` was skipped; but where the configuration was there already.
+@task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+def change_endpoint(**context: Any) -> bool:
+    """Create or update the endpoint. No operator: the provider's drops tags and cannot repeat itself.
+
+    False when another run did it, and will tell of it.
+    """
     from mlops.clients.aws import client
     from mlops.deployment_run import put_endpoint
 
-    final(lambda: put_endpoint(_plan(context), client("sagemaker")))
+    changed: bool = final(lambda: put_endpoint(_plan(context), client("sagemaker")))
+    return changed or context["ti"].try_number > 1  # the first try may have changed it
 
 
 @task
 def confirm(**context: Any) -> dict[str, Any]:
     """See that the endpoint serves this configuration and model; word the message."""
+    from mlops import approval
     from mlops.clients.aws import client
     from mlops.deployment_run import confirm as check
     from mlops.messages import deployed
 
     known = _plan(context)
     answer = final(lambda: check(known, client("sagemaker"), client("sagemaker-runtime")))
+    if not known.approval:
+        approval.deployed(known.conf, known.run_id, client("sagemaker"))
+    elif not context["ti"].xcom_pull(task_ids="change_endpoint"):
+        return {}
     message = deployed(
         known.conf,
         endpoint_config=known.endpoint_config["EndpointConfigName"],
         replaced=known.before.version if known.before else None,
         answer=answer,
+        approval=known.approval,
     )
     return announcement(context, message)
 
@@ -118,6 +148,7 @@ with DAG(
     on_failure_callback=announce_timeout,
     tags=["ml-ops"],
 ):
+    waited = wait_for_turn()
     validated = validate()
     configured = SageMakerEndpointConfigOperator(
         task_id="endpoint_config",
@@ -138,5 +169,6 @@ with DAG(
     )
     confirmed = confirm()
 
-    validated >> configured >> changed >> ready >> confirmed
-    report([validated, configured, changed, ready, confirmed], "confirm")
+    waited >> validated >> configured >> changed >> ready >> confirmed
+    validated >> changed
+    report([waited, validated, configured, changed, ready, confirmed], "confirm")

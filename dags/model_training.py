@@ -207,6 +207,29 @@ def compare(**context: Any) -> dict[str, Any]:
     return announcement(context, training_finished(known.conf, comparison, origins))
 
 
+@task
+def register_package(**context: Any) -> str | None:
+    """Put the version into the model registry, where people approve what is deployed."""
+    from mlops.approval import register as register_version
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.evidence import COMPARISON, Comparison
+
+    known, storage = _plan(context), Storage(client("s3"))
+    arn: str | None = final(
+        lambda: register_version(
+            known.conf,
+            storage.read_record(Comparison, known.conf.evidence_uri + COMPARISON),
+            artifact=_trained(context)["ModelArtifacts"]["S3ModelArtifacts"],
+            fingerprint=known.fingerprint,
+            run_id=known.run_id,
+            storage=storage,
+            sagemaker=client("sagemaker"),
+        )
+    )
+    return arn
+
+
 with DAG(
     TRAINING_DAG,
     description=__doc__,
@@ -235,7 +258,8 @@ with DAG(
         **JOB,
     )
     compared = compare()
+    packaged = register_package()
 
     evaluations = [evaluate_challenger, evaluate_champion]
-    validated >> train >> register >> evaluations >> compared
-    report([validated, train, register, *evaluations, compared], "compare")
+    validated >> train >> register >> evaluations >> compared >> packaged
+    report([validated, train, register, *evaluations, compared, packaged], "compare")

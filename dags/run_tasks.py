@@ -93,8 +93,10 @@ def plan(context: Context) -> dict[str, Any]:
 
 def known(context: Context) -> dict[str, Any]:
     """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
+    from mlops.approval import NothingToDeploy, resolve
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
+    from mlops.contract import ApprovalConf
     from mlops.decode import encode
     from mlops.errors import MlopsError
     from mlops.run_conf import read_conf
@@ -106,8 +108,13 @@ def known(context: Context) -> dict[str, Any]:
         if not found:
             settings = read_settings(client("ssm"))
             found = {"settings": encode(settings)}
-            found["conf"] = encode(read_conf(run.dag_id, run.conf or {}, Storage(client("s3")), settings))
-    except MlopsError:
+            storage = Storage(client("s3"))
+            conf: Any = read_conf(run.dag_id, run.conf or {}, storage, settings)
+            found["conf"] = encode(conf)
+            if isinstance(conf, ApprovalConf):
+                asked = resolve(conf, storage, settings, client("sagemaker"), whatever_state=True)
+                found["conf"] = encode(asked.conf)
+    except (MlopsError, NothingToDeploy):
         pass  # it is what `validate` failed of, and noted
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlops.approval import Approval, NothingToDeploy, moment, refused, resolve
 from mlops.clients.sagemaker import (
     ServedModel,
     describe_endpoint,
@@ -15,7 +16,7 @@ from mlops.clients.sagemaker import (
     find_champion,
     missing,
 )
-from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, DeploymentConf
+from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
@@ -37,6 +38,10 @@ OVERRIDE = "override.json"
 # Seconds between tries while SageMaker does not see yet what it has just made.
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 _ANSWER_LIMIT = 64 * 1024
+_CHAMPION_CHANGED = "the champion changed"
+_CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+DECIDED_AT = "mlops:decided-at"
+"""The endpoint's tag that says when somebody decided on what it serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,19 @@ class DeploymentPlan:
     config_exists: bool
     before: ServedModel | None
     """What the endpoint serves while we begin."""
+    decided_at: str = ""
+    """When somebody decided on this deployment; UTC, ISO 8601."""
+    approval: str = ""
+    """Who approved it in the model registry and why; empty when it was started by a job."""
+
+
+def is_busy(conf: Mapping[str, Any], sagemaker: SageMakerClient) -> bool:
+    """Whether an approval has to wait: the endpoint is about to change, or to go. Jobs do not wait, they refuse."""
+    if "package_arn" not in conf:
+        return False
+    name = endpoint_name(str(conf.get("project")), str(conf.get("model")))
+    endpoint = describe_endpoint(sagemaker, name)
+    return endpoint is not None and endpoint["EndpointStatus"] in _CHANGING
 
 
 def prepare(  # pylint: disable=too-many-arguments
@@ -80,9 +98,14 @@ def prepare(  # pylint: disable=too-many-arguments
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
         DeploymentRefusedError: when the evidence speaks against it, unless overridden, or there is no model.
+        NothingToDeploy: when it is an approval of what is in production, or was decided before what is.
     """
     settings = read_settings(ssm)
-    parsed = read_conf(DEPLOYMENT_DAG, conf, storage, settings)
+    parsed: object = read_conf(DEPLOYMENT_DAG, conf, storage, settings)
+    approval = None
+    if isinstance(parsed, ApprovalConf):
+        approval = resolve(parsed, storage, settings, sagemaker)
+        parsed = approval.conf
     if not isinstance(parsed, DeploymentConf):
         raise ContractError("conf is none of a deployment")
     if parsed.deployment.endpoint_name != endpoint_name(parsed.project, parsed.model):
@@ -107,7 +130,14 @@ def prepare(  # pylint: disable=too-many-arguments
             next_step="Train this version first: run the pipeline's job `train`.",
         )
     before = find_champion(sagemaker, parsed.project, parsed.model)
+    if approval is not None:
+        _check_still_wanted(approval, before, sagemaker)
     objections = evidence_objections(parsed, storage, before, model["PrimaryContainer"])
+    if approval is not None and before is not None and _is_older(parsed.model_version, before.version):
+        # A person goes back to it: what it was compared with then does not matter now.
+        objections = [one for one in objections if not one.startswith(_CHAMPION_CHANGED)]
+    if objections and approval is not None:
+        refused(approval, objections, sagemaker)
     if objections:
         _override(parsed, objections, run_id, created_at, storage)
     storage.delete(parsed.evidence_uri + FAILURE)
@@ -119,7 +149,35 @@ def prepare(  # pylint: disable=too-many-arguments
         endpoint_config=request,
         config_exists=exists,
         before=before,
+        decided_at=approval.decided_at if approval else created_at,
+        approval=approval.words if approval else "",
     )
+
+
+def _check_still_wanted(approval: Approval, before: ServedModel | None, sagemaker: SageMakerClient) -> None:
+    """Events come twice, late and out of order.
+
+    Raises:
+        NothingToDeploy: when the version is in production, or what is there was decided on later.
+    """
+    conf = approval.conf
+    if before is None:
+        return
+    if before.version == conf.model_version:
+        raise NothingToDeploy(f"{conf.model} {conf.model_version} is in production already.")
+    endpoint = sagemaker.describe_endpoint(EndpointName=conf.deployment.endpoint_name)
+    tags = sagemaker.list_tags(ResourceArn=endpoint["EndpointArn"])["Tags"]
+    decided = next((tag["Value"] for tag in tags if tag["Key"] == DECIDED_AT), "")
+    if decided and moment(approval.decided_at) <= moment(decided):
+        raise NothingToDeploy(
+            f"{before.version} was decided on at {decided}, after this approval of {conf.model_version} "
+            f"at {approval.decided_at}. To deploy it all the same, approve it anew."
+        )
+
+
+def _is_older(version: str, than: str) -> bool:
+    one, other = ModelVersion.parse(version), ModelVersion.parse(than)
+    return (one.image, one.retrain) < (other.image, other.retrain)
 
 
 def evidence_objections(
@@ -151,7 +209,7 @@ def evidence_objections(
     now = champion.version if champion else None
     if now not in (comparison.champion, conf.model_version):
         objections.append(
-            f"the champion changed: compared with {comparison.champion or 'nothing'}, "
+            f"{_CHAMPION_CHANGED}: compared with {comparison.champion or 'nothing'}, "
             f"in production is {now or 'nothing'}"
         )
     if (container.get("Image"), container.get("ModelDataUrl")) != (origins.image_uri, origins.model_artifact):
@@ -205,8 +263,10 @@ def _has(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def put_endpoint(
     plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[float], None] = time.sleep
-) -> None:
+) -> bool:
     """Have the endpoint change to the plan's configuration; returns while SageMaker is at it.
+
+    False when another run had that done before.
 
     Safe to repeat. An endpoint that failed to come up is deleted first: SageMaker cannot update it.
 
@@ -225,16 +285,16 @@ def put_endpoint(
             lambda: sagemaker.create_endpoint(
                 EndpointName=name,
                 EndpointConfigName=config,
-                Tags=_tags(plan.conf),
+                Tags=_tags(plan.conf, plan.decided_at),
             ),
             pause,
         )
-        return
+        return True
     status = endpoint["EndpointStatus"]
     serves = endpoint["EndpointConfigName"]
     pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName", "")
     if config == (pending or serves) and status in {"InService", "Creating", "Updating"}:
-        return
+        return False
     if status != "InService":
         raise DeploymentRefusedError(
             f"The endpoint {name} cannot be changed now",
@@ -251,6 +311,7 @@ def put_endpoint(
             next_step="Run the job deploy again: it compares with what is in production now.",
         )
     _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config), pause)
+    return True
 
 
 def confirm(
@@ -293,7 +354,7 @@ def confirm(
             error.what, cause=error.cause, next_step=f"{_restore(plan, sagemaker)} {error.next_step}"
         ) from error
     # UpdateEndpoint takes no tags, and the version's tag has changed.
-    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf))
+    sagemaker.add_tags(ResourceArn=endpoint["EndpointArn"], Tags=_tags(conf, plan.decided_at))
     return answer
 
 
@@ -367,11 +428,12 @@ def _wait_until_gone(sagemaker: SageMakerClient, name: str, pause: Callable[[flo
     )
 
 
-def _tags(conf: DeploymentConf) -> list[TagTypeDef]:
+def _tags(conf: DeploymentConf, decided_at: str = "") -> list[TagTypeDef]:
     values = {
         "mlops:project": conf.project,
         "mlops:model": conf.model,
         "mlops:model-version": conf.model_version,
         "mlops:evidence-uri": conf.evidence_uri,
+        **({DECIDED_AT: decided_at} if decided_at else {}),
     }
     return [{"Key": key, "Value": value[:256]} for key, value in values.items()]

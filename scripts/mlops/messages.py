@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mlops.contract import DeploymentConf, Origin, TrainingConf
-from mlops.evidence import Comparison, Failure, Lineage
+from mlops.contract import DeploymentConf, NoticeConf, Origin, TrainingConf
+from mlops.evidence import COMPARISON, Comparison, Failure, Lineage
+from mlops.versions import endpoint_name
 
 SUBJECT_LIMIT = 99
 BODY_LIMIT = 256 * 1024
@@ -52,7 +53,7 @@ def training_finished(conf: TrainingConf, comparison: Comparison, lineage: Linea
     ]
     if comparison.gate == "passed":
         title = f"{conf.model} {conf.model_version}: trained, gate passed"
-        parts.append(_Part("Next: run the job `deploy` of this pipeline to put it into production."))
+        parts.append(_Part(f"Next: to put it into production, {_ways_to_deploy(conf)}."))
     else:
         title = f"{conf.model} {conf.model_version}: trained, gate FAILED"
         parts.append(_Part("Why:\n" + "\n".join(f"• {reason}" for reason in comparison.reasons())))
@@ -62,10 +63,12 @@ def training_finished(conf: TrainingConf, comparison: Comparison, lineage: Linea
             )
         )
     parts.append(_Part(f"Data {lineage.data_fingerprint[:12]}, training job {lineage.training_job}."))
-    return _message(title, parts, _links(conf.origin), conf.origin)
+    return _message(title, parts, _links(conf.origin), conf.origin, whole=conf.evidence_uri + COMPARISON)
 
 
-def deployed(conf: DeploymentConf, *, endpoint_config: str, replaced: str | None, answer: str) -> Message:
+def deployed(
+    conf: DeploymentConf, *, endpoint_config: str, replaced: str | None, answer: str, approval: str = ""
+) -> Message:
     """An endpoint serves a model: its details, and how its first answer looked.
 
     Args:
@@ -73,6 +76,7 @@ def deployed(conf: DeploymentConf, *, endpoint_config: str, replaced: str | None
         endpoint_config: The configuration that the endpoint serves now.
         replaced: The model version before; None when the endpoint is new.
         answer: The smoke test's answer.
+        approval: Who approved it in the model registry; empty when a job asked for it.
     """
     deployment = conf.deployment
     facts = [
@@ -83,6 +87,8 @@ def deployed(conf: DeploymentConf, *, endpoint_config: str, replaced: str | None
     ]
     parts = [_Part("\n".join(facts)), _Part(f"Smoke test answered:\n{answer[:1000]}", code=True)]
     title = f"{conf.model} {conf.model_version}: deployed"
+    if approval:
+        parts.insert(0, _Part(approval))
     if conf.override is not None:
         title += " by OVERRIDE"
         parts.insert(
@@ -96,10 +102,26 @@ def run_failed(failure: Failure, origin: Origin) -> Message:
     what = failure.model or "a model"
     version = f" {failure.model_version}" if failure.model_version else ""
     title = f"{what}{version}: {failure.dag_id} FAILED at {failure.task_id}"
-    parts = [_Part(failure.cause[:_CAUSE_LIMIT], code=True), _Part(f"Next: {failure.next_step}")]
+    parts = [_cause(failure.cause, failure.log_url), _Part(f"Next: {failure.next_step}")]
     return _message(
-        title, parts, [("Log", failure.log_url), *_links(origin)], origin, f"Run {failure.run_id}"
+        title,
+        parts,
+        [("Log", failure.log_url), *_links(origin)],
+        origin,
+        f"Run {failure.run_id}",
+        whole=failure.log_url,
     )
+
+
+def noticed(conf: NoticeConf) -> Message:
+    """Something failed that no run and no job tells of."""
+    parts = [
+        *([_cause(conf.cause, conf.log_url)] if conf.cause else []),
+        _Part(f"Next: {conf.next_step}"),
+    ]
+    where = " · ".join(part for part in (conf.occurrence.detail_type, conf.occurrence.time) if part)
+    title = f"{conf.model}: {conf.what}"
+    return _message(title, parts, [("Log", conf.log_url)], Origin(), where, whole=conf.log_url)
 
 
 def job_failed(  # pylint: disable=too-many-arguments
@@ -107,11 +129,11 @@ def job_failed(  # pylint: disable=too-many-arguments
 ) -> Message:
     """A job of a CI pipeline failed outside a DAG run."""
     title = f"{model or origin.project_path or 'pipeline'}: job {job} FAILED"
-    parts = [_Part(cause[:_CAUSE_LIMIT], code=True)] if cause else []
+    parts = [_cause(cause, job_url)] if cause else []
     parts.append(
         _Part(f"Next: read the end of the log of `{job}` (stage {stage}); its last lines say what to do.")
     )
-    return _message(title, parts, [("Log", job_url), *_links(origin)], origin)
+    return _message(title, parts, [("Log", job_url), *_links(origin)], origin, whole=job_url)
 
 
 def pipeline_failed(model: str, origin: Origin) -> Message:
@@ -126,6 +148,18 @@ def channel_test(origin: Origin) -> Message:
     """What `mlops notify --test` sends."""
     parts = [_Part("This is a test of the notification channels. Nothing failed and there is nothing to do.")]
     return _message("ml-ops: test message", parts, _links(origin), origin)
+
+
+def unknown_channel(name: str) -> str:
+    """What everybody who hears it instead should know."""
+    return f"mlops.yml asks for the channel '{name}', which there is not here: see docs/notifications.md."
+
+
+def with_note(message: Message, note: str) -> Message:
+    """The message with one line more at its end."""
+    context = {"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(note)[:2000]}]}
+    body = f"{_cut(message.body, BODY_LIMIT - 4096)}\n\n{note[:1000]}"
+    return replace(message, body=body, blocks=(*message.blocks[: BLOCK_LIMIT - 1], context))
 
 
 def metric_table(comparison: Comparison) -> str:
@@ -151,13 +185,40 @@ def metric_table(comparison: Comparison) -> str:
     )
 
 
+def _ways_to_deploy(conf: TrainingConf) -> str:
+    """An approval in the model registry, the job `deploy`, or both: what there is for this version."""
+    ways = ["run the job `deploy` of this pipeline"] if conf.origin.pipeline_url else []
+    if conf.deployment is not None and "-" not in conf.image_version:
+        group = endpoint_name(conf.project, conf.model)
+        ways.append(f"approve it in the model registry of SageMaker (group {group})")
+    return ", or ".join(ways or ["run the job `deploy` of its pipeline"])
+
+
 def _links(origin: Origin) -> list[Link]:
     return [("Pipeline", origin.pipeline_url), ("Job", origin.job_url)]
 
 
-def _message(
-    title: str, parts: Sequence[_Part], links: Iterable[Link], origin: Origin, footnote: str = ""
+def _cause(text: str, whole: str) -> _Part:
+    """A cause as far as people read it here."""
+    if len(text) > _CAUSE_LIMIT:
+        text = f"{text[:_CAUSE_LIMIT].rstrip()}\n{_rest(whole)}"
+    return _Part(text, code=True)
+
+
+def _rest(whole: str) -> str:
+    return f"… cut here; the whole: {whole}" if whole else "… cut here"
+
+
+def _message(  # pylint: disable=too-many-arguments
+    title: str,
+    parts: Sequence[_Part],
+    links: Iterable[Link],
+    origin: Origin,
+    footnote: str = "",
+    *,
+    whole: str = "",
 ) -> Message:
+    """Both forms of a message; `whole` is where all of it stands when it has to be cut."""
     known = [(label, url) for label, url in links if url]
     commit = f"{origin.commit_sha[:8]} {origin.commit_title}".strip()
     where = " · ".join(
@@ -171,22 +232,25 @@ def _message(
     ]
     return Message(
         subject=_subject(title),
-        body=_cut("\n\n".join(paragraph for paragraph in body if paragraph), BODY_LIMIT),
-        blocks=tuple(_blocks(title, parts, known, where)),
+        body=_cut("\n\n".join(paragraph for paragraph in body if paragraph), BODY_LIMIT, whole),
+        blocks=tuple(_blocks(title, parts, known, where, whole)),
     )
 
 
-def _blocks(title: str, parts: Sequence[_Part], links: list[Link], where: str) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _one_line(title)[:HEADER_LIMIT]}}
-    ]
-    for part in parts:
-        blocks.extend(_section(text) for text in _sections(part))
+def _blocks(
+    title: str, parts: Sequence[_Part], links: list[Link], where: str, whole: str
+) -> list[dict[str, Any]]:
+    header = {"type": "header", "text": {"type": "plain_text", "text": _one_line(title)[:HEADER_LIMIT]}}
+    sections = [_section(text) for part in parts for text in _sections(part)]
+    end = []
     if links:
-        blocks.append(_section(" · ".join(f"<{_url(url)}|{label}>" for label, url in links)))
+        end.append(_section(" · ".join(f"<{_url(url)}|{label}>" for label, url in links)))
     if where:
-        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(where)[:2000]}]})
-    return blocks[:BLOCK_LIMIT]
+        end.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(where)[:2000]}]})
+    room = BLOCK_LIMIT - 2 - len(end)  # the header, and a note that may be added
+    if len(sections) > room:
+        sections = [*sections[: room - 1], _section(_escape(_rest(whole)))]
+    return [header, *sections, *end]
 
 
 def _section(text: str) -> dict[str, Any]:
@@ -228,7 +292,10 @@ def _url(url: str) -> str:
     return _escape(url).replace("|", "%7C").replace("\n", "")
 
 
-def _cut(text: str, limit: int) -> str:
+def _cut(text: str, limit: int, whole: str = "") -> str:
     """At most `limit` bytes of UTF-8, never half a character."""
     encoded = text.encode()
-    return text if len(encoded) <= limit else encoded[: limit - 4].decode(errors="ignore") + " …"
+    if len(encoded) <= limit:
+        return text
+    rest = f"\n{_rest(whole)}"
+    return encoded[: limit - len(rest.encode())].decode(errors="ignore") + rest

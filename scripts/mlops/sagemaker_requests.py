@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlops.contract import Deployment, TrainingConf, canonical
-from mlops.versions import RESOURCE_NAME_LIMIT, ModelVersion, job_name, resource_name
+from mlops.versions import RESOURCE_NAME_LIMIT, ModelVersion, endpoint_name, job_name, resource_name
 
 Request = dict[str, Any]
 VARIANT = "AllTraffic"
@@ -98,6 +98,54 @@ def model(conf: TrainingConf, *, role: str, fingerprint: str, artifact: str) -> 
         },
         "Tags": tags(conf),
     }
+
+
+def model_package(
+    conf: TrainingConf, *, artifact: str, fingerprint: str, approval: str, metadata: Mapping[str, str]
+) -> Request:
+    """CreateModelPackage. It takes no tags: a package has those of its group.
+
+    Args:
+        conf: The training's.
+        artifact: The S3 object of its model.tar.gz.
+        fingerprint: Of its data.
+        approval: `PendingManualApproval` or `Rejected`.
+        metadata: What else the package is to know, at most 50 values of 1 to 256 characters.
+    """
+    inference: Request = {
+        "Containers": [
+            {
+                "Image": conf.image_uri,
+                "ModelDataUrl": artifact,
+                "Environment": environment(conf, fingerprint),
+            }
+        ],
+        "SupportedContentTypes": ["application/json"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+    if conf.deployment is not None:
+        inference["SupportedContentTypes"] = [conf.deployment.smoke_test.content_type]
+        inference["SupportedRealtimeInferenceInstanceTypes"] = [conf.deployment.instance_type]
+    return {
+        "ModelPackageGroupName": endpoint_name(conf.project, conf.model),
+        "ModelPackageDescription": package_description(conf.model, conf.model_version),
+        "ModelApprovalStatus": approval,
+        "InferenceSpecification": inference,
+        "ModelMetrics": {
+            "ModelQuality": {
+                "Statistics": {
+                    "ContentType": "application/json",
+                    "S3Uri": f"{conf.evidence_uri}challenger/evaluation.json",
+                }
+            }
+        },
+        "CustomerMetadataProperties": {key: value for key, value in metadata.items() if value},
+    }
+
+
+def package_description(model: str, version: str) -> str:
+    """What a version is found by in its group: lists of packages tell it, and not their metadata."""
+    return f"{model} {version}"
 
 
 def evaluation_job(  # pylint: disable=too-many-arguments

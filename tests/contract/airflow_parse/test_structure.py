@@ -22,8 +22,16 @@ WORK = {
         "evaluate_challenger",
         "evaluate_champion",
         "compare",
+        "register_package",
     ],
-    "model_deployment": ["validate", "endpoint_config", "change_endpoint", "wait_for_endpoint", "confirm"],
+    "model_deployment": [
+        "wait_for_turn",
+        "validate",
+        "endpoint_config",
+        "change_endpoint",
+        "wait_for_endpoint",
+        "confirm",
+    ],
 }
 
 
