@@ -137,8 +137,15 @@ def _keep_deployment(conf: TrainingConf, storage: Storage) -> dict[str, str]:
     return {DEPLOYMENT_URI: uri, DEPLOYMENT_SHA256: hashlib.sha256(text).hexdigest()}
 
 
-def resolve(conf: ApprovalConf, storage: Storage, settings: Settings, sagemaker: SageMakerClient) -> Approval:
-    """What an approval asks to be deployed.
+def resolve(
+    conf: ApprovalConf,
+    storage: Storage,
+    settings: Settings,
+    sagemaker: SageMakerClient,
+    *,
+    whatever_state: bool = False,
+) -> Approval:
+    """What an approval asks to be deployed; with `whatever_state`, what it asked for before it was taken back.
 
     Raises:
         NothingToDeploy: when the version is approved no longer, or the platform approved it itself.
