@@ -109,6 +109,10 @@ def _deploy(parser: Parser) -> None:
 
 def _notify(parser: Parser) -> None:
     _manifest(parser)
+    _environment(parser)
+    parser.add_argument(
+        "--job-prefix", default="", metavar="TEXT", help="what the names of the model's jobs begin with"
+    )
     parser.add_argument("--test", action="store_true", help="send a test message to every channel")
 
 

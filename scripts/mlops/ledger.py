@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Way = Literal["email", "slack"]
 
-# Whose pipelines nobody pushed: their failures come again every day, and are told once until something changes.
+# Whose pipelines nobody pushed: their failures come again every day, and are told once.
 UNATTENDED = frozenset({"schedule", "event"})
 # Seconds after which whoever claimed a message, and never said how it went, is taken for dead.
 LEASE = 900.0

@@ -59,6 +59,13 @@ class Settings:
             return Channel(topic_arn=self.topic_arn, slack_secret=self.slack_secret)
         return self.channels.get(name)
 
+    def channel_or_default(self, name: str) -> tuple[str, Channel]:
+        """A channel and its name: the default one where there is none of this name: somebody must hear."""
+        found = self.channel(name)
+        if found is not None:
+            return name, found
+        return DEFAULT_CHANNEL, Channel(topic_arn=self.topic_arn, slack_secret=self.slack_secret)
+
 
 def read_settings(ssm: SSMClient, parameter: str = PARAMETER) -> Settings:
     """Read the settings of this account.

@@ -130,8 +130,8 @@ def test_failed_jobs_come_in_the_order_they_were_made(gitlab: FakeGitLab) -> Non
         },
     ]
     assert project(gitlab).failed_jobs("12") == [
-        Job(name="test", stage="test", url="https://j/1", reason="script_failure", allowed=False),
-        Job(name="deploy", stage="deploy", url="https://j/2", reason="", allowed=True),
+        Job(name="test", stage="test", url="https://j/1", reason="script_failure", allowed=False, id=1),
+        Job(name="deploy", stage="deploy", url="https://j/2", reason="", allowed=True, id=2),
     ]
 
 

@@ -7,6 +7,7 @@ where `MLOPS_GITLAB_TOKEN` is set; no stage needs it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ _JOB_TOKEN_STEP = "Check the project's settings against docs/release.md; the job
 _TIMEOUT = 15
 # https://docs.gitlab.com/administration/instance_limits/: a note or a description has at most a million.
 _TEXT_LIMIT = 1_000_000
+# Of the end of a job's log; a log has up to 100 MB.
+_LOG_BYTES = 16 * 1024
+_LOG_LINES = 20
+# Colours, and the marks of sections that fold: https://docs.gitlab.com/ci/jobs/job_logs/
+_MARKUP = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|section_(start|end):\d+:[^\r\s]*\r?")
+_FAREWELL = re.compile(r"Cleaning up project directory|ERROR: Job failed|Uploading artifacts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,7 @@ class Job:
     reason: str
     allowed: bool
     """Whether the pipeline is green all the same."""
+    id: int = 0
 
 
 class GitLabProject:
@@ -107,10 +115,29 @@ class GitLabProject:
                     url=str(job.web_url),
                     reason=str(getattr(job, "failure_reason", "") or ""),
                     allowed=bool(getattr(job, "allow_failure", False)),
+                    id=int(job.id),
                 )
                 for job in pipeline.jobs.list(iterator=True, scope=["failed"])
             ]
         return jobs[::-1]
+
+    def end_of_log(self, job_id: int) -> str:
+        """The last lines of a job's log, without colours, folds and the runner's own farewell.
+
+        Raises:
+            GitLabError: when GitLab refuses.
+        """
+        end = b""
+
+        def keep(chunk: bytes) -> None:
+            nonlocal end
+            end = (end + chunk)[-_LOG_BYTES:]
+
+        with _errors(f"show the log of job {job_id}", self._token):
+            self._project.jobs.get(job_id, lazy=True).trace(streamed=True, action=keep)
+        lines = [_MARKUP.sub("", line).rstrip() for line in end.decode(errors="replace").splitlines()]
+        told = [line for line in lines if line.strip() and not _FAREWELL.match(line)]
+        return "\n".join(told[-_LOG_LINES:])
 
 
 def connect(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:

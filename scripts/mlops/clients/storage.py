@@ -73,6 +73,30 @@ class Storage:
         except (ClientError, BotoCoreError) as error:
             _refuse("read", uri, error)
 
+    def lines(self, uri: str, limit: int) -> Iterator[bytes]:
+        """The lines of the first `limit` bytes of an object, with their ends; one that is cut off is left out.
+
+        Raises:
+            StorageError: when it is missing or may not be read.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, key = split_uri(uri)
+        try:
+            answer = self._s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{limit - 1}")
+            size = int(answer.get("ContentRange", "/0").rpartition("/")[2])
+            last = b""
+            for line in answer["Body"].iter_lines(chunk_size=64 * 1024, keepends=True):
+                if last:
+                    yield last
+                last = line
+            if last and (size <= limit or last.endswith(b"\n")):
+                yield last
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) == "InvalidRange":  # there is nothing in it
+                return
+            _refuse("read", uri, error)
+
     def read_record(self, record: type[Record], uri: str) -> Record:
         """One JSON object, read strictly.
 
@@ -105,7 +129,7 @@ class Storage:
         self.write(dumps(record).encode(), uri, "application/json")
 
     def create_record(self, record: object, uri: str) -> bool:
-        """Write a record where nothing is yet; False when there is an object already. One of many at once succeeds.
+        """Write a record where nothing is yet, as one of many at once can; False where there is something.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 

@@ -1,18 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from mlops.clients.gitlab import Job
-from mlops.contract import TRAINING_DAG
+from mlops.contract import TRAINING_DAG, Notifications
 from mlops.errors import GitLabError, NotificationError, StorageError
 from mlops.evidence import FAILURE, Failure
+from mlops.ledger import Ledger, folder_of, of_failure
 from mlops.messages import Message
-from mlops.notify import Channel, Subject, _told, check_channels, notify, told_by_runs
+from mlops.notify import (
+    Channel,
+    Subject,
+    _About,
+    _about,
+    _all_channels,
+    _channels,
+    _failures,
+    check_channels,
+    failures_of_runs,
+    notify,
+)
+from mlops.settings import Channel as Target
+from mlops.settings import Settings
 
 from .world import MODEL, PROJECT, World, pipeline
 
@@ -27,6 +42,7 @@ class Box:
 
     name: str
     refuses: bool = False
+    way: Literal["email", "slack"] = "email"
     messages: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
@@ -37,7 +53,7 @@ class Box:
             )
 
     def channel(self) -> Channel:
-        return Channel(self.name, self.send)
+        return Channel(self.name, self.way, self.send)
 
 
 @dataclass
@@ -46,12 +62,18 @@ class Jobs:
 
     failed: Sequence[Job] = ()
     refuses: bool = False
+    logs: str = "ModuleNotFoundError: No module named 'pandas'"
 
     def failed_jobs(self, pipeline_id: str) -> list[Job]:
         assert pipeline_id == "12"
         if self.refuses:
             raise GitLabError("GitLab does not let us list the jobs", cause="401")
         return list(self.failed)
+
+    def end_of_log(self, job_id: int) -> str:
+        if not self.logs:
+            raise GitLabError(f"GitLab did not show the log of job {job_id}", cause="403")
+        return self.logs
 
 
 def failed(name: str, allowed: bool = False) -> Job:
@@ -64,17 +86,25 @@ def failed(name: str, allowed: bool = False) -> Job:
     )
 
 
+def records_of(world: World, teller: str = "pipeline 7/12") -> Callable[[str], Ledger]:
+    return lambda model: Ledger(world.storage, folder_of("ml-ops-test", PROJECT, model), teller)
+
+
+def about(**facts: Any) -> Subject:
+    whole: dict[str, Any] = {"project": PROJECT, "model": MODEL, "pipeline": pipeline()}
+    return Subject(**whole | facts)
+
+
 def send(
-    jobs: Jobs | None, told: frozenset[str] = frozenset(), slack: Box | None = None
+    world: World, jobs: Jobs | None, subject: Subject | None = None, slack: Box | None = None
 ) -> tuple[Box, Box, Any]:
-    email, slack = Box("e-mail"), slack or Box("Slack")
-    subject = Subject(model=MODEL, pipeline=pipeline(), told=told)
-    outcome = notify(subject, [email.channel(), slack.channel()], jobs)
+    email, slack = Box("e-mail"), slack or Box("Slack", way="slack")
+    outcome = notify(subject or about(), [email.channel(), slack.channel()], jobs, records_of(world))
     return email, slack, outcome
 
 
-def test_failed_jobs_are_named_with_their_log() -> None:
-    email, slack, outcome = send(Jobs([failed("test"), failed("containerize")]))
+def test_failed_jobs_are_named_with_their_log_and_what_it_ends_with(world: World) -> None:
+    email, slack, outcome = send(world, Jobs([failed("test"), failed("containerize")]))
     assert email.messages == slack.messages
     assert [message.subject for message in email.messages] == [
         "phishing-url: job test FAILED",
@@ -82,55 +112,132 @@ def test_failed_jobs_are_named_with_their_log() -> None:
     ]
     assert "https://gitlab.example/job/test" in email.messages[0].body
     assert "script_failure" in email.messages[0].body
+    assert "No module named 'pandas'" in email.messages[0].body
     assert "https://gitlab.example/job/1" not in email.messages[0].body
     assert outcome.data["channels"] == {"e-mail": "ok", "Slack": "ok"}
 
 
-def test_jobs_that_may_fail_are_no_failure_of_the_pipeline() -> None:
-    email, _, _ = send(Jobs([failed("lint", allowed=True), failed("test")]))
+def test_a_log_that_may_not_be_read_keeps_no_message_back(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    email, _, _ = send(world, Jobs([failed("test")], logs=""))
+    assert "script_failure" in email.messages[0].body
+    assert "did not show the log" in capsys.readouterr().err
+
+
+def test_jobs_that_may_fail_are_no_failure_of_the_pipeline(world: World) -> None:
+    email, _, _ = send(world, Jobs([failed("lint", allowed=True), failed("test")]))
     assert [message.subject for message in email.messages] == ["phishing-url: job test FAILED"]
 
 
 @pytest.mark.parametrize("jobs", [None, Jobs(refuses=True), Jobs([])])
-def test_without_a_list_of_jobs_the_pipeline_is_named(jobs: Jobs | None) -> None:
-    email, slack, _ = send(jobs)
+def test_without_a_list_of_jobs_the_pipeline_is_named(world: World, jobs: Jobs | None) -> None:
+    email, slack, _ = send(world, jobs)
     assert [message.subject for message in email.messages] == ["phishing-url: pipeline FAILED"]
     assert len(slack.messages) == 1
 
 
-def test_a_hundred_failed_jobs_are_a_handful_of_messages() -> None:
-    email, _, outcome = send(Jobs([failed(f"test{number}") for number in range(100)]))
+def test_a_hundred_failed_jobs_are_a_handful_of_messages(world: World) -> None:
+    email, _, outcome = send(world, Jobs([failed(f"test{number}") for number in range(100)]))
     assert len(email.messages) == 5
     assert len(outcome.data["jobs"]) == 100
 
 
 @pytest.mark.parametrize("jobs", [None, Jobs([failed("evaluate")]), Jobs([failed("a-model-evaluate")])])
-def test_what_a_dag_has_announced_is_not_told_twice(jobs: Jobs | None) -> None:
-    email, slack, outcome = send(jobs, told=frozenset({"evaluate"}))
+def test_what_a_dag_has_announced_is_not_told_twice(world: World, jobs: Jobs | None) -> None:
+    failure = _failure(world, RUN)
+    dag = Ledger(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
+    identity = of_failure(failure, pipeline().origin, dag)
+    for way in ("email", "slack"):
+        assert dag.claim(identity, "default", way, "failed")
+        dag.sent(identity, "default", way, "failed")
+    email, slack, outcome = send(world, jobs, about(failures={"evaluate": failure}))
     assert not email.messages
     assert not slack.messages
     assert "already" in outcome.summary
 
 
-def test_what_failed_besides_the_run_is_told() -> None:
-    email, _, _ = send(Jobs([failed("evaluate"), failed("docs")]), told=frozenset({"evaluate"}))
-    assert [message.subject for message in email.messages] == ["phishing-url: job docs FAILED"]
+def test_what_slack_refused_of_the_dag_is_told_by_the_pipeline(world: World) -> None:
+    failure = _failure(world, RUN)
+    dag = Ledger(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
+    identity = of_failure(failure, pipeline().origin, dag)
+    assert dag.claim(identity, "default", "email", "failed")
+    dag.sent(identity, "default", "email", "failed")
+    assert dag.claim(identity, "default", "slack", "failed")
+    dag.refused(identity, "default", "slack", "failed")
+    email, slack, _ = send(world, Jobs([failed("evaluate")]), about(failures={"evaluate": failure}))
+    assert not email.messages
+    assert [message.subject for message in slack.messages] == [
+        "phishing-url 1.3.0+retrain.0: model_training FAILED at train"
+    ]
 
 
-def test_a_channel_that_refuses_keeps_no_other_from_the_message() -> None:
-    slack = Box("Slack", refuses=True)
-    email = Box("e-mail")
-    subject = Subject(model=MODEL, pipeline=pipeline())
+def test_what_failed_besides_the_run_is_told(world: World) -> None:
+    failure = _failure(world, RUN)
+    jobs = Jobs([failed("evaluate"), failed("docs")])
+    email, _, _ = send(world, jobs, about(failures={"evaluate": failure}))
+    assert [message.subject for message in email.messages] == [
+        "phishing-url 1.3.0+retrain.0: model_training FAILED at train",
+        "phishing-url: job docs FAILED",
+    ]
+
+
+def test_a_retried_job_tells_nobody_twice(world: World) -> None:
+    jobs = Jobs([failed("test")])
+    assert len(send(world, jobs)[0].messages) == 1
+    email, slack, outcome = send(world, jobs)
+    assert (email.messages, slack.messages) == ([], [])
+    assert "already" in outcome.summary
+
+
+def test_a_channel_that_refuses_keeps_no_other_from_the_message_and_gets_it_by_a_retry(world: World) -> None:
+    slack, email = Box("Slack", refuses=True, way="slack"), Box("e-mail")
+    channels = [slack.channel(), email.channel()]
+    jobs = Jobs([failed("test"), failed("lint")])
     with pytest.raises(NotificationError, match="Slack did not take it") as caught:
-        notify(subject, [slack.channel(), email.channel()], Jobs([failed("test"), failed("lint")]))
+        notify(about(), channels, jobs, records_of(world))
     assert len(email.messages) == 2
     assert len(slack.messages) == 1
     assert "told all the same: e-mail" in caught.value.cause
     assert caught.value.next_step == "Mend Slack."
+    slack.refuses = False
+    notify(about(), channels, jobs, records_of(world, "pipeline 7/13"))
+    assert len(email.messages) == 2
+    assert len(slack.messages) == 3
 
 
-def test_channels_that_the_manifest_switches_off_get_nothing() -> None:
-    outcome = notify(Subject(model=MODEL, pipeline=pipeline()), [], Jobs([failed("test")]))
+def test_a_schedule_tells_once_until_a_commit_or_a_success(world: World) -> None:
+    def night(number: int, commit: str = "abc") -> int:
+        nightly = replace(pipeline(), kind="schedule", pipeline_id="12", commit_sha=commit)
+        email, _, _ = send(world, Jobs([failed("retrain")]), about(pipeline=nightly))
+        del number
+        return len(email.messages)
+
+    assert [night(1), night(2), night(3)] == [1, 0, 0]
+    assert [night(4, "def"), night(5, "def")] == [1, 0]
+    records_of(world)(MODEL).succeeded("retrain", "night 6")
+    assert [night(7, "def"), night(8, "def")] == [1, 0]
+
+
+def test_of_two_models_each_hears_of_its_own_jobs_and_one_of_what_they_share(world: World) -> None:
+    jobs = Jobs([failed("wine:train"), failed("cars:test"), failed("docs")])
+    wine, _, _ = send(world, jobs, about(model="wine", prefix="wine:"))
+    cars, _, _ = send(world, jobs, about(model="cars", prefix="cars:"))
+    assert [one.subject for one in wine.messages] == [
+        "wine: job wine:train FAILED",
+        "pipeline: job docs FAILED",
+    ]
+    assert [one.subject for one in cars.messages] == ["cars: job cars:test FAILED"]
+
+
+def test_a_model_whose_jobs_did_not_fail_hears_nothing(world: World) -> None:
+    email, _, outcome = send(world, Jobs([failed("wine:train")]), about(model="cars", prefix="cars:"))
+    assert not email.messages
+    assert "No job of this model failed" in outcome.summary
+
+
+def test_channels_that_the_manifest_switches_off_get_nothing(world: World) -> None:
+    outcome = notify(about(), [], Jobs([failed("test")]), records_of(world))
     assert "switches off" in outcome.summary
 
 
@@ -144,7 +251,7 @@ def test_a_test_says_how_each_channel_did(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.splitlines()[-2:] == ["✗ Slack: Slack did not take it", "✓ e-mail"]
 
 
-def _failure(world: World, run_id: str) -> None:
+def _failure(world: World, run_id: str) -> Failure:
     failure = Failure(
         schema_version=1,
         project=PROJECT,
@@ -158,20 +265,21 @@ def _failure(world: World, run_id: str) -> None:
         next_step="-",
     )
     world.storage.write_record(failure, EVIDENCE + FAILURE)
+    return failure
 
 
 def test_a_run_that_left_its_failure_has_announced_it(world: World) -> None:
-    assert told_by_runs(EVIDENCE, VARIABLES, world.storage) == frozenset()
-    _failure(world, RUN)
-    assert told_by_runs(EVIDENCE, VARIABLES, world.storage) == {"evaluate"}
-    assert told_by_runs(
+    assert failures_of_runs(EVIDENCE, VARIABLES, world.storage) == {}
+    failure = _failure(world, RUN)
+    assert failures_of_runs(EVIDENCE, VARIABLES, world.storage) == {"evaluate": failure}
+    assert failures_of_runs(
         EVIDENCE, VARIABLES | {"DEPLOYMENT_RUN_ID": RUN, "DAG_RUN_ID": ""}, world.storage
-    ) == {"deploy"}
+    ) == {"deploy": failure}
 
 
 def test_the_failure_of_an_earlier_run_is_not_this_pipelines(world: World) -> None:
     _failure(world, "phishing-url-1-3-0.9876543210.1")
-    assert told_by_runs(EVIDENCE, VARIABLES, world.storage) == frozenset()
+    assert failures_of_runs(EVIDENCE, VARIABLES, world.storage) == {}
 
 
 @dataclass
@@ -185,16 +293,75 @@ class Closed:
         raise AssertionError((record, uri))
 
 
+ABOUT = _About(project=PROJECT, model=MODEL, notifications=Notifications())
+
+
 @pytest.mark.parametrize("variables", [VARIABLES, VARIABLES | {"MODEL_VERSION": "oops"}])
 def test_when_nobody_knows_it_is_told_rather_twice_than_never(
     variables: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model: Any = SimpleNamespace(project=PROJECT, name=MODEL)
-    assert _told(model, "ml-ops-test", variables, Closed()) == frozenset()
+    assert _failures(ABOUT, "ml-ops-test", variables, Closed()) == {}
     assert "cannot see whether" in capsys.readouterr().err
 
 
 def test_a_pipeline_that_failed_before_train_or_without_a_manifest_has_no_run() -> None:
-    model: Any = SimpleNamespace(project=PROJECT, name=MODEL)
-    assert _told(model, "ml-ops-test", {}, Closed()) == frozenset()
-    assert _told(None, "ml-ops-test", VARIABLES, Closed()) == frozenset()
+    assert _failures(ABOUT, "ml-ops-test", {}, Closed()) == {}
+    assert _failures(replace(ABOUT, project=""), "ml-ops-test", VARIABLES, Closed()) == {}
+
+
+SETTINGS = Settings(
+    environment="test",
+    region="eu-west-1",
+    bucket="ml-ops-test",
+    execution_role_arn="",
+    topic_arn="arn:aws:sns:eu-west-1:123456789012:ml-ops-notifications",
+    trigger_function="",
+    airflow_environment="",
+    slack_secret="airflow/connections/slack",
+    channels={
+        "fraud": Target(
+            topic_arn="arn:aws:sns:eu-west-1:123456789012:ml-ops-notifications-fraud",
+            slack_secret="airflow/connections/slack_fraud",
+        )
+    },
+)
+MANIFEST = """
+project: web-safety
+models:
+  wine: {notifications: {channel: fraud, slack: false}}
+  cars: {training: {chanels: {train: data/}}, notifications: {channel: fraud}}
+"""
+
+
+def _arguments(path: Path, **more: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{"manifest": str(path), "environment": "", "model": "cars"} | more)
+
+
+def test_a_broken_manifest_still_leads_to_the_models_channel(tmp_path: Path) -> None:
+    path = tmp_path / "mlops.yml"
+    path.write_text(MANIFEST)
+    found = _about(_arguments(path))
+    assert (found.project, found.model, found.notifications.channel) == ("web-safety", "cars", "fraud")
+    path.write_text("project: [")
+    found = _about(_arguments(path))
+    assert (found.project, found.model, found.notifications.channel) == ("", "cars", "default")
+    found = _about(_arguments(tmp_path / "none.yml"))
+    assert (found.project, found.notifications.channel) == ("", "default")
+
+
+def test_a_models_channel_is_where_its_messages_go() -> None:
+    names = [(one.name, one.channel) for one in _channels(SETTINGS, Notifications(channel="fraud"))]
+    assert names == [("e-mail of fraud", "fraud"), ("Slack of fraud", "fraud")]
+
+
+def test_a_channel_that_there_is_not_is_the_default_one_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [(one.name, one.channel) for one in _channels(SETTINGS, Notifications(channel="frod"))]
+    assert names == [("e-mail", "default"), ("Slack", "default")]
+    assert "asks for the channel 'frod'" in capsys.readouterr().err
+
+
+def test_without_a_manifest_all_channels_of_the_platform_are_tested(tmp_path: Path) -> None:
+    found = _all_channels(SETTINGS, _arguments(tmp_path / "none.yml"))
+    assert [one.name for one in found] == ["e-mail", "Slack", "e-mail of fraud", "Slack of fraud"]
