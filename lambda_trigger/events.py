@@ -24,6 +24,7 @@ from mlops.contract import (
     RETRAINING_DAG,
     SCHEMA_VERSION,
     TRAINING_DAG,
+    ApprovalConf,
     EventConf,
     MonitoringConf,
     NoticeConf,
@@ -116,6 +117,7 @@ def _order(rule: Rule, event: Event, conf: EventConf, data_window: int) -> Order
     if window:
         start = datetime.fromtimestamp(event.time.timestamp() // window * window, UTC)
     about = conf.what if isinstance(conf, NoticeConf) else ""
+    about = conf.package_arn if isinstance(conf, ApprovalConf) else about
     reason = conf.reason if isinstance(conf, RetrainingConf) else ""
     identity = f"{rule.dag_id}|{conf.project}|{conf.model}|{reason}|{about}|{iso(start)}"
     return Order(
@@ -246,6 +248,21 @@ def _endpoint_broke(event: Event) -> EventConf | None:
     )
 
 
+def _approved(event: Event) -> EventConf | None:
+    # Unversioned packages, as those of a marketplace, have no group.
+    found = named_by(_ENDPOINT.fullmatch(str(event.detail.get("ModelPackageGroupName", ""))))
+    if found is None:
+        return None
+    arn = text(event.detail, "ModelPackageArn")
+    return ApprovalConf(
+        schema_version=SCHEMA_VERSION,
+        project=found[0],
+        model=found[1],
+        package_arn=arn,
+        occurrence=_occurrence(event, f"model package {arn.rpartition(':')[2]}: Approved"),
+    )
+
+
 _ENDPOINT_BROKE = ("Failed", "OutOfService", "RollingBack", "UpdateRollbackFailed")
 
 RULES: tuple[Rule, ...] = (
@@ -340,7 +357,15 @@ RULES: tuple[Rule, ...] = (
     Rule(
         source="aws.sagemaker",
         detail_type="SageMaker Model Package State Change",
-        when="any state but Approved",
+        when="Approved",
+        holds=_state_is("Approved"),
+        dag_id=DEPLOYMENT_DAG,
+        conf=_approved,
+    ),
+    Rule(
+        source="aws.sagemaker",
+        detail_type="SageMaker Model Package State Change",
+        when="any other state",
         holds=_always,
         because="only an approval deploys a model",
     ),

@@ -15,10 +15,12 @@ from event_shapes import is_event, parse
 from events import RULES, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
 from mlops.contract import (
+    DEPLOYMENT_DAG,
     MONITORING_DAG,
     NOTICE_DAG,
     REST_PATH_LIMIT,
     RETRAINING_DAG,
+    ApprovalConf,
     MonitoringConf,
     NoticeConf,
     RetrainingConf,
@@ -95,6 +97,21 @@ def endpoint(
     return event("aws.sagemaker", f"SageMaker Endpoint {kind}State Change", detail)
 
 
+def package(
+    status: str = "Approved", group: str | None = "web-safety--phishing-url", number: int = 2, **more: Any
+) -> Any:
+    """As https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html shows it."""
+    arn = f"arn:aws:sagemaker:eu-west-1:111122223333:model-package/{group or 'marketplace'}/{number}"
+    detail = {
+        "ModelPackageVersion": number,
+        "ModelPackageArn": arn,
+        "ModelPackageStatus": "Completed",
+        "ModelApprovalStatus": status,
+        **({"ModelPackageGroupName": group} if group else {}),
+    }
+    return event("aws.sagemaker", "SageMaker Model Package State Change", detail, resources=[arn], **more)
+
+
 def schedule(what: str = "monitoring", **more: Any) -> dict[str, Any]:
     return {
         "event": what,
@@ -131,6 +148,7 @@ def ignored(document: Mapping[str, Any]) -> str:
         (endpoint("FAILED"), NOTICE_DAG),
         (endpoint("ROLLING_BACK", "Deployment "), NOTICE_DAG),
         (endpoint("UpdateRollbackFailed"), NOTICE_DAG),
+        (package(), DEPLOYMENT_DAG),
     ],
 )
 def test_an_event_starts_its_dag_with_a_conf_of_that_dag(document: dict[str, Any], dag: str) -> None:
@@ -138,7 +156,7 @@ def test_an_event_starts_its_dag_with_a_conf_of_that_dag(document: dict[str, Any
     assert order.request.dag_id == dag
     conf = parse_conf(dag, order.request.conf)
     assert (conf.project, conf.model) == ("web-safety", "phishing-url")
-    assert isinstance(conf, RetrainingConf | MonitoringConf | NoticeConf)
+    assert isinstance(conf, RetrainingConf | MonitoringConf | NoticeConf | ApprovalConf)
     assert conf.occurrence.time == "2026-03-01T12:30:00Z"
     assert conf.occurrence.summary
     assert "\n" not in conf.occurrence.summary
@@ -166,6 +184,10 @@ def test_what_travels_with_a_run() -> None:
     [
         (alarm(state="OK"), "decides by itself"),
         (alarm(state="INSUFFICIENT_DATA"), "decides by itself"),
+        (package("Rejected"), "only an approval"),
+        (package("PendingManualApproval"), "only an approval"),
+        (package(group="somebody-elses"), "no model"),
+        (package(group=None), "no model"),
         (alarm("ml-ops-dag-trigger-errors"), "no model"),
         (alarm("drift-web-safety--phishing-url"), "no model"),
         (alarm("ml-ops-drift-" + "p" * 20 + "--" + "m" * 10), "no model"),
@@ -207,6 +229,14 @@ def test_one_run_for_all_events_of_a_window() -> None:
     both = {ordered(endpoint(kind=kind)).request.run_id for kind in ("", "Deployment ")}
     assert len(both) == 1
     assert both != {ordered(endpoint("ROLLING_BACK")).request.run_id}
+
+
+def test_each_approval_is_a_run_of_its_own_however_often_it_is_told() -> None:
+    one = ordered(package())
+    assert one.request.conf["package_arn"].endswith("model-package/web-safety--phishing-url/2")
+    assert ordered(package(id="told-again")).request.run_id == one.request.run_id
+    others = [package(number=3), package(time="2026-03-01T12:31:00Z")]
+    assert len({ordered(other).request.run_id for other in others} | {one.request.run_id}) == 3
 
 
 def test_new_data_is_looked_at_when_its_window_is_over() -> None:
