@@ -58,12 +58,17 @@ def test_pipelines_count_over_all_projects_and_in_their_own(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("jobs", "status"),
     [
-        ((), "success"),
+        ((), "created"),
         ((("created", False), ("created", False)), "created"),
         ((("success", False), ("running", False)), "running"),
         ((("success", False), ("failed", False)), "failed"),
         ((("success", False), ("failed", True), ("manual", True)), "success"),
         ((("success", False), ("canceled", False)), "canceled"),
+        ((("success", False), ("manual", False), ("skipped", False)), "manual"),
+        ((("failed", False), ("manual", False)), "manual"),
+        ((("success", False), ("created", False)), "running"),
+        ((("skipped", False), ("manual", True)), "skipped"),
+        ((("skipped", False), ("failed", True)), "success"),
     ],
 )
 def test_the_status_of_a_pipeline(jobs: tuple[tuple[pipelines.Status, bool], ...], status: str) -> None:

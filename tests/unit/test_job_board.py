@@ -108,7 +108,7 @@ def test_a_pipeline_that_is_stopped(desk: Desk) -> None:
         "": "canceled",
         "train": "success",
         "evaluate": "canceled",
-        "deploy": "created",
+        "deploy": "canceled",
         "notify": "canceled",
     }
 

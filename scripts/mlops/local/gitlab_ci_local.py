@@ -37,7 +37,7 @@ _ALWAYS = (
     "--max-job-name-padding=0",
 )
 # What the overlay sets for each job, over the program's own values.
-_OF_A_JOB = ("CI_JOB_ID", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
+_OF_A_JOB = ("CI_JOB_ID", "CI_JOB_TOKEN", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
 # Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters.
 _WITHHELD = re.compile(
     r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE)(_.*)?|PYTHON.*|CI_.*"

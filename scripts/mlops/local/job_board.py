@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.gitlab import pipelines
+from mlops.local.gitlab.users import JOB_TOKEN
 
 State = Literal["success", "failed", "warning", "manual", "skipped", "canceled"]
 
@@ -71,6 +72,7 @@ class JobBoard:
                 "cache": [],
                 "variables": {
                     "CI_JOB_ID": str(self._id(position)),
+                    "CI_JOB_TOKEN": f"{JOB_TOKEN}-{self._id(position)}",
                     "CI_JOB_URL": f"{server}/{self._pipeline.project_path}/-/jobs/{self._id(position)}",
                     "CI_PROJECT_DIR": engine.literal(str(self._checkout.build(job.name))),
                     "CI_BUILDS_DIR": engine.literal(str(self._checkout.build(job.name).parent)),
@@ -122,7 +124,7 @@ class JobBoard:
     def cancel(self) -> None:
         """The pipeline was stopped: what ran, and what would have, is canceled."""
         for job in self._planned:
-            if job.name in self._running or (job.name not in self._states and job.when != "manual"):
+            if job.name in self._running or job.name not in self._states:
                 self._states[job.name] = "canceled"
         self._running.clear()
         self._show()

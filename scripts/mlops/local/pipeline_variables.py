@@ -11,6 +11,8 @@ from typing import Literal
 
 from mlops.local.gitlab.pipelines import Pipeline
 from mlops.local.gitlab.projects import DEFAULT_BRANCH
+from mlops.local.gitlab.users import JOB_TOKEN as JOB_TOKEN  # tests find both here
+from mlops.local.gitlab.users import PROJECT_TOKEN as PROJECT_TOKEN
 
 Kind = Literal["push", "merge_request", "tag", "schedule"]
 
@@ -20,10 +22,6 @@ SOURCES: dict[Kind, str] = {
     "tag": "push",
     "schedule": "schedule",
 }
-
-# Project settings that a person would make in GitLab, and that the local one believes in any form.
-PROJECT_TOKEN = "local-project-token"  # noqa: S105  # nothing outside this machine knows it
-JOB_TOKEN = "local-job-token"  # noqa: S105
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,8 @@ RELEASE_KEYS = {"tag_name", "name", "description", "created_at", "released_at", 
 NOTE_KEYS = {"id", "body", "author", "created_at", "updated_at", "system", "noteable_type", "noteable_iid"}
 JOB_KEYS = {
     "id", "name", "stage", "status", "allow_failure", "created_at", "duration", "ref", "tag", "pipeline",
-    "web_url", "failure_reason",
+    "web_url", "failure_reason", "commit", "project", "user", "artifacts", "artifacts_expire_at", "runner",
+    "started_at", "finished_at", "queued_duration", "coverage", "tag_list",
 }  # fmt: skip
 PIPELINE_KEYS = {"id", "iid", "project_id", "ref", "sha", "source", "status", "web_url", "created_at"}
 PROJECT_KEYS = {"id", "path", "name", "path_with_namespace", "default_branch", "web_url", "http_url_to_repo"}
@@ -69,6 +70,8 @@ CALLS = [
     Call("PUT", "/merge_requests/42/notes/1", 200, NOTE_KEYS, {"body": "text"}),
     Call("GET", "/pipelines/1", 200, PIPELINE_KEYS),
     Call("GET", "/pipelines/1/jobs", 200, JOB_KEYS),
+    Call("GET", "/jobs/1001", 200, JOB_KEYS),
+    Call("GET", "/repository/commits/main", 200, COMMIT),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The part of GitLab's REST API that we call: tags, releases, merge request notes, a pipeline's jobs.
+"""The part of GitLab's REST API that we call: tags, releases, commits, merge request notes.
 
 Each function answers what GitLab documents at https://docs.gitlab.com/api/rest/, and raises `RefusedError`
 with GitLab's own status and message where it does.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import LocalStackError
-from mlops.local.gitlab import pipelines, projects, records
+from mlops.local.gitlab import projects, records
 from mlops.local.gitlab.projects import Project
 
 Document = dict[str, Any]
@@ -27,7 +27,7 @@ class RefusedError(Exception):
     """An answer that is no success."""
 
     status: int
-    message: str
+    message: Any
 
 
 def project_document(project: Project, url: str) -> Document:
@@ -43,6 +43,14 @@ def project_document(project: Project, url: str) -> Document:
         "http_url_to_repo": f"{url}/{project.path}.git",
         "web_url": f"{url}/{project.path}",
     }
+
+
+def get_commit(project: Project, ref: str) -> Document:
+    """GET /projects/:id/repository/commits/:sha, which may be a branch or a tag too"""
+    commit = commit_of(project, ref)
+    if not commit:
+        raise RefusedError(404, "404 Commit Not Found")
+    return commit_document(project, commit)
 
 
 def list_tags(project: Project, query: Mapping[str, str]) -> list[Document]:
@@ -61,7 +69,7 @@ def list_tags(project: Project, query: Mapping[str, str]) -> list[Document]:
 
 def get_tag(project: Project, name: str) -> Document:
     """GET /projects/:id/repository/tags/:tag_name"""
-    if not _commit_of(project, f"refs/tags/{name}"):
+    if not commit_of(project, f"refs/tags/{name}"):
         raise RefusedError(404, "404 Tag Not Found")
     return _tag(project, name)
 
@@ -71,9 +79,9 @@ def create_tag(project: Project, body: Mapping[str, Any]) -> Document:
     name, ref = _required(body, "tag_name"), _required(body, "ref")
     if not _valid_ref(name):
         raise RefusedError(400, "Tag name invalid")
-    if _commit_of(project, f"refs/tags/{name}"):
+    if commit_of(project, f"refs/tags/{name}"):
         raise RefusedError(400, f"Tag {name} already exists")
-    commit = _commit_of(project, ref)
+    commit = commit_of(project, ref)
     if not commit:
         raise RefusedError(400, f"Target {ref} is invalid")
     message = str(body.get("message") or "")
@@ -102,7 +110,7 @@ def create_release(home: Path, project: Project, body: Mapping[str, Any], url: s
     with records.edit(_releases(home, project)) as releases:
         if tag in releases:
             raise RefusedError(409, "Release already exists")
-        if not _commit_of(project, f"refs/tags/{tag}"):
+        if not commit_of(project, f"refs/tags/{tag}"):
             if not body.get("ref"):
                 raise RefusedError(422, "Ref is not specified")
             create_tag(project, {"tag_name": tag, "ref": body["ref"], "message": body.get("tag_message")})
@@ -161,54 +169,6 @@ def update_note(
     raise RefusedError(404, "404 Note Not Found")
 
 
-def get_pipeline(home: Path, project: Project, number: int, url: str) -> Document:
-    """GET /projects/:id/pipelines/:pipeline_id"""
-    pipeline = pipelines.find(home, number)
-    if pipeline is None or pipeline.project_id != project.id:
-        raise RefusedError(404, "404 Not found")
-    return _pipeline(pipeline, url)
-
-
-def list_jobs(home: Path, project: Project, number: int, scope: list[str], url: str) -> list[Document]:
-    """GET /projects/:id/pipelines/:pipeline_id/jobs, newest first"""
-    pipeline = pipelines.find(home, number)
-    if pipeline is None or pipeline.project_id != project.id:
-        raise RefusedError(404, "404 Not found")
-    return [
-        {
-            "id": job.id,
-            "name": job.name,
-            "stage": job.stage,
-            "status": job.status,
-            "allow_failure": job.allow_failure,
-            "duration": job.seconds,
-            "failure_reason": "script_failure" if job.status == "failed" else None,
-            "ref": pipeline.ref,
-            "tag": pipeline.tag,
-            "created_at": pipeline.created_at,
-            "pipeline": _pipeline(pipeline, url),
-            "web_url": f"{url}/{pipeline.project_path}/-/jobs/{job.id}",
-        }
-        for job in reversed(pipeline.jobs)
-        if not scope or job.status in scope
-    ]
-
-
-def _pipeline(pipeline: pipelines.Pipeline, url: str) -> Document:
-    return {
-        "id": pipeline.id,
-        "iid": pipeline.iid,
-        "project_id": pipeline.project_id,
-        "ref": pipeline.ref,
-        "sha": pipeline.sha,
-        "source": pipeline.source,
-        "status": pipeline.status,
-        "tag": pipeline.tag,
-        "created_at": pipeline.created_at,
-        "web_url": f"{url}/{pipeline.project_path}/-/pipelines/{pipeline.id}",
-    }
-
-
 def _tag(project: Project, name: str) -> Document:
     ref = f"refs/tags/{name}"
     shape = "--format=%(objecttype)%00%(objectname)%00%(creatordate:iso-strict)%00%(contents)"
@@ -221,11 +181,12 @@ def _tag(project: Project, name: str) -> Document:
         "created_at": created if annotated else None,
         "protected": False,
         "release": None,
-        "commit": _commit(project, ref),
+        "commit": commit_document(project, ref),
     }
 
 
-def _commit(project: Project, ref: str) -> Document:
+def commit_document(project: Project, ref: str) -> Document:
+    """The commit a ref names, as every answer has it."""
     arguments = ("log", "-1", f"--format={_COMMIT}", ref, "--")
     facts = projects.git(project.repository, *arguments).rstrip("\n").split("\0")
     sha, short, parents, title, author, author_email, authored, committer, email, committed, message = facts
@@ -245,7 +206,7 @@ def _commit(project: Project, ref: str) -> Document:
     }
 
 
-def _commit_of(project: Project, ref: str) -> str:
+def commit_of(project: Project, ref: str) -> str:
     """The commit a ref names; empty when there is none."""
     try:
         arguments = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}")

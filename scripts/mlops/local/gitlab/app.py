@@ -10,12 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, jsonify, request
+from flask import Flask, Response, abort, jsonify, request, send_file
 from werkzeug.datastructures import Authorization
 
-from mlops.local.gitlab import api, id_tokens, packages, pipelines, projects, smart_http, variables
+from mlops.local.gitlab import (
+    api,
+    callers,
+    id_tokens,
+    jobs,
+    packages,
+    pipelines,
+    projects,
+    schedules,
+    smart_http,
+    statuses,
+    users,
+    variables,
+)
 from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
+from mlops.local.gitlab.users import User
+
+View = Callable[..., Any]
+Route = Callable[[str, str], Callable[[View], None]]
 
 _PAGE = 20  # GitLab's own default for per_page
 
@@ -34,6 +51,7 @@ def create_app(home: Path, port: int) -> Flask:
     _add_keys(app, home, f"http://127.0.0.1:{port}")
     _add_api(app, home, f"http://127.0.0.1:{port}")
     _add_groups(app, home)
+    _add_users(app, home, f"http://127.0.0.1:{port}")
     _add_packages(app, home, f"http://127.0.0.1:{port}")
 
     @app.errorhandler(RefusedError)
@@ -96,14 +114,17 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     """The routes of /api/v4. A project is named by its number or its path, with `/` as %2F."""
     project_url = "/api/v4/projects/<path:key>"
 
-    def route(method: str, path: str) -> Callable[[Callable[..., Any]], None]:
-        def register(answer: Callable[..., Any]) -> None:
+    def route(method: str, path: str) -> Callable[[View], None]:
+        def register(answer: View) -> None:
             def view(key: str, **parts: Any) -> tuple[Response, int]:
-                _authorize(path)
+                callers.authorize(home, path)
                 project = projects.find_project(home, key)
                 if project is None:
                     raise RefusedError(404, "404 Project Not Found")
+                callers.admit_job(home, project)
                 document = answer(project, **parts)
+                if isinstance(document, Response):
+                    return document, document.status_code
                 return _answer(document), 201 if method == "POST" else 200
 
             app.add_url_rule(project_url + path, f"{method} {path}", view, methods=[method])
@@ -123,7 +144,9 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     route("POST", "/releases")(lambda project: api.create_release(home, project, _body(), url))
     route("GET", notes)(lambda project, iid: api.list_notes(home, project, iid))
     route("POST", notes)(lambda project, iid: api.create_note(home, project, iid, _body()))
-    route("GET", pipeline)(lambda project, number: api.get_pipeline(home, project, number, url))
+    route("GET", "/repository/commits/<path:ref>")(api.get_commit)
+    route("GET", pipeline)(lambda project, number: jobs.get_pipeline(home, project, number, url))
+    route("GET", "/jobs/<int:job>")(lambda project, job: jobs.get_job(home, project, job, url))
 
     @route("PUT", f"{notes}/<int:note>")
     def _update_note(project: Project, iid: int, note: int) -> Any:
@@ -131,33 +154,147 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
 
     @route("GET", f"{pipeline}/jobs")
     def _list_jobs(project: Project, number: int) -> Any:
-        return api.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
+        return jobs.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
+
+    @route("GET", f"{pipeline}/bridges")
+    def _list_bridges(project: Project, number: int) -> Any:
+        return jobs.list_bridges(home, project, number, request.args.getlist("scope[]"), url)
+
+    @route("GET", "/jobs/<int:job>/artifacts")
+    def _artifacts(project: Project, job: int) -> Any:
+        archive = jobs.open_artifacts(home, project, job)
+        return send_file(archive, "application/zip", as_attachment=True, download_name="artifacts.zip")
+
+    @route("GET", "/repository/commits/<sha>/statuses")
+    def _list_statuses(project: Project, sha: str) -> Any:
+        return statuses.list_statuses(home, project, sha, request.args, url)
+
+    @route("POST", "/statuses/<sha>")
+    def _create_status(project: Project, sha: str) -> Any:
+        return statuses.create_status(home, project, callers.user_of(home), sha, _body(), url)
+
+    _add_schedules(route, home, url)
+
+
+def _add_schedules(route: Route, home: Path, url: str) -> None:
+    """Pipeline schedules, as the caller may use them."""
+    one = "/pipeline_schedules/<int:number>"
+
+    @route("GET", "/pipeline_schedules")
+    def _list(project: Project) -> Any:
+        return schedules.list_schedules(home, project, request.args.get("scope", ""), url)
+
+    @route("POST", "/pipeline_schedules")
+    def _create(project: Project) -> Any:
+        return schedules.create_schedule(home, project, callers.user_of(home), _body(), url)
+
+    @route("PUT", one)
+    def _update(project: Project, number: int) -> Any:
+        return schedules.update_schedule(home, project, callers.user_of(home), number, _body(), url)
+
+    @route("DELETE", one)
+    def _delete(project: Project, number: int) -> Any:
+        schedules.delete_schedule(home, project, number)
+        return Response(status=204)
+
+    @route("POST", f"{one}/take_ownership")
+    def _own(project: Project, number: int) -> Any:
+        document, status = schedules.take_ownership(home, project, callers.user_of(home), number, url)
+        response = _answer(document)
+        response.status_code = status
+        return response
+
+    @route("POST", f"{one}/variables")
+    def _add_variable(project: Project, number: int) -> Any:
+        return schedules.put_variable(home, project, callers.user_of(home), number, "", _body())
+
+    @route("PUT", f"{one}/variables/<name>")
+    def _change_variable(project: Project, number: int, name: str) -> Any:
+        return schedules.put_variable(home, project, callers.user_of(home), number, name, _body())
+
+    @route("DELETE", f"{one}/variables/<name>")
+    def _delete_variable(project: Project, number: int, name: str) -> Any:
+        response = _answer(schedules.delete_variable(home, project, callers.user_of(home), number, name))
+        response.status_code = 202
+        return response
+
+    @route("GET", f"{one}/pipelines")
+    def _pipelines(project: Project, number: int) -> Any:
+        found = schedules.list_pipelines(home, project, number)
+        return [jobs.pipeline_document(pipeline, url) for pipeline in found]
+
+    route("GET", one)(lambda project, number: schedules.get_schedule(home, project, number, url))
+    route("POST", f"{one}/play")(
+        lambda project, number: schedules.play(home, project, callers.user_of(home), number)
+    )
 
 
 def _add_groups(app: Flask, home: Path) -> None:
     """The CI variables of a group, which is named by its path; every group exists."""
     group_url = "/api/v4/groups/<path:group>/variables"
 
-    # python-gitlab's command asks who it is before anything else
-    @app.get("/api/v4/user")
-    def current_user() -> Response:
-        _authorize("/user")
-        return jsonify({"id": 1, "username": "local", "name": "local", "state": "active"})
-
     @app.get(group_url)
     def list_variables(group: str) -> Response:
-        _authorize(group_url)
+        callers.authorize(home, group_url)
         return _answer(variables.list_variables(home, group))
 
     @app.post(group_url)
     def create_variable(group: str) -> tuple[Response, int]:
-        _authorize(group_url)
+        callers.authorize(home, group_url)
         return _answer(variables.create_variable(home, group, _body())), 201
 
     @app.put(f"{group_url}/<key>")
     def update_variable(group: str, key: str) -> Response:
-        _authorize(group_url)
+        callers.authorize(home, group_url)
         return _answer(variables.update_variable(home, group, key, _body()))
+
+
+def _add_users(app: Flask, home: Path, url: str) -> None:
+    """Who calls, everybody else, and whose job it is."""
+
+    # python-gitlab's command asks who it is before anything else
+    @app.get("/api/v4/user")
+    def current_user() -> Response:
+        callers.authorize(home, "/user")
+        return jsonify(users.document(callers.user_of(home), url))
+
+    @app.get("/api/v4/users")
+    def list_users() -> Response:
+        callers.authorize(home, "/users")
+        name = request.args.get("username")
+        return _answer(
+            [users.document(user, url) for user in users.listed(home) if name in (None, user.username)]
+        )
+
+    def find(number: str) -> User:
+        callers.authorize(home, "/users")
+        user = users.find(home, number)
+        if user is None:
+            raise RefusedError(404, "404 User Not Found")
+        return user
+
+    @app.get("/api/v4/users/<number>")
+    def get_user(number: str) -> Response:
+        return jsonify(users.document(find(number), url))
+
+    @app.post("/api/v4/users/<number>/block")
+    def block(number: str) -> tuple[Response, int]:
+        user = find(number)
+        users.set_state(home, user, "blocked")
+        schedules.deactivate_of(home, user.username)
+        return jsonify(True), 201
+
+    @app.post("/api/v4/users/<number>/unblock")
+    def unblock(number: str) -> tuple[Response, int]:
+        users.set_state(home, find(number), "active")
+        return jsonify(True), 201
+
+    @app.get("/api/v4/job")
+    def current_job() -> Response:
+        found = pipelines.find_by_job(home, callers.job_of_token() or 0)
+        if found is None:
+            raise RefusedError(404, "404 Job Not Found")
+        return jsonify(jobs.job_document(home, *found, url))
 
 
 def _add_packages(app: Flask, home: Path, url: str) -> None:
@@ -201,19 +338,6 @@ def _add_packages(app: Flask, home: Path, url: str) -> None:
 def _is_job(grant: Authorization | None) -> bool:
     """Whether git comes with a job token: https://docs.gitlab.com/ci/jobs/ci_job_token/"""
     return grant is not None and grant.get("username") == "gitlab-ci-token"
-
-
-def _authorize(path: str) -> None:
-    """Refuse who is nobody, and a job token where it is nobody too.
-
-    It makes releases and reads notes; GitLab does not know it elsewhere:
-    https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
-    """
-    if request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization"):
-        return
-    reads_notes = request.method == "GET" and "/notes" in path
-    if not request.headers.get("JOB-TOKEN") or not (path.startswith("/releases") or reads_notes):
-        raise RefusedError(401, "401 Unauthorized")
 
 
 def _body() -> dict[str, Any]:

@@ -16,6 +16,17 @@ from mlops.local.gitlab.projects import Project
 
 Status = Literal["created", "running", "success", "failed", "canceled", "skipped", "manual"]
 
+_ALL_OF: tuple[tuple[set[Status], Status], ...] = (
+    ({"success", "skipped"}, "success"),
+    ({"created"}, "created"),
+    ({"canceled", "success", "skipped"}, "canceled"),
+)
+_ANY_OF: tuple[tuple[Status, Status], ...] = (
+    ("running", "running"),
+    ("manual", "manual"),
+    ("created", "running"),
+)
+
 _FILE = "pipelines.json"
 # Job ids of a pipeline are its own id and a running number: unique, and they count up as GitLab's do.
 _JOBS_OF_A_PIPELINE = 1000
@@ -23,7 +34,7 @@ _JOBS_OF_A_PIPELINE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job; `seconds` and `exit_code` are known once it ended."""
+    """A job; `seconds`, `exit_code` and `finished_at` are known once it ended."""
 
     id: int
     name: str
@@ -32,8 +43,17 @@ class Job:
     allow_failure: bool = False
     exit_code: int | None = None
     seconds: float | None = None
+    finished_at: str = ""
     log: str = ""
     """The file its output goes to."""
+    artifacts: str = ""
+    """The folder with the files it left."""
+    artifacts_expire_at: str = ""
+    """When GitLab deletes them; empty for never."""
+    trigger: bool = False
+    """Whether it is a trigger job, which GitLab calls a bridge."""
+    downstream: int = 0
+    """The pipeline that a trigger job started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +69,44 @@ class Pipeline:
     source: str
     tag: bool = False
     created_at: str
+    user: str = "local"
+    upstream: int = 0
+    """The trigger job that started it."""
     jobs: tuple[Job, ...] = ()
 
     @property
     def status(self) -> Status:
-        """What GitLab would show for the whole; a job that may fail never makes it fail."""
-        states = {
-            job.status for job in self.jobs if not (job.allow_failure and job.status in ("failed", "manual"))
+        """What GitLab makes of its jobs: a job that may fail counts for nothing where it failed or waits.
+
+        The order is that of `lib/gitlab/ci/status/composite.rb`: a manual job that must not fail holds the whole.
+        """
+        states: set[Status] = {
+            job.status
+            for job in self.jobs
+            if not (job.allow_failure and job.status in ("failed", "canceled", "manual"))
         }
-        for status in ("running", "failed", "canceled"):
-            if status in states:
+        warned = any(job.allow_failure and job.status in ("failed", "canceled") for job in self.jobs)
+        if not self.jobs:
+            return "created"
+        if states <= {"skipped"}:
+            return "success" if warned else "skipped"
+        for only, status in _ALL_OF:
+            if states <= only:
                 return status
-        return "created" if states == {"created"} else "success"
+        return next((status for one, status in _ANY_OF if one in states), "failed")
 
 
 def create(  # pylint: disable=too-many-arguments  # a pipeline has as many facts
-    home: Path, project: Project, *, ref: str, sha: str, source: str, tag: bool, created_at: str
+    home: Path,
+    project: Project,
+    *,
+    ref: str,
+    sha: str,
+    source: str,
+    tag: bool,
+    created_at: str,
+    user: str = "local",
+    upstream: int = 0,
 ) -> Pipeline:
     """A new pipeline without jobs, with the next numbers."""
     with records.edit(home / _FILE) as documents:
@@ -78,6 +120,8 @@ def create(  # pylint: disable=too-many-arguments  # a pipeline has as many fact
             source=source,
             tag=tag,
             created_at=created_at,
+            user=user,
+            upstream=upstream,
         )
         documents[str(pipeline.id)] = encode(pipeline)
     return pipeline
@@ -100,6 +144,16 @@ def find(home: Path, pipeline_id: int) -> Pipeline | None:
     """The pipeline of that number."""
     document = records.read(home / _FILE).get(str(pipeline_id))
     return None if document is None else decode(Pipeline, document, f"pipeline {pipeline_id}")
+
+
+def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
+    """The pipelines of a commit in a project, the newest first."""
+    found = [
+        decode(Pipeline, document, f"pipeline {number}")
+        for number, document in records.read(home / _FILE).items()
+        if document["project_id"] == project.id and document["sha"] == sha
+    ]
+    return sorted(found, key=lambda pipeline: pipeline.id, reverse=True)
 
 
 def find_by_job(home: Path, wanted: int) -> tuple[Pipeline, Job] | None:

@@ -14,6 +14,7 @@ DEFAULT_BRANCH = "main"
 _PATH = re.compile(r"[a-z0-9_][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*)+", re.IGNORECASE)
 _LIMIT = 200
 _JOBS_PUSH = "mlops.jobsPush"
+_JOBS_READ = "mlops.jobsRead"
 
 # What a GitLab server allows: pushes over HTTP, partial clones, and fetching a commit by its name.
 _CONFIG = (
@@ -69,6 +70,17 @@ def let_jobs_push(project: Project) -> None:
 def may_jobs_push(project: Project) -> bool:
     """Whether a job token may push."""
     return git(project.repository, "config", "--default=false", _JOBS_PUSH).strip() == "true"
+
+
+def admit_jobs_of(project: Project, path: str) -> None:
+    """Put another project on the project's job token allowlist."""
+    git(project.repository, "config", "--add", _JOBS_READ, path)
+
+
+def admits_jobs_of(project: Project, path: str) -> bool:
+    """Whether job tokens of another project may read here."""
+    settings = git(project.repository, "config", "--list").splitlines()
+    return f"{_JOBS_READ.lower()}={path}" in settings
 
 
 def repository(home: Path, path: str) -> Path:
