@@ -116,7 +116,7 @@ class Retraining:
 
     max_age_seconds: int | None = None
     """None: never because of its age."""
-    min_interval_seconds: int = 86400
+    min_interval_seconds: int = 20 * 3600
     """However many reasons there are, not more often than this."""
     on_new_data: bool = True
     on_drift: bool = False

@@ -1,26 +1,149 @@
-"""Whether an image has to be trained, and which model version that makes."""
+"""Whether a model has to be trained, and which version that makes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from semver import Version
 
 from mlops import console
-from mlops.contract import request_fingerprint
-from mlops.evidence import COMPARISON, LINEAGE, Comparison, Lineage
-from mlops.run_conf import evidence_uri
+from mlops.contract import Retraining, request_fingerprint
+from mlops.evidence import COMPARISON, LINEAGE, MONITORING_LATEST, Comparison, DriftReport, Lineage, Recipe
+from mlops.lineage import data_fingerprint
+from mlops.run_conf import evidence_uri, recipe_uri
 from mlops.versions import ModelVersion, parse_image_version
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from mlops.clients.alarms import AlarmState
+    from mlops.clients.sagemaker import ListedModel, NewestModels
     from mlops.clients.storage import Storage
     from mlops.manifest import Model
+
+Reason = Literal["never trained", "newer image", "not evaluated", "age", "drift", "new data", ""]
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model, the image it would be trained with, and its owner's rules."""
+
+    project: str
+    model: str
+    image_version: str
+    released_at: datetime | None
+    """Of the image; None where that is not known."""
+    channels: Mapping[str, str]
+    """The training data: an S3 prefix by channel."""
+    rules: Retraining
+
+    @property
+    def where(self) -> str:
+        """The prefix of all its versions."""
+        return f"{self.project}/{self.model}/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a model is due, why, and since when."""
+
+    reason: Reason
+    """Empty when it is not due."""
+    why: str
+    since: datetime | None = None
+    """When the reason came to be; None when it is not due."""
+    last: ListedModel | None = None
+    """The last version that was trained of its image, or else of an older one."""
+
+    @property
+    def due(self) -> bool:
+        return bool(self.reason)
+
+
+class Alarms(Protocol):
+    """What is needed of `clients.alarms.DriftAlarms`."""
+
+    def of(self, model: str) -> AlarmState | None: ...
+
+
+def decide(
+    subject: Subject, bucket: str, *, sagemaker: SageMakerClient, storage: Storage, alarms: Alarms
+) -> Decision:
+    """Ask as little as decides: models, then the evidence, then the alarm, and the data only if nothing else does.
+
+    All times are AWS's own: a runner's clock may be wrong.
+
+    Raises:
+        StorageError, ContractError: when evidence or data cannot be read.
+        AwsError: when CloudWatch does not tell.
+    """
+    from mlops.clients.sagemaker import newest_models
+
+    found = newest_models(
+        sagemaker, subject.project, subject.model, subject.image_version, subject.released_at
+    )
+    current = found.of_image
+    if current is None:
+        return _untrained(subject, bucket, storage, found)
+    evidence = evidence_uri(bucket, subject.project, subject.model, ModelVersion.parse(current.version))
+    trained_at = datetime.fromisoformat(current.created_at)
+    if not storage.exists(evidence + COMPARISON):
+        why = f"the training of {current.version} goes on, or failed before it was evaluated"
+        return Decision(reason="not evaluated", why=why, since=trained_at, last=current)
+    last_at = max(trained_at, datetime.fromisoformat((found.newest or current).created_at))
+    age, rules = found.now - trained_at, subject.rules
+    if found.now - last_at < timedelta(seconds=rules.min_interval_seconds):
+        return Decision(reason="", why=_too_soon(found.now - last_at, rules), last=current)
+    if rules.max_age_seconds is not None and age > timedelta(seconds=rules.max_age_seconds):
+        why = f"{current.version} is {_span(age)} old, at most {_span(timedelta(seconds=rules.max_age_seconds))}"
+        since = trained_at + timedelta(seconds=rules.max_age_seconds)
+        return Decision(reason="age", why=why, since=since, last=current)
+    why = f"{current.version} is {_span(age)} old"
+    if rules.on_drift:
+        drift = _drift(subject, bucket, storage, alarms, current)
+        if drift.due:
+            return drift
+        why += f", {drift.why}"
+    if rules.on_new_data:
+        data = _new_data(subject, storage, evidence, current)
+        if data is not None:
+            return data
+        why += ", its data is the same"
+    return Decision(reason="", why=why, last=current)
+
+
+def next_version(storage: Storage, subject: Subject, bucket: str, last: ListedModel | None) -> ModelVersion:
+    """The version that a training of this image makes: after all that were ever evaluated, deleted ones too.
+
+    One that did not get as far as its comparison is tried again under its own version.
+
+    Args:
+        storage: Where the evidence is.
+        subject: The model and the image.
+        bucket: The platform's.
+        last: The newest model in SageMaker, of this image or another.
+
+    Raises:
+        StorageError: when the bucket may not be listed.
+    """
+    image = parse_image_version(subject.image_version)
+    number = _evaluated(storage, subject, bucket, image) + 1
+    version = ModelVersion.parse(last.version) if last else None
+    if version is not None and version.image == image:
+        number = max(number, version.retrain)
+    return ModelVersion(image, number)
 
 
 def version_to_train(
     sagemaker: SageMakerClient, storage: Storage, model: Model, image_version: str, bucket: str
 ) -> ModelVersion:
-    """The version that an image's model has or is to get.
+    """The version that the image of a push has or is to get.
 
     That is the last one, unless what was learned of it does not hold any more; then it is the next one. A
     training that did not get as far as its comparison does not count: it is repeated under its own version.
@@ -32,9 +155,10 @@ def version_to_train(
     from mlops import manifest
     from mlops.clients.sagemaker import latest_model
 
+    subject = of_manifest(model, image_version, None, bucket)
     latest = latest_model(sagemaker, model.project, model.name, image_version)
     if latest is None:
-        return ModelVersion(parse_image_version(image_version), 0)
+        return next_version(storage, subject, bucket, None)
     version = ModelVersion.parse(latest.version)
     evidence = evidence_uri(bucket, model.project, model.name, version)
     if not storage.exists(evidence + COMPARISON):
@@ -44,7 +168,102 @@ def version_to_train(
     if not reason:
         return version
     console.say(f"{model.name} {version} is trained again: {reason}")
-    return ModelVersion(version.image, version.retrain + 1)
+    return next_version(storage, subject, bucket, latest)
+
+
+def of_manifest(model: Model, image_version: str, released_at: datetime | None, bucket: str) -> Subject:
+    """A model as its manifest describes it."""
+    from mlops import manifest
+
+    return Subject(
+        project=model.project,
+        model=model.name,
+        image_version=image_version,
+        released_at=released_at,
+        channels=manifest.training(model, bucket).channels,
+        rules=manifest.retraining(model),
+    )
+
+
+def of_recipe(recipe: Recipe) -> Subject:
+    """A model as its last release was trained; when that was released is not known."""
+    return Subject(
+        project=recipe.project,
+        model=recipe.model,
+        image_version=recipe.image_version,
+        released_at=None,
+        channels=recipe.training.channels,
+        rules=recipe.retraining,
+    )
+
+
+def _untrained(subject: Subject, bucket: str, storage: Storage, found: NewestModels) -> Decision:
+    """Of an image that has no model: due, unless an older image was trained a moment ago."""
+    last, image = found.newest, subject.image_version
+    version, created_at = (last.version, last.created_at) if last else ("", "")
+    if last is None and not found.sure:  # too many pre-releases before it; the last training left its recipe
+        uri = recipe_uri(bucket, subject.project, subject.model)
+        if storage.exists(uri):
+            recipe = storage.read_record(Recipe, uri)
+            version, created_at = recipe.model_version, recipe.created_at
+    since = subject.released_at or found.now
+    if not version:
+        return Decision(reason="never trained", why=f"{image} was released and never trained", since=since)
+    age = found.now - datetime.fromisoformat(created_at)
+    if age < timedelta(seconds=subject.rules.min_interval_seconds):
+        return Decision(reason="", why=_too_soon(age, subject.rules), last=last)
+    why = f"{image} was released and never trained; the last was {version}"
+    return Decision(reason="newer image", why=why, since=since, last=last)
+
+
+def _drift(subject: Subject, bucket: str, storage: Storage, alarms: Alarms, current: ListedModel) -> Decision:
+    """Whether there is drift that this model, trained after it was found, is not the answer to."""
+    alarm = alarms.of(subject.model)
+    if alarm is not None:
+        if not alarm.raised:
+            return Decision(reason="", why="there is no drift")
+        if alarm.since <= datetime.fromisoformat(current.created_at):
+            return Decision(
+                reason="", why=f"it is the answer to the drift of {_minute(alarm.since)}: deploy it"
+            )
+        return Decision(reason="drift", why="its drift alarm was raised", since=alarm.since, last=current)
+    uri = f"s3://{bucket}/{subject.where}{MONITORING_LATEST}"
+    if not storage.exists(uri):
+        return Decision(reason="", why="nothing watches its drift")
+    report = storage.read_record(DriftReport, uri)
+    if report.state != "drifted":
+        return Decision(reason="", why="there is no drift")
+    if report.model_version != current.version:
+        return Decision(reason="", why=f"the drift is that of {report.model_version}: deploy it")
+    names = ", ".join(column.name for column in report.drifted()[:3])
+    since = datetime.fromisoformat(report.window_end)
+    return Decision(reason="drift", why=f"monitoring found drift of {names}", since=since, last=current)
+
+
+def _new_data(subject: Subject, storage: Storage, evidence: str, current: ListedModel) -> Decision | None:
+    """Whether the channels hold other objects than those it learned from; written anew with the same content is none."""
+    made_from = storage.read_record(Lineage, evidence + LINEAGE)
+    listings = {name: list(storage.listing(prefix)) for name, prefix in subject.channels.items()}
+    if data_fingerprint(listings) == made_from.data_fingerprint:
+        return None
+    trained_at = datetime.fromisoformat(current.created_at)
+    newest = max(
+        (item for items in listings.values() for item in items), key=lambda item: item.modified or trained_at
+    )
+    if newest.modified is None or newest.modified <= trained_at:
+        why = f"objects that {current.version} learned from were removed, or its channels moved"
+        return Decision(reason="new data", why=why, since=trained_at, last=current)
+    why = f"{current.version} did not learn from all its data; the newest is {newest.key}"
+    return Decision(reason="new data", why=why, since=newest.modified, last=current)
+
+
+def _evaluated(storage: Storage, subject: Subject, bucket: str, image: Version) -> int:
+    """The highest number whose comparison stands on S3; -1 when there is none."""
+    stem = ModelVersion(image, 0).tag.removesuffix("0")
+    prefix = f"{subject.where}{stem}"
+    pattern = re.compile(rf"{re.escape(prefix)}(\d+)/{re.escape(COMPARISON)}")
+    matches = (pattern.fullmatch(item.key) for item in storage.listing(f"s3://{bucket}/{prefix}"))
+    return max((int(match[1]) for match in matches if match), default=-1)
 
 
 def _outdated(
@@ -61,3 +280,18 @@ def _outdated(
     if now not in (made_from.model_version, compared):
         return f"it was compared with {compared or 'nothing'}, and {now or 'nothing'} is in production now"
     return ""
+
+
+def _too_soon(age: timedelta, rules: Retraining) -> str:
+    return f"trained {_span(age)} ago, at most every {_span(timedelta(seconds=rules.min_interval_seconds))}"
+
+
+def _span(time: timedelta) -> str:
+    """A time as a person says it: `31 d`, `5 h`."""
+    seconds = max(0, int(time.total_seconds()))
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), (1, "s"))
+    return f"{seconds // size} {unit}"
+
+
+def _minute(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -139,6 +139,18 @@ class StorageError(MlopsError):
     exit_code = 34
 
 
+class RetrainingError(MlopsError):
+    """Whether a model is due could not be found out, or its training not be started; other models were dealt with."""
+
+    exit_code = 35
+
+
+class MonitoringError(MlopsError):
+    """An endpoint's requests cannot be compared with the training data."""
+
+    exit_code = 36
+
+
 class GateFailedError(MlopsError):
     """The new model does not meet its goals. Templates allow this code, so the pipeline shows a warning."""
 

@@ -183,8 +183,8 @@ class Retraining(Section):
 
     max_age: Annotated[Duration, Field(ge=3600)] | None = None
     """A model older than this is trained again. Default: never because of its age."""
-    min_interval: Annotated[Duration, Field(ge=60)] = 86400
-    """Never more often than this, whatever the reason."""
+    min_interval: Annotated[Duration, Field(ge=60)] = 20 * 3600
+    """Never more often than this, whatever the reason. The default lets a daily schedule train daily."""
     on_new_data: bool = True
     """Train again when objects of its channels were added, removed or rewritten."""
     on_drift: bool = False

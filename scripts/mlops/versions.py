@@ -200,9 +200,10 @@ def check_names(project: str, model: str) -> None:
         )
 
 
-def resource_prefix(project: str, model: str) -> str:
-    """What the SageMaker names of all versions of a model begin with."""
-    return f"{project}--{model}--"
+def resource_prefix(project: str, model: str, image_version: str = "") -> str:
+    """What the SageMaker names of all versions of a model begin with, or of those of one image."""
+    image = f"{image_version.replace('.', '-')}--r" if image_version else ""
+    return f"{project}--{model}--{image}"
 
 
 def endpoint_name(project: str, model: str) -> str:

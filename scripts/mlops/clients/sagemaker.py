@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlops.errors import EvidenceError
+from mlops.errors import AwsError, EvidenceError
 from mlops.versions import ModelVersion, endpoint_name, parse_resource_name, resource_prefix
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribeEndpointOutputTypeDef
+    from semver import Version
 
-# The model wanted is nearly always among the newest; a page of 100 takes SageMaker longer than one of 10.
+# The model wanted is nearly always among the newest; a page of 100 takes SageMaker longer than one of 10. Who has
+# to go on goes far.
 _PAGE = 10
+_LONG_PAGE = 100
 
 # An endpoint in these states serves nobody: it has not begun to, it ended, or it never could.
 _NOT_SERVING = frozenset({"Creating", "Failed", "Deleting", "OutOfService"})
@@ -53,6 +58,27 @@ class ListedModel:
     """ISO 8601, with SageMaker's own time zone."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewestModels:
+    """What SageMaker says of one model's versions, merge requests' pre-releases left out."""
+
+    newest: ListedModel | None
+    of_image: ListedModel | None
+    """The newest of the image that was asked for."""
+    now: datetime
+    """SageMaker's clock."""
+    sure: bool
+    """Whether `newest` is all there is to know; else older ones may stand further back in the list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    models: list[ListedModel]
+    next_token: str | None
+    date: str
+    """The answer's header of that name."""
+
+
 def missing(error: ClientError) -> bool:
     """Whether SageMaker says that there is no such thing: it has no error code for it, only words."""
     details = error.response.get("Error", {})
@@ -62,39 +88,106 @@ def missing(error: ClientError) -> bool:
     )
 
 
-def list_models(sagemaker: SageMakerClient, project: str, model: str) -> Iterator[ListedModel]:
-    """All versions of one model, newest first; a caller that stops early saves the calls for the rest.
+def list_models(
+    sagemaker: SageMakerClient, project: str, model: str, image_version: str = ""
+) -> Iterator[ListedModel]:
+    """All versions of one model, or of one of its images, newest first; who stops early saves the calls for the rest.
 
     SageMaker finds `NameContains` anywhere in a name, so `a--url` also brings `a--url-old` and `data--url`:
     every name is parsed and compared.
     """
-    prefix = resource_prefix(project, model)
-    more: Any = {}
-    while True:
-        page = sagemaker.list_models(
-            NameContains=prefix, SortBy="CreationTime", SortOrder="Descending", MaxResults=_PAGE, **more
-        )
-        for item in page["Models"]:
-            parsed = parse_resource_name(item["ModelName"])
-            if parsed is not None and parsed[:2] == (project, model):
-                yield ListedModel(
-                    name=item["ModelName"],
-                    version=str(parsed[2]),
-                    created_at=item["CreationTime"].isoformat(),
-                )
-        if not page.get("NextToken"):
-            return
-        more = {"NextToken": page["NextToken"]}
+    token: str | None = ""
+    while token is not None:
+        page = _page(sagemaker, project, model, image_version, token)
+        yield from page.models
+        token = page.next_token
 
 
 def latest_model(
     sagemaker: SageMakerClient, project: str, model: str, image_version: str = ""
 ) -> ListedModel | None:
     """The newest version of a model, or of one of its images; None when there is none."""
-    for listed in list_models(sagemaker, project, model):
-        if not image_version or str(ModelVersion.parse(listed.version).image) == image_version:
-            return listed
-    return None
+    return next(list_models(sagemaker, project, model, image_version), None)
+
+
+def newest_models(
+    sagemaker: SageMakerClient, project: str, model: str, image_version: str, released_at: datetime | None
+) -> NewestModels:
+    """The newest version of a model's released images, and of one of them, in one call as a rule and two at most.
+
+    Two, where the newest ten models that SageMaker finds are none of ours, or pre-releases of merge requests,
+    or where a pipeline of an older image was run again after this one's.
+
+    Args:
+        sagemaker: The account.
+        project: The project.
+        model: The model.
+        image_version: A released image.
+        released_at: When it was; where that is known, a call can be saved.
+    """
+    page = _page(sagemaker, project, model)
+    released = [one for one in page.models if not _image(one).prerelease]
+    newest = released[0] if released else None
+    of_image = next((one for one in released if str(_image(one)) == image_version), None)
+    older = (
+        newest is not None
+        and released_at is not None
+        and datetime.fromisoformat(newest.created_at) < released_at
+    )
+    if of_image is None and page.next_token and not older:
+        of_image = latest_model(sagemaker, project, model, image_version)
+        newest = newest or of_image
+    return NewestModels(
+        newest=newest,
+        of_image=of_image,
+        now=_time(page.date),
+        sure=newest is not None or page.next_token is None,
+    )
+
+
+def _image(listed: ListedModel) -> Version:
+    return ModelVersion.parse(listed.version).image
+
+
+def _page(
+    sagemaker: SageMakerClient, project: str, model: str, image_version: str = "", token: str = ""
+) -> _Page:
+    more: Any = {"NextToken": token} if token else {}
+    answer = sagemaker.list_models(
+        NameContains=resource_prefix(project, model, image_version),
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=_LONG_PAGE if token else _PAGE,
+        **more,
+    )
+    models = []
+    for item in answer["Models"]:
+        parsed = parse_resource_name(item["ModelName"])
+        if parsed is None or parsed[:2] != (project, model):
+            continue
+        if image_version and str(parsed[2].image) != image_version:
+            continue
+        models.append(
+            ListedModel(
+                name=item["ModelName"],
+                version=str(parsed[2]),
+                created_at=item["CreationTime"].isoformat(),
+            )
+        )
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return _Page(models=models, next_token=answer.get("NextToken") or None, date=headers.get("date", ""))
+
+
+def _time(said: str) -> datetime:
+    """When AWS answered, by its own clock."""
+    try:
+        return parsedate_to_datetime(said)
+    except ValueError as error:
+        raise AwsError(
+            "AWS does not say what time it is",
+            cause=f"the header Date of its answer is {said!r}",
+            next_step="Look at what stands between here and AWS: a proxy may have removed it.",
+        ) from error
 
 
 def describe_model(sagemaker: SageMakerClient, name: str) -> dict[str, Any] | None:

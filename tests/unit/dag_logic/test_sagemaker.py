@@ -98,18 +98,22 @@ def test_a_search_takes_the_first_true_match_and_asks_no_more(
 def test_a_search_goes_on_over_pages_until_the_end(sagemaker: SageMakerClient, stub: Stubber) -> None:
     stub.add_response("list_models", page("web-safety--phishing-url--1-3-0--r1", token="more"), NEWEST_FIRST)
     second = page("web-safety--phishing-url--1-2-0--r0", "web-safety--phishing-url--01-2-0--r0")
-    stub.add_response("list_models", second, {**NEWEST_FIRST, "NextToken": "more"})
+    stub.add_response("list_models", second, {**NEWEST_FIRST, "NextToken": "more", "MaxResults": 100})
     versions = [one.version for one in list_models(sagemaker, "web-safety", "phishing-url")]
     assert versions == ["1.3.0+retrain.1", "1.2.0+retrain.0"]
 
 
 def test_the_newest_model_of_one_image(sagemaker: SageMakerClient, stub: Stubber) -> None:
-    both = page("web-safety--phishing-url--1-3-0--r0", "web-safety--phishing-url--1-2-0--r4")
-    stub.add_response("list_models", both, NEWEST_FIRST)
+    def asked(image: str) -> dict[str, Any]:
+        return {**NEWEST_FIRST, "NameContains": f"web-safety--phishing-url--{image}--r"}
+
+    # Of another project, the second name contains what is asked for.
+    both = page("a-web-safety--phishing-url--1-2-0--r9", "web-safety--phishing-url--1-2-0--r4")
+    stub.add_response("list_models", both, asked("1-2-0"))
     found = latest_model(sagemaker, "web-safety", "phishing-url", "1.2.0")
     assert found is not None
     assert found.version == "1.2.0+retrain.4"
-    stub.add_response("list_models", both, NEWEST_FIRST)
+    stub.add_response("list_models", page("a-web-safety--phishing-url--7-0-0--r9"), asked("7-0-0"))
     assert latest_model(sagemaker, "web-safety", "phishing-url", "7.0.0") is None
 
 

@@ -21,7 +21,14 @@ from .world import BUCKET, MANIFEST, MODEL, PROJECT, World
 def _client(name: str) -> Any:
     """Made once: that takes longer than most tests. Importing moto first makes its calls moto's."""
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
-    return session.client(name)  # type: ignore[call-overload]
+    made: Any = session.client(name)  # type: ignore[call-overload]
+    made.meta.events.register("after-call.sagemaker.ListModels", _newest_first)
+    return made
+
+
+def _newest_first(parsed: dict[str, Any], **_: object) -> None:
+    """Moto lists models as they were made, whatever order was asked for."""
+    parsed["Models"].reverse()
 
 
 @pytest.fixture
