@@ -1,0 +1,1 @@
+"""Estimates the body mass of a penguin, in grams, from its other measurements: a regression."""
