@@ -288,11 +288,12 @@ def _independent(before: Sequence[int], now: Sequence[int]) -> float:
 
 def _more(now: tuple[int, int], before: tuple[int, int]) -> float:
     """Fisher's exact test of whether a share (count, of how many) grew."""
+    import numpy
     from scipy import stats
 
     if now[0] == 0 or not before[1]:
         return 1.0
-    table = [[now[0], now[1] - now[0]], [before[0], before[1] - before[0]]]
+    table = numpy.array([[now[0], now[1] - now[0]], [before[0], before[1] - before[0]]])
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops.contract import DeploymentConf, NoticeConf, Origin, TrainingConf
-from mlops.evidence import COMPARISON, Comparison, Failure, Lineage
+from mlops.evidence import COMPARISON, Comparison, DriftReport, Failure, Lineage
 from mlops.versions import endpoint_name
 
 SUBJECT_LIMIT = 99
@@ -22,6 +22,7 @@ SECTION_LIMIT = 3000
 HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
 _CAUSE_LIMIT = 2500
+_TABLE_ROWS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,27 @@ def deployed(
             0, _Part(f"Override by {conf.override.user or 'somebody unknown'}: {conf.override.reason}")
         )
     return _message(title, parts, _links(conf.origin), conf.origin)
+
+
+def drift_found(report: DriftReport) -> Message:
+    """What an endpoint is asked has changed: which columns, how much, and what may be done."""
+    names = [column.name for column in report.drifted()]
+    title = f"{report.model} {report.model_version}: drift in {', '.join(names[:3])}"
+    if len(names) > 3:
+        title += f" and {len(names) - 3} more"
+    parts = [
+        _Part(
+            f"{report.rows} rows from {report.window_start} to {report.window_end}, against training data."
+        ),
+        _Part("\n".join(f"• {column.name}: {column.reason}" for column in report.drifted())),
+        _Part(drift_table(report), code=True),
+        *([_Part("\n".join(report.notes))] if report.notes else []),
+        _Part(
+            "Next: look whether the world has changed or a caller is broken. New training data and a retraining help "
+            "with the first; with `retraining.on_drift: true` in mlops.yml the platform retrains by itself."
+        ),
+    ]
+    return _message(title, parts, [], Origin(), f"Run {report.dag_run_id}")
 
 
 def run_failed(failure: Failure, origin: Origin) -> Message:
@@ -183,6 +205,36 @@ def metric_table(comparison: Comparison) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def drift_table(report: DriftReport) -> str:
+    """What a monitoring run found of each column, in aligned columns: 30 of them, those that drifted first."""
+    found = [*([report.predictions] if report.predictions else []), *report.columns]
+    found.sort(key=lambda column: not column.drifted)
+    rows = [("column", "kind", "PSI", "KS", "missing", "unseen", "state")]
+    rows += [
+        (
+            column.name[:40],
+            column.kind,
+            f"{column.psi:.3f}",
+            "-" if column.ks is None else f"{column.ks:.3f}",
+            f"{column.missing:.1%}",
+            f"{column.unseen:.1%}",
+            "DRIFTED" if column.drifted else "stable",
+        )
+        for column in found[:_TABLE_ROWS]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if 2 <= column <= 5 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    if len(found) > _TABLE_ROWS:
+        lines.append(f"and {len(found) - _TABLE_ROWS} more")
+    return "\n".join([*lines, f"{report.state}: {report.rows} rows"])
 
 
 def _ways_to_deploy(conf: TrainingConf) -> str:

@@ -1,4 +1,4 @@
-"""A model's evaluations as metrics on CloudWatch, where its dashboard shows them.
+"""A model's evaluations and drift as metrics on CloudWatch, where its dashboard shows them.
 
 Namespace `ml-ops/models`, dimensions EndpointName and Role (challenger or champion), a metric for each of the
 manifest: terraform/modules/observability searches for them.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
 
-    from mlops.evidence import Comparison
+    from mlops.evidence import Comparison, DriftReport
 
 NAMESPACE = "ml-ops/models"
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
@@ -48,3 +48,29 @@ def publish(cloudwatch: CloudWatchClient, comparison: Comparison) -> None:
             cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + _AT_ONCE])
     except (BotoCoreError, ClientError) as error:
         _LOG.warning("The model's dashboard lacks this evaluation: %s", error)
+
+
+def publish_drift(cloudwatch: CloudWatchClient, report: DriftReport) -> None:
+    """Send what a monitoring run found, by EndpointName; a model's alarm watches `Drift`.
+
+    Too few rows say nothing of drift: then there are only the rows. Where CloudWatch does not take it, the error is
+    the caller's: without the metric there would be no alarm.
+    """
+    columns = [*report.columns, *([report.predictions] if report.predictions else [])]
+    values = {"MonitoredRows": float(report.rows)}
+    if report.state != "too_few_rows":
+        values["Drift"] = 1.0 if report.state == "drifted" else 0.0
+        values["DriftedFeatures"] = float(len(report.drifted()))
+        values["WorstPSI"] = max((column.psi for column in columns), default=0.0)
+    endpoint = endpoint_name(report.project, report.model)
+    cloudwatch.put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
+                "Value": value,
+            }
+            for name, value in values.items()
+        ],
+    )

@@ -1,0 +1,95 @@
+"""Compare what an endpoint was asked in a window with what its model was trained on; tell the channels of drift.
+
+`conf` is `mlops.contract.MonitoringConf`. Drift is a result, not a failed run; the alarm on the metric `Drift` leads to
+retraining where the model's mlops.yml wants that.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from mlops.contract import MONITORING_DAG
+from run_tasks import TASK_DEFAULTS, Context, announce_timeout, announcement, final, plan, report
+
+if TYPE_CHECKING:
+    from mlops.monitoring_run import MonitoringPlan
+
+RUN_TIMEOUT = timedelta(hours=2)
+
+
+def _plan(context: Context) -> MonitoringPlan:
+    from mlops.decode import decode
+    from mlops.monitoring_run import MonitoringPlan
+
+    found = plan(context)
+    conf = {key: value for key, value in found["conf"].items() if key != "notifications"}
+    return decode(MonitoringPlan, {**found, "conf": conf}, "validate")
+
+
+@task
+def validate(**context: Any) -> dict[str, Any]:
+    """Check the conf; find what the endpoint serves, and what it is compared with."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.monitoring_run import prepare
+
+    run = context["dag_run"]
+    found: dict[str, Any] = final(
+        lambda: encode(
+            prepare(
+                run.conf or {},
+                run.run_id,
+                ssm=client("ssm"),
+                storage=Storage(client("s3")),
+                sagemaker=client("sagemaker"),
+            )
+        )
+    )
+    if found["skip"]:
+        raise AirflowSkipException(f"{found['conf']['model']} is not monitored: {found['skip']}.")
+    # As the other DAGs' conf has them: the message goes to the model's own channel.
+    found["conf"]["notifications"] = found["notifications"]
+    return found
+
+
+@task
+def measure(**context: Any) -> dict[str, Any]:
+    """Compare, keep the report, send the metrics; word the message where there is news."""
+    from mlops.clients.aws import client
+    from mlops.clients.metrics import publish_drift
+    from mlops.clients.storage import Storage
+    from mlops.messages import drift_found, drift_table
+    from mlops.monitoring_run import conclude
+    from mlops.monitoring_run import measure as compare
+
+    known = _plan(context)
+    storage = Storage(client("s3"))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    found, news = final(lambda: compare(known, storage, now))
+    print(drift_table(found))  # noqa: T201  # the task's log
+    publish_drift(client("cloudwatch"), found)
+    final(lambda: conclude(known, found, storage))
+    return announcement(context, drift_found(found)) if news else {}
+
+
+with DAG(
+    MONITORING_DAG,
+    description=__doc__,
+    schedule=None,
+    max_active_runs=100,
+    # Each holds a sample in memory: mlops.sampling.
+    max_active_tasks=4,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=TASK_DEFAULTS,
+    on_failure_callback=announce_timeout,
+    tags=["ml-ops"],
+):
+    validated = validate()
+    measured = measure()
+    validated >> measured
+    report([validated, measured], "measure")
