@@ -22,6 +22,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from mlops.errors import PrerequisiteError
@@ -30,6 +31,9 @@ from mlops.errors import PrerequisiteError
 PLUGINS = "/usr/local/airflow/plugins"
 # What the DAGs need and MWAA's image lacks.
 LOCK = "requirements/mwaa.txt"
+# https://github.com/aws/amazon-mwaa-docker-images: images/airflow/3.2.1, on Amazon Linux 2023, whose glibc is 2.34
+MWAA_PYTHON = "3.12"
+_MWAA_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 _READABLE = 0o100644 << 16
@@ -39,19 +43,22 @@ Download = Callable[[Path, Path], None]
 """Puts the wheels of a lock file (first) into a folder (second)."""
 
 
-def build(folder: Path, checkout: Path | None = None, download: Download | None = None) -> Path:
+def build(
+    folder: Path, checkout: Path | None = None, download: Download | None = None, python: str = MWAA_PYTHON
+) -> Path:
     """Write the package into `folder`, replacing an earlier one, and return the folder.
 
     Args:
         folder: For `dags/`, `plugins.zip` and `requirements.txt`; what else is there stays.
         checkout: Of ml-ops; by default the one this module runs from, or the current folder.
         download: Fetches wheels; by default pip does, from the index that is set up.
+        python: The version that wheels of compiled code are for; another than MWAA's is for this machine's platform.
 
     Raises:
         PrerequisiteError: when there is no checkout, or a wheel cannot be fetched.
     """
     root = checkout or _checkout()
-    locked = _locked_wheels(root, download or _pip_download)
+    locked = _locked_wheels(root, download or partial(_pip_download, python=python), python)
     name, wheel = _wheel(_reached(root))
     shutil.rmtree(folder / "dags", ignore_errors=True)
     for source in _dag_files(root):
@@ -145,11 +152,11 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def _locked_wheels(root: Path, download: Download) -> dict[str, bytes]:
+def _locked_wheels(root: Path, download: Download, python: str) -> dict[str, bytes]:
     """The wheels of the lock by file name, kept in the checkout's cache once they were fetched."""
     lock = root / LOCK
     text = lock.read_text(encoding="utf-8")
-    cache = root / ".mlops" / "cache" / "mwaa" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    cache = root / ".mlops" / "cache" / "mwaa" / hashlib.sha256(f"{python}\n{text}".encode()).hexdigest()[:16]
     wheels = _wheels(cache)
     if not _complete(wheels.values(), text):
         cache.mkdir(parents=True, exist_ok=True)
@@ -177,8 +184,11 @@ def _complete(wheels: Iterable[bytes], lock: str) -> bool:
     return len(hashes) == len(_PIN.findall(lock)) and all(one in lock for one in hashes)
 
 
-def _pip_download(lock: Path, folder: Path) -> None:
+def _pip_download(lock: Path, folder: Path, python: str) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--python-version", python, "--implementation", "cp"]
+    if python == MWAA_PYTHON:
+        command += [f"--platform={name}" for name in _MWAA_PLATFORMS]
     command += ["--only-binary=:all:", "--require-hashes", "--dest", str(folder), "-r", str(lock)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:

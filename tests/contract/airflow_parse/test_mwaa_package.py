@@ -39,7 +39,8 @@ class Mwaa:
 def mwaa(tmp_path_factory: pytest.TempPathFactory) -> Mwaa:
     home = tmp_path_factory.mktemp("mwaa")
     python = environment(home / "airflow")
-    package = airflow_package.build(home / "package")
+    version = run(python, "import sys; print('{}.{}'.format(*sys.version_info))").strip()
+    package = airflow_package.build(home / "package", python=version)
     plugins = home / "plugins"
     with zipfile.ZipFile(package / "plugins.zip") as archive:
         archive.extractall(plugins)
@@ -70,7 +71,16 @@ def environment(folder: Path) -> Path:
 
 def link(source: Path, target: Path) -> None:
     """Everything in a folder but what MWAA lacks; `airflow.providers`, which holds some of it, link by link."""
-    lacking = ("semver", "slack", "apache_airflow_providers_slack", "mlops", "_virtualenv", "__pycache__")
+    lacking = (
+        "numpy",
+        "scipy",
+        "semver",
+        "slack",
+        "apache_airflow_providers_slack",
+        "mlops",
+        "_virtualenv",
+        "__pycache__",
+    )
     for item in source.iterdir():
         if item.name.startswith(lacking):
             continue
@@ -79,6 +89,11 @@ def link(source: Path, target: Path) -> None:
             link(item, target / item.name)
         else:
             (target / item.name).symlink_to(item)
+
+
+def run(python: Path, program: str) -> str:
+    done = subprocess.run([str(python), "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def pip(python: Path, *arguments: str) -> str:
@@ -107,7 +122,7 @@ def test_it_adds_what_mwaa_lacks_and_moves_nothing(mwaa: Mwaa) -> None:
     https://github.com/aws/amazon-mwaa-docker-images: images/airflow/3.2.1/bootstrap/02-airflow
     """
     assert {name: mwaa.after[name] for name in mwaa.before} == mwaa.before
-    added = {"apache-airflow-providers-slack", "ml-ops", "semver", "slack-sdk"}
+    added = {"apache-airflow-providers-slack", "ml-ops", "numpy", "scipy", "semver", "slack-sdk"}
     assert set(mwaa.after) - set(mwaa.before) == added
     assert mwaa.before["apache-airflow"] == "3.2.1"
 
@@ -128,7 +143,7 @@ def test_the_dags_are_there_and_all_they_import(mwaa: Mwaa, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     found: Any = json.loads(done.stdout.splitlines()[-1])
     assert found["errors"] == {}
-    assert sorted(found["dags"]) == ["model_deployment", "model_training"]
+    assert {"model_deployment", "model_monitoring", "model_training"} <= set(found["dags"])
 
 
 def test_every_module_of_the_wheel_can_be_imported(mwaa: Mwaa) -> None:
@@ -146,6 +161,7 @@ def test_every_module_of_the_wheel_can_be_imported(mwaa: Mwaa) -> None:
     file, names = json.loads(done.stdout)
     assert str(mwaa.python.parents[1]) in file, "not the checkout's own"
     assert {"mlops.training_run", "mlops.deployment_run", "mlops.messages", "mlops.run_failure"} <= set(names)
+    assert "1.0" in run(mwaa.python, "from scipy import stats; print(stats.ks_2samp([1, 2], [1, 2]).pvalue)")
     assert not {"mlops.local", "mlops.cli", "mlops.terraform"} & set(names)
 
 
@@ -154,3 +170,13 @@ def test_what_mwaa_gets_is_locked_as_in_the_local_airflow() -> None:
     locked = PIN.findall((CHECKOUT / "requirements" / "airflow.txt").read_text(encoding="utf-8"))
     assert wanted
     assert set(wanted) <= set(locked)
+
+
+def test_compiled_code_is_for_mwaas_workers(tmp_path: Path) -> None:
+    """Python 3.12 on Amazon Linux 2023, whatever this machine has; MWAA advises at most 1 GB."""
+    plugins = airflow_package.build(tmp_path) / "plugins.zip"
+    with zipfile.ZipFile(plugins) as archive:
+        compiled = [name for name in archive.namelist() if not name.endswith("-none-any.whl")]
+    assert {name.partition("-")[0] for name in compiled} == {"numpy", "scipy"}
+    assert all("-cp312-cp312-" in name and name.endswith("manylinux_2_28_x86_64.whl") for name in compiled)
+    assert plugins.stat().st_size < 100 * 2**20
