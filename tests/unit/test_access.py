@@ -23,6 +23,23 @@ def calls(service: str, **given: Any) -> list[tuple[str, tuple[str, ...]]]:
     return [(call.action, call.resources) for call in read(request(service, **given), HERE)]
 
 
+def test_a_model_package_belongs_to_its_group() -> None:
+    prefix = "arn:aws:sagemaker:eu-west-1:111111111111:"
+    group = json.dumps({"ModelPackageGroupName": "a--url"}).encode()
+    assert calls("sagemaker", target="SageMaker.DescribeModelPackageGroup", body=group) == [
+        ("sagemaker:DescribeModelPackageGroup", (f"{prefix}model-package-group/a--url",))
+    ]
+    assert calls("sagemaker", target="SageMaker.CreateModelPackage", body=group) == [
+        ("sagemaker:CreateModelPackage", (f"{prefix}model-package-group/a--url",)),
+        ("sagemaker:CreateModelPackage", (f"{prefix}model-package/a--url/1",)),
+    ]
+    package = f"{prefix}model-package/a--url/7"
+    approval = json.dumps({"ModelPackageArn": package, "ModelApprovalStatus": "Approved"}).encode()
+    [call] = read(request("sagemaker", target="SageMaker.UpdateModelPackage", body=approval), HERE)
+    assert call.resources == (package,)
+    assert call.context == {"sagemaker:modelapprovalstatus": ("Approved",)}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "query", "action", "resource"),
     [

@@ -113,16 +113,6 @@ def test_a_budget_answers_its_subscribers_and_tags(aws: LocalAws) -> None:
         budgets.describe_subscribers_for_notification(**asked)
 
 
-def test_a_model_package_group_can_be_deleted(aws: LocalAws) -> None:
-    # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteModelPackageGroup.html
-    sagemaker = aws.client("sagemaker")
-    sagemaker.create_model_package_group(ModelPackageGroupName="corrections")
-    sagemaker.delete_model_package_group(ModelPackageGroupName="corrections")
-    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
-    with pytest.raises(ClientError, match="does not exist"):
-        sagemaker.delete_model_package_group(ModelPackageGroupName="corrections")
-
-
 def test_a_key_says_how_often_it_is_renewed(aws: LocalAws) -> None:
     # https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyRotationStatus.html
     kms = aws.client("kms")

@@ -29,7 +29,6 @@ def install() -> None:
     _answer_rotation_periods()
     _keep_newer_versions_of_lifecycles()
     _name_identity_providers_with_ports()
-    _delete_model_package_groups()
 
 
 def _read_conditions_of_denials() -> None:
@@ -165,21 +164,6 @@ def _complete_budgets() -> None:
     )
     for operation in added:
         setattr(BudgetsResponse, operation.__name__, operation)
-
-
-def _delete_model_package_groups() -> None:
-    """A group of model packages can be deleted; moto knows how to create one only."""
-    from moto.core.responses import EmptyResult
-    from moto.sagemaker.exceptions import ValidationError
-    from moto.sagemaker.responses import SageMakerResponse
-
-    def delete_model_package_group(self: Any) -> EmptyResult:
-        name = json.loads(self.body)["ModelPackageGroupName"]
-        if self.sagemaker_backend.model_package_groups.pop(name, None) is None:
-            raise ValidationError(f"Model Package Group {name} does not exist.")
-        return EmptyResult()
-
-    SageMakerResponse.delete_model_package_group = delete_model_package_group  # type: ignore[attr-defined]
 
 
 def _answer_rotation_periods() -> None:

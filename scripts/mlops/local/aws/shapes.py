@@ -30,7 +30,13 @@ _PYTHON: dict[str, type | tuple[type, ...]] = {
 _PROPERTIES = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\d",
+    r"\p{M}": r"\u0300-\u036f",
+    r"\p{P}": r"!-/:-@\[-`{-~",
+    r"\p{S}": r"$+<=>^`|~",
     r"\p{Z}": r"\s",
+    # An end that is repeated is an end.
+    "${1,128}": "$",
+    "${1,256}": "$",
     r"\p{ASCII}": r"[\x00-\x7f]",
     r"\p{Print}": ".",
 }

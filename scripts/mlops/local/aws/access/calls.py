@@ -96,6 +96,8 @@ def read(request: Request, place: Place) -> Iterator[Call]:
     name = _RESOURCES.get(prefix)
     space = members.get("Namespace") if prefix == "cloudwatch" else None
     context = {"cloudwatch:namespace": (str(space),)} if space else {}
+    if prefix == "sagemaker" and members.get("ModelApprovalStatus"):
+        context = {"sagemaker:modelapprovalstatus": (str(members["ModelApprovalStatus"]),)}
     for resources in name(operation, members, place) if name else [()]:
         yield Call(_ACTIONS.get(action, action), resources, context)
     if prefix == "sagemaker":
@@ -190,7 +192,21 @@ def _sagemaker(operation: str, members: Mapping[str, Any], place: Place) -> Reso
     ]
     if members.get("ResourceArn"):
         found = [(str(members["ResourceArn"]),)]
-    yield from found or [()]
+    yield from found or _model_packages(noun, members, place) or [()]
+
+
+def _model_packages(noun: str, members: Mapping[str, Any], place: Place) -> list[tuple[str, ...]]:
+    group = str(members.get("ModelPackageGroupName") or "")
+    package = str(members.get("ModelPackageArn") or members.get("ModelPackageName") or "")
+    if noun == "ModelPackage" and package:
+        return [
+            (package if package.startswith("arn:") else place.arn("sagemaker", f"model-package/{package}"),)
+        ]
+    if not group or noun not in ("ModelPackage", "ModelPackageGroup"):
+        return []
+    arn = group if group.startswith("arn:") else place.arn("sagemaker", f"model-package-group/{group}")
+    made = arn.replace(":model-package-group/", ":model-package/") + "/1"
+    return [(arn,), (made,)] if noun == "ModelPackage" else [(arn,)]
 
 
 def _logs(operation: str, members: Mapping[str, Any], place: Place) -> Resources:

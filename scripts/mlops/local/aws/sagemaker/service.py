@@ -13,9 +13,11 @@ from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
 from mlops.local.aws.sagemaker.fleets import Fleets
 from mlops.local.aws.sagemaker.models import Models
+from mlops.local.aws.sagemaker.packages import ModelPackages, event_detail
 from mlops.local.aws.sagemaker.processing import ProcessingJobs
 from mlops.local.aws.sagemaker.runtime import ROUTE, Runtime
-from mlops.local.aws.sagemaker.store import Parameters, Tags
+from mlops.local.aws.sagemaker.state_changes import watch
+from mlops.local.aws.sagemaker.store import Parameters, Record, Tags
 from mlops.local.aws.sagemaker.training import TrainingJobs
 from mlops.local.aws.sdk import Sdk
 from mlops.local.aws.wire import AMZ_JSON, ServiceError, error_response, json_response
@@ -23,7 +25,7 @@ from mlops.local.engines import Engine
 
 # Resources whose tags are ours; those of others are moto's.
 _OURS = re.compile(
-    r"arn:[^:]+:sagemaker:[^:]*:\d{12}:(training-job|processing-job|model|endpoint|endpoint-config)/.+"
+    r"arn:[^:]+:sagemaker:[^:]*:\d{12}:(training-job|processing-job|model|endpoint|endpoint-config|model-package-group)/.+"
 )
 
 
@@ -32,11 +34,16 @@ class SageMaker:
 
     def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine) -> None:
         self._tags = Tags()
+        self.publish: Callable[[str, str, Parameters], None] = lambda _type, _arn, _detail: None
+        """Hears of changes of state: an event's type, the resource's ARN and the event's detail."""
         training = TrainingJobs(config, sdk, engine, self._tags)
         processing = ProcessingJobs(config, sdk, engine, self._tags)
         models = Models(config, sdk, self._tags)
+        packages = ModelPackages(config, sdk, self._tags, self._package_changed)
         configs = EndpointConfigs(config, models, self._tags)
         endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
+        for table in (training.table, processing.table, endpoints.table):
+            watch(table, self._tags, lambda *told: self.publish(*told))
         self._runtime = Runtime(config, endpoints)
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {
             "CreateTrainingJob": training.create,
@@ -60,6 +67,15 @@ class SageMaker:
             "DescribeEndpoint": endpoints.describe,
             "DeleteEndpoint": endpoints.delete,
             "ListEndpoints": endpoints.table.page,
+            "CreateModelPackageGroup": packages.create_group,
+            "DescribeModelPackageGroup": packages.describe_group,
+            "DeleteModelPackageGroup": packages.delete_group,
+            "ListModelPackageGroups": packages.groups.page,
+            "CreateModelPackage": packages.create,
+            "DescribeModelPackage": packages.describe,
+            "UpdateModelPackage": packages.update,
+            "DeleteModelPackage": packages.delete,
+            "ListModelPackages": packages.page,
             "AddTags": lambda wanted: {"Tags": self._tags.put(wanted["ResourceArn"], wanted["Tags"])},
             "ListTags": lambda wanted: {"Tags": self._tags.of(wanted["ResourceArn"])},
             "DeleteTags": self._delete_tags,
@@ -82,6 +98,9 @@ class SageMaker:
             return json_response(shapes.write(model.output_shape, answer), content_type=AMZ_JSON)
         except ServiceError as error:
             return error_response(error, AMZ_JSON)
+
+    def _package_changed(self, record: Record) -> None:
+        self.publish("SageMaker Model Package State Change", record["ModelPackageArn"], event_detail(record))
 
     def _delete_tags(self, wanted: Parameters) -> Parameters:
         self._tags.take(wanted["ResourceArn"], wanted["TagKeys"])

@@ -56,6 +56,8 @@ class Table:
         self._records: dict[str, tuple[int, Record]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self.changed: Callable[[Record, Record], None] = lambda _before, _after: None
+        """Hears of each change of a record, and of a new one, which was empty before."""
 
     def arn(self, name: str) -> str:
         """The ARN a resource of that name has."""
@@ -73,8 +75,10 @@ class Table:
             if name in self._records:
                 raise taken
             own = {self.kind.name: name, f"{self.kind.prefix}Arn": arn, "CreationTime": now}
-            self._records[name] = (next(self._numbers), {**record, **own, "LastModifiedTime": now})
+            made = {**record, **own, "LastModifiedTime": now}
+            self._records[name] = (next(self._numbers), made)
         self._tags.put(arn, tags)
+        self.changed({}, dict(made))
         return arn
 
     def find(self, name: str) -> Record | None:
@@ -85,10 +89,7 @@ class Table:
 
     def change(self, name: str, **members: Any) -> None:
         """Set members; None removes one. What is gone meanwhile stays gone."""
-        with self._lock:
-            found = self._records.get(name)
-            if found:
-                found[1].update(members, LastModifiedTime=datetime.now(UTC))
+        self.change_if(name, lambda _: True, **members)
 
     def change_if(self, name: str, allowed: Callable[[Record], bool], **members: Any) -> bool:
         """Set members of a record that is as it should be; False when it is not."""
@@ -96,8 +97,11 @@ class Table:
             found = self._records.get(name)
             if not found or not allowed(found[1]):
                 return False
+            before = dict(found[1])
             found[1].update(members, LastModifiedTime=datetime.now(UTC))
-            return True
+            after = dict(found[1])
+        self.changed(before, after)
+        return True
 
     def remove(self, name: str) -> bool:
         """Remove a record and its tags; False when there is none."""
@@ -106,8 +110,8 @@ class Table:
         self._tags.drop(self.arn(name))
         return found is not None
 
-    def page(self, wanted: Parameters) -> Parameters:
-        """One page of a List call.
+    def page(self, wanted: Parameters, only: Callable[[Record], bool] = lambda _: True) -> Parameters:
+        """One page of a List call, of what `only` lets through.
 
         Raises:
             ServiceError: `ValidationException` for a token that is none.
@@ -117,7 +121,7 @@ class Table:
         keyed = sorted(
             (self._sort_key(wanted, number, record), record)
             for number, record in everything
-            if self._matches(wanted, record)
+            if self._matches(wanted, record) and only(record)
         )
         descending = wanted.get("SortOrder", "Descending" if self.kind.newest_first else "Ascending")
         if descending == "Descending":
