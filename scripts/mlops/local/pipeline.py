@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlops.errors import LocalStackError, UsageError
 from mlops.local import gitlab_ci_local as engine
-from mlops.local import paths
+from mlops.local import changes, paths
 from mlops.local.environment import find_environment
 from mlops.local.gitlab import id_tokens, pipelines, projects
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
@@ -153,6 +153,7 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     pipeline = _create(home, found, facts, trigger)
     folder = stack.folder / "runs" / str(pipeline.id)
     _clone(f"{stack.gitlab_url}/{project}.git", facts.sha, folder / "source")
+    changes.mark(folder / "source", found, changes.base(home, found, pipeline))
     settings = {
         **predefined(pipeline, trigger, facts, stack.gitlab_url),
         **{name: os.environ.get(name, "") for name in _DOCKER},

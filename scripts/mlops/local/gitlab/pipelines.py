@@ -156,6 +156,17 @@ def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
     return sorted(found, key=lambda pipeline: pipeline.id, reverse=True)
 
 
+def before(home: Path, pipeline: Pipeline) -> Pipeline | None:
+    """The pipeline of the push before, to the same branch."""
+    facts = {"project_id": pipeline.project_id, "ref": pipeline.ref, "source": "push", "tag": False}
+    older = [
+        int(number)
+        for number, document in records.read(home / _FILE).items()
+        if int(number) < pipeline.id and facts.items() <= document.items()
+    ]
+    return find(home, max(older)) if older else None
+
+
 def find_by_job(home: Path, wanted: int) -> tuple[Pipeline, Job] | None:
     """The job of that number, and its pipeline."""
     pipeline = find(home, wanted // _JOBS_OF_A_PIPELINE)
