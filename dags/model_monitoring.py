@@ -26,7 +26,9 @@ def _plan(context: Context) -> MonitoringPlan:
     from mlops.monitoring_run import MonitoringPlan
 
     found = plan(context)
-    conf = {key: value for key, value in found["conf"].items() if key != "notifications"}
+    conf = {
+        key: value for key, value in found["conf"].items() if key not in ("notifications", "evidence_uri")
+    }
     return decode(MonitoringPlan, {**found, "conf": conf}, "validate")
 
 
@@ -52,8 +54,10 @@ def validate(**context: Any) -> dict[str, Any]:
     )
     if found["skip"]:
         raise AirflowSkipException(f"{found['conf']['model']} is not monitored: {found['skip']}.")
-    # As the other DAGs' conf has them: the message goes to the model's own channel.
-    found["conf"]["notifications"] = found["notifications"]
+    # As the other DAGs' conf has them: a message goes to the model's own channel, a failure's cause to S3.
+    conf, bucket = found["conf"], found["settings"]["bucket"]
+    evidence = f"s3://{bucket}/{conf['project']}/{conf['model']}/monitoring/"
+    found["conf"] |= {"notifications": found["notifications"], "evidence_uri": evidence}
     return found
 
 

@@ -83,6 +83,21 @@ def _train(parser: Parser) -> None:
     )
 
 
+def _retrain(parser: Parser) -> None:
+    parser.add_argument(
+        "--manifest", default="mlops.yml", metavar="FILE", help="the manifest (default: mlops.yml)"
+    )
+    parser.add_argument("--model", default="", metavar="NAME", help="one model; all of them without it")
+    _environment(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what is due; start nothing")
+    parser.add_argument(
+        "--table",
+        default="retraining.md",
+        metavar="FILE",
+        help="what was decided, as Markdown, and as JSON beside it (default: retraining.md)",
+    )
+
+
 def _evaluate(parser: Parser) -> None:
     _manifest(parser)
     parser.add_argument("--dotenv", default="evaluate.env", metavar="FILE", help="variables for later jobs")
@@ -104,6 +119,15 @@ def _deploy(parser: Parser) -> None:
         "--override", default="", metavar="REASON", help="deploy in spite of the evidence; recorded"
     )
     parser.add_argument("--no-wait", action="store_true", help="start the deployment and return at once")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="default: 1800")
+
+
+def _monitor(parser: Parser) -> None:
+    _manifest(parser)
+    _environment(parser)
+    parser.add_argument(
+        "--window-end", default="", metavar="TIME", help="the window ends here, ISO 8601 (default: now)"
+    )
     parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="default: 1800")
 
 
@@ -170,6 +194,13 @@ COMMANDS = (
     ),
     Command("train", "mlops.train", "start training of the image's version", "mlops train", _train),
     Command(
+        "retrain",
+        "mlops.retrain",
+        "train again what is due: by age, new data, drift, a newer image",
+        "mlops retrain --dry-run",
+        _retrain,
+    ),
+    Command(
         "evaluate",
         "mlops.evaluate",
         "wait for the training and report challenger against champion",
@@ -182,6 +213,13 @@ COMMANDS = (
         "put an evaluated model into production",
         'mlops deploy --model-version 1.3.0+retrain.0 --override "hotfix, agreed with Ann"',
         _deploy,
+    ),
+    Command(
+        "monitor",
+        "mlops.monitor",
+        "compare an endpoint's requests with its training data",
+        "mlops monitor --model phishing-url",
+        _monitor,
     ),
     Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
     Command(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlops import console, contract
-from mlops.contract import Conf, RunAnswer, RunProblem
+from mlops.contract import Conf, EventConf, RunAnswer, RunProblem
 from mlops.errors import MlopsError, RunFailedError, RunTimeoutError, TriggerError
 from mlops.evidence import FAILURE, Failure
 
@@ -30,7 +30,7 @@ _SILENT = frozenset({"", "scheduled", "queued", "removed", "skipped", "upstream_
 class Runs(Protocol):
     """What is needed of `clients.trigger.Trigger`."""
 
-    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer: ...
+    def start(self, dag_id: str, run_id: str, conf: Conf | EventConf, spill_uri: str) -> RunAnswer: ...
 
     def status(self, dag_id: str, run_id: str) -> RunAnswer: ...
 
@@ -58,7 +58,7 @@ class Work:
     dag_id: str
     label: str
     identity: str
-    conf: Conf
+    conf: Conf | EventConf
     spill_uri: str
     """The S3 object to put a conf into that is too large to travel."""
 

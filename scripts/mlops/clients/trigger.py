@@ -13,6 +13,7 @@ from mlops.contract import (
     CONF_LIMIT,
     SCHEMA_VERSION,
     Conf,
+    EventConf,
     ErrorKind,
     RunAnswer,
     RunProblem,
@@ -55,7 +56,7 @@ class Trigger:
         self._storage = storage
         self._sleep = sleep
 
-    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer:
+    def start(self, dag_id: str, run_id: str, conf: Conf | EventConf, spill_uri: str) -> RunAnswer:
         """Start the run, or find it when it has this conf. Trouble that may pass is waited out for a while.
 
         Args:
