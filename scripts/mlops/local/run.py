@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from argparse import Namespace
@@ -21,7 +22,7 @@ GROUP = "models"
 
 
 def run(arguments: Namespace) -> Outcome:
-    """Push HEAD and run its pipeline; with `--deploy`, click the manual job as well.
+    """Push HEAD and run its pipeline; with `--deploy`, click the deploy job of every model that offers it.
 
     Raises:
         LocalStackError: when the stack is not up.
@@ -32,9 +33,11 @@ def run(arguments: Namespace) -> Outcome:
     upload_data(stack, repository)
     project, commit = push(stack, repository)
     done = pipeline.run(stack, project, commit, _trigger(arguments), echo=console.say)
-    if arguments.deploy and done.succeeded:
+    if arguments.deploy:
         variables = {"MLOPS_OVERRIDE": arguments.override} if arguments.override else {}
-        done = pipeline.run_manual(stack, done, "deploy", variables, echo=console.say)
+        for job in done.jobs:
+            if job.state == "manual" and re.fullmatch(r"(.*[-:.])?deploy", job.name):
+                done = pipeline.run_manual(stack, done, job.name, variables, echo=console.say)
     return Outcome(summary=table(done), data=document(done), exit_code=0 if done.succeeded else 1)
 
 
@@ -139,9 +142,10 @@ def table(done: PipelineRun) -> str:
     lines = [
         f"{done.project} {done.commit[:8]}: pipeline {done.id} {'passed' if done.succeeded else 'failed'}"
     ]
+    width = max([13, *(len(job.name) for job in done.jobs)])
     for job in done.jobs:
         seconds = f"{job.seconds:6.1f} s" if job.exit_code is not None else " " * 8
-        lines.append(f"  {signs[job.state]} {job.name:<14}{seconds}  {job.state}")
+        lines.append(f"  {signs[job.state]} {job.name:<{width}} {seconds}  {job.state}")
     return "\n".join(lines)
 
 
