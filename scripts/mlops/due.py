@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from semver import Version
 
 from mlops import console
-from mlops.contract import Retraining, request_fingerprint
+from mlops.contract import Retraining, TrainingConf, request_fingerprint
 from mlops.evidence import COMPARISON, LINEAGE, MONITORING_LATEST, Comparison, DriftReport, Lineage, Recipe
 from mlops.lineage import data_fingerprint
 from mlops.run_conf import evidence_uri, recipe_uri
-from mlops.versions import ModelVersion, parse_image_version
+from mlops.versions import ModelVersion, parse_image_version, resource_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -75,7 +75,7 @@ class Alarms(Protocol):
 def decide(
     subject: Subject, bucket: str, *, sagemaker: SageMakerClient, storage: Storage, alarms: Alarms
 ) -> Decision:
-    """Ask as little as decides: models, then the evidence, then the alarm, and the data only if nothing else does.
+    """Ask as little as decides: for models, evidence, the alarm, and for the data only if nothing else does.
 
     All times are AWS's own: a runner's clock may be wrong.
 
@@ -88,34 +88,110 @@ def decide(
     found = newest_models(
         sagemaker, subject.project, subject.model, subject.image_version, subject.released_at
     )
-    current = found.of_image
-    if current is None:
+    if found.of_image is None:
         return _untrained(subject, bucket, storage, found)
-    evidence = evidence_uri(bucket, subject.project, subject.model, ModelVersion.parse(current.version))
-    trained_at = datetime.fromisoformat(current.created_at)
-    if not storage.exists(evidence + COMPARISON):
-        why = f"the training of {current.version} goes on, or failed before it was evaluated"
-        return Decision(reason="not evaluated", why=why, since=trained_at, last=current)
-    last_at = max(trained_at, datetime.fromisoformat((found.newest or current).created_at))
-    age, rules = found.now - trained_at, subject.rules
-    if found.now - last_at < timedelta(seconds=rules.min_interval_seconds):
-        return Decision(reason="", why=_too_soon(found.now - last_at, rules), last=current)
-    if rules.max_age_seconds is not None and age > timedelta(seconds=rules.max_age_seconds):
-        why = f"{current.version} is {_span(age)} old, at most {_span(timedelta(seconds=rules.max_age_seconds))}"
-        since = trained_at + timedelta(seconds=rules.max_age_seconds)
-        return Decision(reason="age", why=why, since=since, last=current)
-    why = f"{current.version} is {_span(age)} old"
-    if rules.on_drift:
-        drift = _drift(subject, bucket, storage, alarms, current)
-        if drift.due:
-            return drift
-        why += f", {drift.why}"
-    if rules.on_new_data:
-        data = _new_data(subject, storage, evidence, current)
-        if data is not None:
-            return data
-        why += ", its data is the same"
-    return Decision(reason="", why=why, last=current)
+    case = _Case(subject, bucket, storage, alarms, found.of_image, found)
+    for look in (case.unfinished, case.too_soon, case.too_old, case.drifted, case.data_changed):
+        decision = look()
+        if decision is not None:
+            return decision
+    return Decision(reason="", why=", ".join(case.notes), last=case.current)
+
+
+@dataclass
+class _Case:
+    """A model whose image was trained. Each look returns a decision, or notes why it brought none."""
+
+    subject: Subject
+    bucket: str
+    storage: Storage
+    alarms: Alarms
+    current: ListedModel
+    found: NewestModels
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def trained_at(self) -> datetime:
+        return datetime.fromisoformat(self.current.created_at)
+
+    @property
+    def evidence(self) -> str:
+        version = ModelVersion.parse(self.current.version)
+        return evidence_uri(self.bucket, self.subject.project, self.subject.model, version)
+
+    def unfinished(self) -> Decision | None:
+        if self.storage.exists(self.evidence + COMPARISON):
+            return None
+        why = f"the training of {self.current.version} goes on, or failed before it was evaluated"
+        return self._because("not evaluated", why, self.trained_at)
+
+    def too_soon(self) -> Decision | None:
+        last = datetime.fromisoformat((self.found.newest or self.current).created_at)
+        age = self.found.now - max(last, self.trained_at)
+        if age >= timedelta(seconds=self.subject.rules.min_interval_seconds):
+            return None
+        return Decision(reason="", why=_too_soon(age, self.subject.rules), last=self.current)
+
+    def too_old(self) -> Decision | None:
+        age, limit = self.found.now - self.trained_at, self.subject.rules.max_age_seconds
+        self.notes.append(f"{self.current.version} is {_span(age)} old")
+        if limit is None or age <= timedelta(seconds=limit):
+            return None
+        why = f"{self.notes[-1]}, at most {_span(timedelta(seconds=limit))}"
+        return self._because("age", why, self.trained_at + timedelta(seconds=limit))
+
+    def drifted(self) -> Decision | None:
+        """Of drift that was found before this model was trained, the model is the answer."""
+        if not self.subject.rules.on_drift:
+            return None
+        alarm: AlarmState | None = self.alarms.of(self.subject.model)  # pylint: disable=assignment-from-no-return
+        if alarm is None:
+            return self._drift_reported()
+        if not alarm.raised:
+            self.notes.append("there is no drift")
+        elif alarm.since <= self.trained_at:
+            self.notes.append(f"it is the answer to the drift of {_minute(alarm.since)}: deploy it")
+        else:
+            return self._because("drift", "its drift alarm was raised", alarm.since)
+        return None
+
+    def _drift_reported(self) -> Decision | None:
+        """Without an alarm, the last report of monitoring tells."""
+        uri = f"s3://{self.bucket}/{self.subject.where}{MONITORING_LATEST}"
+        if not self.storage.exists(uri):
+            self.notes.append("nothing watches for drift")
+            return None
+        report = self.storage.read_record(DriftReport, uri)
+        if report.state != "drifted":
+            self.notes.append("there is no drift")
+        elif report.model_version != self.current.version:
+            self.notes.append(f"the drift is that of {report.model_version}: deploy it")
+        else:
+            names = ", ".join(column.name for column in report.drifted()[:3])
+            since = datetime.fromisoformat(report.window_end)
+            return self._because("drift", f"monitoring found drift of {names}", since)
+        return None
+
+    def data_changed(self) -> Decision | None:
+        """The same objects written once more, with the same content, are no other data."""
+        if not self.subject.rules.on_new_data:
+            return None
+        made_from = self.storage.read_record(Lineage, self.evidence + LINEAGE)
+        listings = {name: list(self.storage.listing(uri)) for name, uri in self.subject.channels.items()}
+        if data_fingerprint(listings) == made_from.data_fingerprint:
+            self.notes.append("its data is the same")
+            return None
+        version = self.current.version
+        times = [(item.modified, item.key) for items in listings.values() for item in items if item.modified]
+        newest, key = max(times, default=(self.trained_at, ""))
+        if newest <= self.trained_at:
+            why = f"objects that {version} learned from were removed, or its channels moved"
+        else:
+            why = f"{version} did not learn from all its data; the newest is {key}"
+        return self._because("new data", why, max(newest, self.trained_at))
+
+    def _because(self, reason: Reason, why: str, since: datetime) -> Decision:
+        return Decision(reason=reason, why=why, since=since, last=self.current)
 
 
 def next_version(storage: Storage, subject: Subject, bucket: str, last: ListedModel | None) -> ModelVersion:
@@ -171,6 +247,18 @@ def version_to_train(
     return next_version(storage, subject, bucket, latest)
 
 
+def trained(conf: TrainingConf, sagemaker: SageMakerClient, storage: Storage) -> bool:
+    """Whether this version is there, with its evidence.
+
+    Raises:
+        StorageError: when S3 does not tell.
+    """
+    from mlops.clients.sagemaker import describe_model
+
+    name = resource_name(conf.project, conf.model, ModelVersion.parse(conf.model_version))
+    return storage.exists(conf.evidence_uri + COMPARISON) and describe_model(sagemaker, name) is not None
+
+
 def of_manifest(model: Model, image_version: str, released_at: datetime | None, bucket: str) -> Subject:
     """A model as its manifest describes it."""
     from mlops import manifest
@@ -216,47 +304,6 @@ def _untrained(subject: Subject, bucket: str, storage: Storage, found: NewestMod
     return Decision(reason="newer image", why=why, since=since, last=last)
 
 
-def _drift(subject: Subject, bucket: str, storage: Storage, alarms: Alarms, current: ListedModel) -> Decision:
-    """Whether there is drift that this model, trained after it was found, is not the answer to."""
-    alarm = alarms.of(subject.model)
-    if alarm is not None:
-        if not alarm.raised:
-            return Decision(reason="", why="there is no drift")
-        if alarm.since <= datetime.fromisoformat(current.created_at):
-            return Decision(
-                reason="", why=f"it is the answer to the drift of {_minute(alarm.since)}: deploy it"
-            )
-        return Decision(reason="drift", why="its drift alarm was raised", since=alarm.since, last=current)
-    uri = f"s3://{bucket}/{subject.where}{MONITORING_LATEST}"
-    if not storage.exists(uri):
-        return Decision(reason="", why="nothing watches its drift")
-    report = storage.read_record(DriftReport, uri)
-    if report.state != "drifted":
-        return Decision(reason="", why="there is no drift")
-    if report.model_version != current.version:
-        return Decision(reason="", why=f"the drift is that of {report.model_version}: deploy it")
-    names = ", ".join(column.name for column in report.drifted()[:3])
-    since = datetime.fromisoformat(report.window_end)
-    return Decision(reason="drift", why=f"monitoring found drift of {names}", since=since, last=current)
-
-
-def _new_data(subject: Subject, storage: Storage, evidence: str, current: ListedModel) -> Decision | None:
-    """Whether the channels hold other objects than those it learned from; written anew with the same content is none."""
-    made_from = storage.read_record(Lineage, evidence + LINEAGE)
-    listings = {name: list(storage.listing(prefix)) for name, prefix in subject.channels.items()}
-    if data_fingerprint(listings) == made_from.data_fingerprint:
-        return None
-    trained_at = datetime.fromisoformat(current.created_at)
-    newest = max(
-        (item for items in listings.values() for item in items), key=lambda item: item.modified or trained_at
-    )
-    if newest.modified is None or newest.modified <= trained_at:
-        why = f"objects that {current.version} learned from were removed, or its channels moved"
-        return Decision(reason="new data", why=why, since=trained_at, last=current)
-    why = f"{current.version} did not learn from all its data; the newest is {newest.key}"
-    return Decision(reason="new data", why=why, since=newest.modified, last=current)
-
-
 def _evaluated(storage: Storage, subject: Subject, bucket: str, image: Version) -> int:
     """The highest number whose comparison stands on S3; -1 when there is none."""
     stem = ModelVersion(image, 0).tag.removesuffix("0")
@@ -287,9 +334,9 @@ def _too_soon(age: timedelta, rules: Retraining) -> str:
 
 
 def _span(time: timedelta) -> str:
-    """A time as a person says it: `31 d`, `5 h`."""
+    """A time as a person says it: `31 d`, `47 h`."""
     seconds = max(0, int(time.total_seconds()))
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), (1, "s"))
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1, "s"))
     return f"{seconds // size} {unit}"
 
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from mlops import console, dotenv, due, training_request, waiting
 from mlops.contract import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.errors import SettingsError, UsageError
-from mlops.evidence import COMPARISON
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
-from mlops.versions import ModelVersion, parse_image_version, resource_name
+from mlops.versions import ModelVersion, parse_image_version
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -125,20 +124,14 @@ def train(  # pylint: disable=too-many-arguments
     version = due.version_to_train(sagemaker, storage, model, image.version, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
-    def trained() -> bool:
-        from mlops.clients.sagemaker import describe_model
-
-        name = resource_name(model.project, model.name, version)
-        return storage.exists(evidence + COMPARISON) and describe_model(sagemaker, name) is not None
-
     conf = training_request.of_manifest(model, image.uri, version, bucket, pipeline.origin)
-    if trained():
+    if due.trained(conf, sagemaker, storage):
         _hand_over(report, conf, run_id="")
         summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
         return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
 
     work = training_request.work(conf, pipeline.pipeline_id)
-    answer = waiting.start_or_join(runs, work, trained)
+    answer = waiting.start_or_join(runs, work, lambda: due.trained(conf, sagemaker, storage))
     _hand_over(report, conf, answer.run_id)
     verb = "started" if answer.created else f"joined, it is {answer.state}"
     if answer.run_url:
