@@ -14,9 +14,12 @@ import yaml
 from mlops.local import paths
 from mlops.local.pipeline_variables import Trigger
 
+from ..templates.conftest import Template
+
 FILE = paths.checkout() / ".gitlab-ci.yml"
 TEXT = FILE.read_text(encoding="utf-8")
-OWN: dict[str, Any] = yaml.safe_load(TEXT)
+OWN = Template(FILE).filled()
+TERRAFORM = [one for one in OWN["include"] if one["local"] == "/ci-templates/terraform.yml"]
 
 MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
 LINES = r"$CI_COMMIT_BRANCH =~ /^[0-9]+(\.[0-9]+)?\.x$/ && $CI_PIPELINE_SOURCE =~ /^(push|web)$/"
@@ -111,7 +114,11 @@ def test_which_pipelines_there_are(
     planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
 ) -> None:
     """The engine leaves `workflow` out, so its rules are evaluated as those of a job."""
-    rules = [{"when": "always", **rule} for rule in OWN["workflow"]["rules"]]
+    known = ("if", "when")
+    rules = [
+        {"when": "always", **{key: rule[key] for key in known if key in rule}}
+        for rule in OWN["workflow"]["rules"]
+    ]
     jobs = planner({"probe": {"script": ["true"], "rules": rules}}, trigger, **variables)
 
     assert bool(jobs) is runs
@@ -154,7 +161,7 @@ def test_stages_come_in_the_order_of_needs(own_jobs: Any) -> None:
 
 
 def test_an_environment_is_applied_from_the_plan_of_its_own_pipeline(templates: Any) -> None:
-    for include in OWN["include"]:
+    for include in TERRAFORM:
         inputs = include["inputs"]
         filled = templates["terraform"].filled(
             **{name.replace("-", "_"): one for name, one in inputs.items()}
@@ -167,7 +174,7 @@ def test_an_environment_is_applied_from_the_plan_of_its_own_pipeline(templates: 
 
 
 def test_the_environments_have_their_tiers_and_roles() -> None:
-    facts = {one["inputs"]["environment"]: one["inputs"] for one in OWN["include"]}
+    facts = {one["inputs"]["environment"]: one["inputs"] for one in TERRAFORM}
 
     assert {name: one["deployment-tier"] for name, one in facts.items()} == {
         "dev": "development",
@@ -186,13 +193,13 @@ def test_an_image_is_there_for_every_plan() -> None:
         {"if": LINES}
     ]
     assert all(OWN[name] == OWN["terraform-plan:dev"] for name in PLANS)
-    assert all(one["inputs"]["image"] == "$CI_REGISTRY_IMAGE:$CI_COMMIT_SHA" for one in OWN["include"])
+    assert all(one["inputs"]["image"] == "$CI_REGISTRY_IMAGE:$CI_COMMIT_SHA" for one in TERRAFORM)
     for pattern in OWN["job-image"]["rules"][0]["changes"]:
         assert list(paths.checkout().glob(pattern.removesuffix("/**/*"))), pattern
 
 
 def test_the_template_knows_every_input(templates: Any) -> None:
-    for include in OWN["include"]:
+    for include in TERRAFORM:
         assert set(include["inputs"]) <= set(templates["terraform"].inputs)
         for name, value in include["inputs"].items():
             spec = templates["terraform"].inputs[name]
@@ -261,10 +268,7 @@ def test_what_changes_something_outside_is_never_stopped_half_way() -> None:
     assert OWN[".release"]["resource_group"] == "release"
 
 
-def test_another_entry_can_be_added() -> None:
-    """`spec: inputs` goes into a header of its own: nothing here may look like an input or a second document."""
-    assert "$[[" not in TEXT
-    assert not re.search(r"^---", TEXT, re.MULTILINE)
+def test_nothing_here_changes_the_jobs_of_a_model() -> None:
     assert not {"spec", "default", "variables", "image", "services"} & {
         name for name in OWN if not isinstance(OWN[name], dict) or "script" not in OWN[name]
     }
@@ -272,7 +276,7 @@ def test_another_entry_can_be_added() -> None:
 
 def test_the_file_fits_gitlabs_schema_with_what_it_includes(templates: Any, tmp_path: Path) -> None:
     merged = {name: value for name, value in OWN.items() if name != "include"}
-    for include in OWN["include"]:
+    for include in TERRAFORM:
         inputs = {name.replace("-", "_"): one for name, one in include["inputs"].items()}
         for name, job in templates["terraform"].filled(**inputs).items():
             merged[name] = {**job, **merged.get(name, {})}

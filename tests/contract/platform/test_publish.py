@@ -18,7 +18,7 @@ from mlops.local.pipeline_variables import JOB_TOKEN
 
 from .conftest import PATH, Platform
 
-OWN = yaml.safe_load((paths.checkout() / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+OWN = list(yaml.safe_load_all((paths.checkout() / ".gitlab-ci.yml").read_text(encoding="utf-8")))[-1]
 IMAGE = "registry.example.org/platform/ml-ops"
 
 # Docker's client with a registry of its own: the file holds the name of every tag, a line each.

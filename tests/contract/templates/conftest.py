@@ -21,7 +21,7 @@ from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
 Document = dict[str, Any]
 Planner = Callable[..., dict[str, engine.PlannedJob]]
 
-_INPUT = re.compile(r"\$\[\[ inputs\.([a-z-]+) \]\]")
+_INPUT = re.compile(r"\$\[\[ inputs\.([a-z0-9-]+)(?: \| expand_vars)? \]\]")
 
 
 class Template:
@@ -86,7 +86,7 @@ def templates() -> dict[str, Template]:
 @pytest.fixture(scope="session")
 def stages(templates: dict[str, Template]) -> dict[str, Template]:
     """The templates of a model's pipeline, one stage each."""
-    others = ("model-pipeline", "workflow", "terraform")
+    others = ("model-pipeline", "workflow", "terraform", "downstream", "fetch", "answer")
     return {name: one for name, one in templates.items() if name not in others}
 
 

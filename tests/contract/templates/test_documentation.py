@@ -19,7 +19,7 @@ def _sections() -> dict[str, str]:
 def test_every_input_is_documented_with_its_default(templates: Any) -> None:
     sections = _sections()
     for template in templates.values():
-        rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", sections[template.name], re.MULTILINE))
+        rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|", sections[template.name], re.MULTILINE))
         assert set(rows) == set(template.inputs), template.name
         for name, spec in template.inputs.items():
             default = spec.get("default")

@@ -12,6 +12,8 @@ import yaml
 
 from mlops.local import paths
 
+from .conftest import Template
+
 STAGES = ("containerize", "deploy", "evaluate", "lint", "notify", "test", "train")
 COMMANDS = ("containerize", "train", "evaluate", "deploy", "notify")
 
@@ -24,12 +26,13 @@ DOTENV = {
 
 
 def test_the_templates_there_are(templates: Any) -> None:
-    assert sorted(templates) == sorted((*STAGES, "model-pipeline", "terraform", "workflow"))
+    others = ("model-pipeline", "terraform", "workflow", "downstream", "fetch", "answer")
+    assert sorted(templates) == sorted((*STAGES, *others))
 
 
 def test_every_file_fits_gitlabs_schema(templates: Any, tmp_path: Path) -> None:
-    files = [paths.checkout() / ".gitlab-ci.yml"]
-    for template in templates.values():
+    files = []
+    for template in (*templates.values(), Template(paths.checkout() / ".gitlab-ci.yml")):
         for part, document in (("header", template.header), ("configuration", template.filled())):
             file = tmp_path / f"{template.name}-{part}.yml"
             file.write_text(yaml.safe_dump(document), encoding="utf-8")

@@ -41,6 +41,19 @@ REFUSED = {
     "aws-audience": ["", "https://gitlab.example.com/", "a b", "$CI_SERVER_URL/"],
     "directory": ["", "-x", "a b", "a;b", "$(id)", "/etc"],
     "after": ["Prod", "a b", "$X", "-a"],
+    "branch": ["", "-a", "a b", "$X", "a;b"],
+    "project": ["", "ml-ops", "a b/c", "$X/c", "/a/b"],
+    "python-image": ["", "-a", "a b", "$X", "a;b"],
+    "model-path": ["a", "/a/", "a b/", "$X/", "a//"],
+    "project-id": ["", "a", "-1", "1 2", "$CI_PROJECT_ID"],
+    "project-path": ["", "a", "a b/c", "$CI_PROJECT_PATH", "a/b;c", "../a"],
+    "commit": ["", "main", "HEAD", "A" * 40, "a" * 39, "$CI_COMMIT_SHA"],
+    "pipeline-id": ["", "a", "-1", "$CI_PIPELINE_ID", "$(id)"],
+    "merge-request": ["a", "-1", "!3", "$(id)", "1;2"],
+    "artifact-job": ["", "-a", "a b", "$X", "a;b", "a/b"],
+    "artifact-job-id": ["a", "-1", "1 2", "$CI_JOB_ID"],
+    "artifact-sha256": ["a" * 63, "A" * 64, "$X"],
+    "token-environment": ["", "Upstream", "a/*", "$X"],
     "environment-url": ["", "ftp://a", "https://a b", "javascript:alert(1)"],
 }
 ACCEPTED = {
@@ -62,6 +75,19 @@ ACCEPTED = {
     "aws-audience": ["https://gitlab.example.com", "$CI_SERVER_URL", "sts.amazonaws.com"],
     "directory": ["terraform", "platform/terraform"],
     "after": ["", "stage"],
+    "branch": ["main", "1.2.x", "models/next"],
+    "project": ["platform/ml-ops", "a/b/c"],
+    "python-image": ["python:3.12-slim", "registry.example.com:5000/python@sha256:00"],
+    "model-path": ["", "models/phishing-url/"],
+    "project-id": ["7"],
+    "project-path": ["models/phishing-url"],
+    "commit": ["a" * 40, "0" * 64],
+    "pipeline-id": ["12", "$CI_UPSTREAM_PIPELINE_ID"],
+    "merge-request": ["", "42", "$CI_MERGE_REQUEST_IID"],
+    "artifact-job": ["code", "spam:code"],
+    "artifact-job-id": ["", "77"],
+    "artifact-sha256": ["", "a" * 64],
+    "token-environment": ["upstream"],
     "environment-url": ["https://example.com/$ENDPOINT_NAME"],
 }
 
@@ -123,7 +149,7 @@ def test_a_wrong_input_stops_the_pipeline(planner: Any, inputs: dict[str, object
     assert told in caught.value.cause
 
 
-def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
+def test_the_whole_pipeline_hands_its_inputs_on(templates: Any, stages: Any) -> None:
     whole = templates["model-pipeline"]
     for include in whole.filled()["include"]:
         stage = templates[include["local"].removeprefix("/ci-templates/").removesuffix(".yml")]
@@ -134,9 +160,7 @@ def test_the_whole_pipeline_hands_its_inputs_on(templates: Any) -> None:
             # The same default, or including one stage and including all would differ.
             assert value == stage.inputs[name].get("default", "phishing-url"), f"{stage.name}: {name}"
     shared = {"job-prefix", "aws-role-arn", "merge-request-role-arn", "aws-audience", "manifest", "model"}
-    shared |= {"environment", "deployment-tier", "changed-paths"}
-    for name, stage in templates.items():
-        if name in ("model-pipeline", "workflow", "terraform"):
-            continue
+    shared |= {"environment", "deployment-tier", "changed-paths", "change", "directory", "model-path"}
+    for name, stage in stages.items():
         given = next(one for one in whole.filled()["include"] if one["local"].endswith(f"/{name}.yml"))
         assert shared & set(stage.inputs) <= set(given["inputs"])

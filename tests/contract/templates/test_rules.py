@@ -76,12 +76,12 @@ def test_a_job_waits_for_those_whose_variables_it_uses(planner: Any) -> None:
     jobs = planner(PIPELINE)
 
     assert {name: job.needs for name, job in jobs.items()} == {
-        "lint": (),
-        "test": (),
-        "containerize": ("lint", "test"),
-        "train": ("containerize",),
-        "evaluate": ("containerize", "train"),
-        "deploy": ("containerize", "train", "evaluate"),
+        "lint": ("fetch",),
+        "test": ("fetch",),
+        "containerize": ("fetch", "lint", "test"),
+        "train": ("fetch", "containerize"),
+        "evaluate": ("fetch", "containerize", "train"),
+        "deploy": ("fetch", "containerize", "train", "evaluate"),
         "notify": None,
     }
 
@@ -109,7 +109,7 @@ def test_two_models_share_a_repository(planner: Any) -> None:
     jobs = planner({"include": includes})
 
     assert len(jobs) == 14
-    assert jobs["spam:evaluate"].needs == ("spam:containerize", "spam:train")
+    assert jobs["spam:evaluate"].needs == ("spam:fetch", "spam:containerize", "spam:train")
 
 
 def test_jobs_of_the_repository_keep_gitlabs_default_stages(planner: Any) -> None:
