@@ -3,6 +3,7 @@
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
+`mlops.ledger` keeps them from telling what they, an earlier try or a CI job have told before.
 docs/airflow.md explains why it is done so.
 """
 
@@ -22,6 +23,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
 
 if TYPE_CHECKING:
+    from mlops.announcement import Announcement, Run
+    from mlops.contract import NoticeConf
+    from mlops.evidence import Failure
+    from mlops.ledger import Way
     from mlops.messages import Message
     from mlops.run_failure import Subject
 
@@ -32,7 +37,8 @@ CHECK_INTERVAL = float(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
 # Whether a waiting task gives its worker back. A task that leaves and returns within a second or two can be back
 # before the scheduler has seen it leave, and is then failed as a "state mismatch": short intervals keep theirs.
 GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
-SLACK_CONNECTION = "slack"
+# Slack may ask for a wait of hours, which would keep a worker for as long.
+PATIENCE = timedelta(minutes=10)
 
 
 def at_run_time(make: Callable[[Context], Any]) -> Any:
@@ -54,16 +60,6 @@ def note_failure(context: Context) -> None:
     instance = context["ti"]
     error = task_error(instance.task_id, context.get("exception"), instance.log_url)
     instance.xcom_push(key="failure", value=encode(error))
-
-
-def note_undelivered(context: Context) -> None:
-    """Callback of the notification tasks."""
-    import logging
-
-    logging.getLogger(__name__).error(
-        "%s could not deliver the message. The result of the run stands: only this notification is missing.",
-        context["ti"].task_id,
-    )
 
 
 # A person must act on MlopsError, which `final` never tries again; what is left may be a passing trouble.
@@ -119,20 +115,24 @@ def known(context: Context) -> dict[str, Any]:
     return found
 
 
-def announcement(context: Context, message: Message) -> dict[str, Any]:
-    """A message and where it goes, as XCom; everywhere, when the conf could not be read."""
+def announcement(
+    context: Context, message: Message, failure: Failure | NoticeConf | None = None
+) -> dict[str, Any]:
+    """A message and where it goes, as XCom; `failure` is what it is about, and None for a result."""
     from mlops.decode import encode
 
-    about = known(context)
-    wanted = about.get("conf", {}).get("notifications", {})
-    topic = about.get("settings", {}).get("topic_arn", "")
-    return {
-        "subject": message.subject,
-        "body": message.body,
-        "blocks": encode(message.blocks),
-        "topic_arn": topic if wanted.get("email", True) else "",
-        "slack": wanted.get("slack", True),
-    }
+    found = telling(context).announce(message, known(context), failure)
+    return encode(found) if found else {}
+
+
+def telling(context: Context) -> Run:
+    """This run, as one who tells."""
+    from mlops.announcement import Run
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+
+    run = context["dag_run"]
+    return Run(dag_id=run.dag_id, run_id=run.run_id, storage=Storage(client("s3")))
 
 
 @task(trigger_rule=TriggerRule.ONE_FAILED)
@@ -156,7 +156,8 @@ def record_failure(**context: Any) -> dict[str, Any]:
     failure = explain(about, errors, client("sagemaker"), client("logs"))
     stop_jobs(about.jobs, client("sagemaker"))
     keep(failure, about, Storage(client("s3")))
-    return announcement(context, run_failed(failure, decode(Origin, about.origin, "conf.origin")))
+    message = run_failed(failure, decode(Origin, about.origin, "conf.origin"))
+    return announcement(context, message, failure)
 
 
 def _failed_tasks(context: Context) -> list[str]:
@@ -194,15 +195,19 @@ def announce_timeout(context: Context) -> None:
     about = _subject(context, [])
     failure = timed_out(about, str(context["dag"].dagrun_timeout), context["ti"].log_url)
     keep(failure, about, Storage(client("s3")))
-    message = announcement(context, run_failed(failure, decode(Origin, about.origin, "conf.origin")))
-    if message["topic_arn"]:
+    run = telling(context)
+    message = run_failed(failure, decode(Origin, about.origin, "conf.origin"))
+    found = run.announce(message, known(context), failure)
+    if found and run.claim(found, "email"):
         SnsHook(aws_conn_id=None).publish_to_target(  # type: ignore[no-untyped-call]
-            target_arn=message["topic_arn"], message=message["body"], subject=message["subject"]
+            target_arn=found.topic_arn, message=found.body, subject=found.subject
         )
-    if message["slack"]:
-        SlackWebhookHook(slack_webhook_conn_id=SLACK_CONNECTION, retry_handlers=_slack_retries()).send(
-            text=message["subject"], blocks=message["blocks"]
+        run.sent(found, "email")
+    if found and run.claim(found, "slack"):
+        SlackWebhookHook(slack_webhook_conn_id=found.slack, retry_handlers=_slack_retries()).send(
+            text=found.subject, blocks=list(found.blocks)
         )
+        run.sent(found, "slack")
 
 
 def report(work: Sequence[Any], result_task: str) -> None:
@@ -218,46 +223,74 @@ def report(work: Sequence[Any], result_task: str) -> None:
         [last, failure] >> channel
 
 
+class SlackMessage(SlackWebhookOperator):
+    """The provider's; which connection it takes is known when it runs."""
+
+    template_fields = (*SlackWebhookOperator.template_fields, "slack_webhook_conn_id")
+
+
 def notifications(result_task: str) -> list[BaseOperator]:
     """The tasks that tell e-mail and Slack what `result_task` or `record_failure` has to say."""
 
-    def told(context: Context) -> dict[str, Any]:
+    def told(context: Context) -> Announcement | None:
+        from mlops.announcement import Announcement
+        from mlops.decode import decode
+
         pull = context["ti"].xcom_pull
-        return pull(task_ids="record_failure") or pull(task_ids=result_task) or {}
+        found = pull(task_ids="record_failure") or pull(task_ids=result_task)
+        return decode(Announcement, found, "announcement") if found else None
 
     def part(name: str) -> Any:
-        return at_run_time(lambda context: told(context).get(name, ""))
+        return at_run_time(lambda context: getattr(told(context), name, ""))
 
-    def only_if(name: str) -> Callable[[Context], None]:
-        def check(context: Context) -> None:
-            if not told(context).get(name):
-                raise AirflowSkipException("Nothing to say to this channel.")
+    def patient(way: Way) -> dict[str, Any]:
+        def claim(context: Context) -> None:
+            if way == "email" and not _failed_tasks(context):
+                telling(context).settle(known(context))
+            found = told(context)
+            if found is None or not telling(context).claim(found, way):
+                raise AirflowSkipException("Nothing to say here, or it has been said.")
 
-        return check
+        def note_delivered(context: Context, _result: object) -> None:
+            if found := told(context):
+                telling(context).sent(found, way)
 
-    patient: dict[str, Any] = {
-        "retries": 1,
-        "retry_delay": timedelta(seconds=10),
-        "on_failure_callback": note_undelivered,
-    }
+        def note_undelivered(context: Context) -> None:
+            import logging
+
+            logging.getLogger(__name__).error(
+                "%s could not deliver the message. The result of the run stands: only this notification "
+                "is missing.",
+                context["ti"].task_id,
+            )
+            if found := told(context):
+                telling(context).refused(found, way)
+
+        return {
+            "retries": 1,
+            "retry_delay": timedelta(seconds=10),
+            "execution_timeout": PATIENCE,
+            "pre_execute": claim,
+            "post_execute": note_delivered,
+            "on_failure_callback": note_undelivered,
+        }
+
     email = SnsPublishOperator(
         task_id="notify_email",
         target_arn=part("topic_arn"),
         subject=part("subject"),
         message=part("body"),
         aws_conn_id=None,
-        pre_execute=only_if("topic_arn"),
-        **patient,
+        **patient("email"),
     )
-    slack = SlackWebhookOperator(
+    slack = SlackMessage(
         task_id="notify_slack",
-        slack_webhook_conn_id=SLACK_CONNECTION,
+        slack_webhook_conn_id=part("slack"),
         message=part("subject"),
-        blocks=part("blocks"),
+        blocks=at_run_time(lambda context: list(getattr(told(context), "blocks", ()))),
         timeout=10,
         retry_handlers=_slack_retries(),
-        pre_execute=only_if("slack"),
-        **patient,
+        **patient("slack"),
     )
     return [email.as_teardown(), slack.as_teardown()]
 

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mlops.contract import SCHEMA_VERSION
+from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, TRAINING_DAG
 from mlops.errors import ContractError, StorageError
 
 if TYPE_CHECKING:
     from mlops.clients.storage import Storage
-    from mlops.contract import Origin
+    from mlops.contract import NoticeConf, Origin
     from mlops.evidence import Failure
 
 Way = Literal["email", "slack"]
@@ -189,6 +189,12 @@ def of_failure(failure: Failure, origin: Origin, ledger: Ledger) -> str:
         essence(failure.cause),
         ledger.last_success(failure.dag_id),
     )
+
+
+def of_notice(conf: NoticeConf, ledger: Ledger) -> str:
+    """The identity of a failure that an event told of: its cause, until something is trained or deployed."""
+    since = (ledger.last_success(TRAINING_DAG), ledger.last_success(DEPLOYMENT_DAG))
+    return identity_of("notice", conf.project, conf.model, essence(conf.what), essence(conf.cause), *since)
 
 
 def essence(cause: str) -> str:

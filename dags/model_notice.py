@@ -1,0 +1,65 @@
+"""Tell a model's channel of a failure that no other run and no job tells of.
+
+`conf` is `mlops.contract.NoticeConf`: the Lambda makes it of an event, such as a training job that failed and no
+run waits for, or an endpoint that came back from somebody else's update.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+from mlops.contract import NOTICE_DAG
+from run_tasks import TASK_DEFAULTS, announce_timeout, announcement, final, report
+
+RUN_TIMEOUT = timedelta(hours=1)
+
+
+@task
+def validate(**context: Any) -> dict[str, Any]:
+    """Check the conf."""
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.run_conf import read_conf
+    from mlops.settings import read_settings
+
+    def check() -> dict[str, Any]:
+        settings = read_settings(client("ssm"))
+        run = context["dag_run"]
+        conf = read_conf(run.dag_id, run.conf or {}, Storage(client("s3")), settings)
+        return {"settings": encode(settings), "conf": encode(conf)}
+
+    found: dict[str, Any] = final(check)
+    return found
+
+
+@task
+def word(**context: Any) -> dict[str, Any]:
+    """Word the message: told once, however often the event comes and whatever else tells the same."""
+    from mlops.contract import NoticeConf
+    from mlops.decode import decode
+    from mlops.messages import noticed
+
+    conf = decode(NoticeConf, context["ti"].xcom_pull(task_ids="validate")["conf"], "conf")
+    return announcement(context, noticed(conf), conf)
+
+
+with DAG(
+    NOTICE_DAG,
+    description=__doc__,
+    schedule=None,
+    max_active_runs=100,
+    max_active_tasks=100,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=TASK_DEFAULTS,
+    on_failure_callback=announce_timeout,
+    tags=["ml-ops"],
+):
+    validated = validate()
+    worded = word()
+
+    validated >> worded
+    report([validated, worded], "word")
