@@ -8,3 +8,6 @@ dag_trigger_concurrency = null
 log_retention_days      = 7
 disposable              = true
 quick                   = true
+
+# Of the example with two models, examples/penguins.
+extra_models = { penguins = ["body-mass", "species"] }
