@@ -140,6 +140,25 @@ def _notify(parser: Parser) -> None:
     parser.add_argument("--test", action="store_true", help="send a test message to every channel")
 
 
+def _schedule(parser: Parser) -> None:
+    parser.add_argument("action", choices=("ensure",), metavar="ACTION", help="ensure")
+    parser.add_argument(
+        "--cron", default="", metavar="PATTERN", help="when; default: daily, at a time of the project's own"
+    )
+    parser.add_argument("--timezone", default="", metavar="NAME", help="of the pattern; default: UTC")
+    parser.add_argument("--ref", default="", metavar="BRANCH", help="default: the default branch")
+    parser.add_argument(
+        "--description", default="Retrain models that are due", metavar="TEXT", help="how GitLab lists it"
+    )
+    parser.add_argument(
+        "--take-ownership", action="store_true", help="even from an owner who is active, such as one who left"
+    )
+    parser.add_argument("--url", default="", metavar="URL", help="GitLab; default: $CI_SERVER_URL")
+    parser.add_argument(
+        "--project", default="", metavar="ID", help="number or path of the project; default: $CI_PROJECT_ID"
+    )
+
+
 def _terraform(parser: Parser) -> None:
     actions = ("plan", "apply", "destroy", "output", "bootstrap")
     parser.add_argument("action", choices=actions, metavar="ACTION", help=" | ".join(actions))
@@ -222,6 +241,13 @@ COMMANDS = (
         _monitor,
     ),
     Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
+    Command(
+        "schedule",
+        "mlops.schedule",
+        "make or repair the pipeline schedule that retrains",
+        'mlops schedule ensure --cron "0 4 * * *" --timezone Europe/Berlin',
+        _schedule,
+    ),
     Command(
         "terraform",
         "mlops.terraform",

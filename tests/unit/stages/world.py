@@ -60,7 +60,7 @@ class FakeAirflow:
     runs: dict[str, Any] = field(default_factory=dict)
     confs: dict[str, Conf] = field(default_factory=dict)
 
-    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer:
+    def start(self, dag_id: str, run_id: str, conf: Any, spill_uri: str) -> RunAnswer:
         assert spill_uri.startswith(conf.evidence_uri)
         if self.problem:
             return RunAnswer(dag_id=dag_id, run_id=run_id, problem=self.problem)
