@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mlops.clients import model_packages
+from mlops.clients.sagemaker import missing
 from mlops.contract import (
     DEPLOYMENT_DAG,
     SCHEMA_VERSION,
@@ -22,7 +23,7 @@ from mlops.contract import (
     conf_pointer,
 )
 from mlops.decode import dumps
-from mlops.errors import ContractError, DeploymentRefusedError
+from mlops.errors import ContractError, DeploymentRefusedError, SettingsError
 from mlops.evidence import DEPLOYMENT, Comparison
 from mlops.run_conf import evidence_uri, read_conf
 from mlops.sagemaker_requests import model_package, package_description
@@ -82,7 +83,10 @@ def register(
 
     Raises:
         StorageError: when deployment.json cannot be written.
+        SettingsError: when Terraform has made no group for this model.
     """
+    from botocore.exceptions import ClientError
+
     if ModelVersion.parse(conf.model_version).image.prerelease:
         return None
     group, description = (
@@ -96,8 +100,19 @@ def register(
         TRAINING_RUN: run_id,
         **_keep_deployment(conf, storage),
     }
+    try:
+        known = list(model_packages.find(sagemaker, group, description))
+    except ClientError as error:
+        if not missing(error):
+            raise
+        raise SettingsError(
+            f"SageMaker has no model package group {group}",
+            cause="the version is trained and evaluated, but cannot be registered",
+            next_step="List the model in terraform/root/models.auto.tfvars, apply, then clear the task "
+            "register_package of this run in Airflow.",
+        ) from error
     arn = ""
-    for found in list(model_packages.find(sagemaker, group, description)):
+    for found in known:
         package = model_packages.describe(sagemaker, found)
         if package is not None and package.artifact == artifact:
             arn = found

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,12 @@ class Stack:
     def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self.aws_port, self.airflow_port = free_port(), free_port()
-        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # What a machine needs to reach its package index, for images with requirements.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in {"PATH", "HOME"} or name.startswith(("PIP_", "UV_", "SSL_CERT", "HTTPS_PROXY"))
+        }
         aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
         self._aws = self._spawn("aws", [*aws, "--port", str(self.aws_port)], environment)
         began = time.monotonic()
@@ -270,10 +275,16 @@ class Stack:
                 }
             ),
         )
-        self.image = self._push(f"{PROJECT}/{MODEL}")
+        self.client("sagemaker").create_model_package_group(ModelPackageGroupName=ENDPOINT)
+        self.image = self.push(f"{PROJECT}/{MODEL}")
 
-    def _push(self, repository: str) -> str:
-        """Push an image of PROGRAM as any client of a registry does, and return its URI by digest."""
+    def push(
+        self,
+        repository: str,
+        files: Mapping[str, bytes] | None = None,
+        entrypoint: Sequence[str] = ("python", "main.py"),
+    ) -> str:
+        """Push an image, of PROGRAM or other files, as any client of a registry does; return its URI by digest."""
         ecr = self.client("ecr")
         ecr.create_repository(repositoryName=repository)
         token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -292,13 +303,14 @@ class Stack:
 
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            member = tarfile.TarInfo("opt/program/main.py")
-            member.size = len(PROGRAM.encode())
-            archive.addfile(member, io.BytesIO(PROGRAM.encode()))
+            for name, content in (files or {"main.py": PROGRAM.encode()}).items():
+                member = tarfile.TarInfo(f"opt/program/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
         config = {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": ["python", "main.py"], "WorkingDir": "/opt/program"},
+            "config": {"Entrypoint": list(entrypoint), "WorkingDir": "/opt/program"},
             "rootfs": {"type": "layers", "diff_ids": []},
         }
         media = "application/vnd.oci.image."
@@ -340,7 +352,17 @@ class Stack:
                 "max_runtime_seconds": 60,
                 "metrics": [{"name": "f1", "goal": "maximize", "min": 0.5, "max_regression": 0.02}],
             },
+            "deployment": self.deployment(),
             "origin": {"pipeline_url": "https://gitlab.example/p/7", "commit_title": "feat: more"},
+        }
+
+    def deployment(self) -> dict[str, Any]:
+        return {
+            "endpoint_name": ENDPOINT,
+            "instance_type": "ml.m5.large",
+            "instance_count": 1,
+            "startup_timeout_seconds": 60,
+            "smoke_test": {"content_type": "application/json", "body": "{}"},
         }
 
     def deployment_conf(self, version: str, **more: Any) -> dict[str, Any]:
@@ -351,13 +373,7 @@ class Stack:
             "model": MODEL,
             "model_version": version,
             "evidence_uri": f"s3://{BUCKET}/{PROJECT}/{MODEL}/{tag}/",
-            "deployment": {
-                "endpoint_name": ENDPOINT,
-                "instance_type": "ml.m5.large",
-                "instance_count": 1,
-                "startup_timeout_seconds": 60,
-                "smoke_test": {"content_type": "application/json", "body": "{}"},
-            },
+            "deployment": self.deployment(),
             "origin": {"pipeline_url": "https://gitlab.example/p/7"},
             **more,
         }

@@ -1,0 +1,234 @@
+"""SageMaker's model registry in a real Airflow: what a training registers, and what an approval deploys.
+
+In the order of a model's life, with a model of its own. Events go through the Lambda's table, as they arrive there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from event_shapes import parse
+from events import Order, decide
+
+from .conftest import TRAINING
+from .stack import ACCOUNT, BUCKET, MODEL, PROJECT, REGION, Run, Stack
+
+DEPLOYMENT = "model_deployment"
+NAME = "spam-mail"
+GROUP = f"{PROJECT}--{NAME}"
+TRAININGS = {
+    "spam-1": ("1.0.0+retrain.0", {"f1": "0.9"}),
+    "spam-2": ("1.1.0+retrain.0", {"f1": "0.95"}),
+    "spam-bad": ("1.2.0+retrain.0", {"f1": "0.3"}),
+    "spam-mr": ("1.0.1-mr4.2+retrain.0", {"f1": "0.9"}),
+}
+
+
+class Registry:
+    """The model of these tests: its trainings, its packages and its endpoint."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.image = stack.push(f"{PROJECT}/{NAME}")
+        self.sagemaker = stack.client("sagemaker")
+        self.approvals = 0
+
+    def training(self, version: str, **parameters: str) -> dict[str, Any]:
+        return self._ours(self.stack.training_conf(version, **parameters))
+
+    def train(self, run_id: str, version: str, **parameters: str) -> Run:
+        run = self.stack.run(TRAINING, run_id, self.training(version, **parameters))
+        assert run.state == "success", run.tasks
+        return run
+
+    def deployment(self, version: str) -> dict[str, Any]:
+        return self._ours(self.stack.deployment_conf(version))
+
+    def _ours(self, conf: Mapping[str, Any]) -> dict[str, Any]:
+        text = json.dumps(conf).replace(self.stack.image, self.image)
+        ours: dict[str, Any] = json.loads(text.replace(MODEL, NAME))
+        return ours
+
+    def packages(self, version: str) -> list[dict[str, Any]]:
+        found = self.sagemaker.list_model_packages(ModelPackageGroupName=GROUP, MaxResults=100)
+        arns = [one["ModelPackageArn"] for one in found["ModelPackageSummaryList"]]
+        every = [self.sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
+        return [one for one in every if one["CustomerMetadataProperties"]["mlops:model-version"] == version]
+
+    def package(self, version: str) -> dict[str, Any]:
+        [found] = self.packages(version)
+        return found
+
+    def approve(self, version: str, reason: str = "looks good") -> dict[str, Any]:
+        """Approve a version, and return the event that SageMaker sends of it."""
+        arn = self.package(version)["ModelPackageArn"]
+        self.sagemaker.update_model_package(
+            ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription=reason
+        )
+        return self.event(version)
+
+    def event(self, version: str, at: datetime | None = None) -> dict[str, Any]:
+        found = self.package(version)
+        told = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelApprovalStatus")
+        self.approvals += 1
+        return {
+            "version": "0",
+            "id": f"00000000-0000-0000-0000-{self.approvals:012}",
+            "detail-type": "SageMaker Model Package State Change",
+            "source": "aws.sagemaker",
+            "account": ACCOUNT,
+            "time": (at or datetime.now(UTC)).isoformat(timespec="seconds"),
+            "region": REGION,
+            "resources": [found["ModelPackageArn"]],
+            "detail": {key: found[key] for key in told},
+        }
+
+    def start(self, event: Mapping[str, Any]) -> str:
+        """Start the run of an event as the Lambda does."""
+        order = decide(parse(event), 3600)
+        assert isinstance(order, Order)
+        assert order.request.dag_id == DEPLOYMENT
+        self.stack.trigger(DEPLOYMENT, order.request.run_id, order.request.conf)
+        return order.request.run_id
+
+    def answer(self, event: Mapping[str, Any]) -> Run:
+        return self.stack.wait(DEPLOYMENT, self.start(event))
+
+    def served(self) -> str:
+        answer = self.stack.client("sagemaker-runtime").invoke_endpoint(
+            EndpointName=GROUP, ContentType="application/json", Body=b"{}"
+        )
+        return str(json.loads(answer["Body"].read())["model"]["version"])
+
+    def told(self, version: str, words: str) -> list[str]:
+        """The channels that heard of a version with these words in the subject."""
+        return sorted(
+            message["channel"]
+            for message in self.stack.inbox()
+            if f"{NAME} {version}" in message["subject"] and words in message["subject"]
+        )
+
+
+@pytest.fixture(scope="module")
+def registry(stack: Stack) -> Registry:
+    ours = Registry(stack)
+    s3 = stack.client("s3")
+    for channel in ("train", "test"):
+        s3.put_object(Bucket=BUCKET, Key=f"data/{NAME}/{channel}/{channel}.csv", Body=b"1,0\n0,1\n")
+    ours.sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+    for run_id, (version, parameters) in TRAININGS.items():
+        stack.trigger(TRAINING, run_id, ours.training(version, **parameters))
+    for run_id in TRAININGS:
+        run = stack.wait(TRAINING, run_id, 240)
+        assert run.state == "success", run.tasks
+    return ours
+
+
+def nothing_done(run: Run) -> bool:
+    return run.state == "success" and run.tasks["validate"] == run.tasks["change_endpoint"] == "skipped"
+
+
+def test_a_training_that_passes_waits_for_approval(registry: Registry) -> None:
+    package = registry.package("1.0.0+retrain.0")
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    [container] = package["InferenceSpecification"]["Containers"]
+    model = registry.sagemaker.describe_model(ModelName=f"{GROUP}--1-0-0--r0")["PrimaryContainer"]
+    assert (container["Image"], container["ModelDataUrl"]) == (model["Image"], model["ModelDataUrl"])
+    evidence = f"s3://{BUCKET}/{PROJECT}/{NAME}/1.0.0_retrain.0/"
+    assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == (
+        f"{evidence}challenger/evaluation.json"
+    )
+    metadata = package["CustomerMetadataProperties"]
+    assert metadata["mlops:evidence-uri"] == evidence
+    assert metadata["mlops:deployment-uri"] == f"{evidence}deployment.json"
+
+
+def test_a_training_that_fails_its_gate_is_rejected_with_the_reasons(registry: Registry) -> None:
+    package = registry.package("1.2.0+retrain.0")
+    assert package["ModelApprovalStatus"] == "Rejected"
+    assert package["ApprovalDescription"].startswith("gate failed: f1: ")
+
+
+def test_a_merge_request_s_version_is_not_registered(registry: Registry) -> None:
+    assert registry.packages("1.0.1-mr4.2+retrain.0") == []
+
+
+def test_an_approval_alone_deploys(registry: Registry) -> None:
+    run = registry.answer(registry.approve("1.0.0+retrain.0"))
+    assert run.state == "success", run.tasks
+    assert registry.served() == "1.0.0+retrain.0"
+    assert registry.told("1.0.0+retrain.0", "deployed") == ["email", "slack"]
+    text = next(m["text"] for m in registry.stack.inbox() if f"{NAME} 1.0.0+retrain.0: dep" in m["subject"])
+    assert "Approved in the model registry by local: looks good" in text
+
+
+def test_an_approval_told_again_does_nothing(registry: Registry) -> None:
+    assert nothing_done(registry.answer(registry.event("1.0.0+retrain.0")))
+    assert registry.told("1.0.0+retrain.0", "deployed") == ["email", "slack"]
+
+
+def test_an_approval_against_the_evidence_is_refused_told_and_taken_back(registry: Registry) -> None:
+    run = registry.answer(registry.approve("1.2.0+retrain.0", "I like it"))
+    assert (run.state, run.tasks["validate"]) == ("failed", "failed")
+    assert registry.told("1.2.0+retrain.0", "FAILED at validate") == ["email", "slack"]
+    package = registry.package("1.2.0+retrain.0")
+    assert package["ModelApprovalStatus"] == "Rejected"
+    assert package["ApprovalDescription"].startswith("not deployed: gate failed: f1: ")
+    assert registry.served() == "1.0.0+retrain.0"
+
+
+def test_a_newer_version_must_have_been_compared_with_what_is_in_production(registry: Registry) -> None:
+    run = registry.answer(registry.approve("1.1.0+retrain.0"))  # compared when nothing was deployed
+    assert run.state == "failed"
+    assert "the champion changed" in registry.package("1.1.0+retrain.0")["ApprovalDescription"]
+
+
+def test_a_version_that_is_trained_again_is_registered_anew(registry: Registry) -> None:
+    before = registry.package("1.1.0+retrain.0")
+    registry.train("spam-2-again", "1.1.0+retrain.0", f1="0.95")
+    after = registry.package("1.1.0+retrain.0")
+    assert after["ModelPackageVersion"] > before["ModelPackageVersion"]
+    assert after["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_what_a_job_deploys_is_approved_and_the_event_of_that_does_nothing(registry: Registry) -> None:
+    run = registry.stack.run(DEPLOYMENT, "spam-job", registry.deployment("1.1.0+retrain.0"))
+    assert run.state == "success", run.tasks
+    package = registry.package("1.1.0+retrain.0")
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["ApprovalDescription"].endswith("run spam-job")
+    assert nothing_done(registry.answer(registry.event("1.1.0+retrain.0")))
+
+
+def test_an_approval_of_an_older_version_goes_back_to_it(registry: Registry) -> None:
+    run = registry.answer(registry.approve("1.0.0+retrain.0", "1.1.0 is too slow"))
+    assert run.state == "success", run.tasks
+    assert registry.served() == "1.0.0+retrain.0"
+
+
+def test_an_approval_that_arrives_late_undoes_nothing(registry: Registry) -> None:
+    late = registry.event("1.1.0+retrain.0", datetime.now(UTC) - timedelta(hours=1))
+    assert nothing_done(registry.answer(late))
+    # and what the platform approved itself it does not take for a person's decision
+    assert nothing_done(registry.answer(registry.event("1.1.0+retrain.0")))
+    assert registry.served() == "1.0.0+retrain.0"
+
+
+def test_an_approval_joins_the_deployment_under_way(registry: Registry) -> None:
+    registry.train("spam-3", "1.3.0+retrain.0", f1="0.97")
+    registry.stack.trigger(DEPLOYMENT, "spam-3-job", registry.deployment("1.3.0+retrain.0"))
+    for _ in range(600):
+        if registry.sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointStatus"] == "Updating":
+            break
+        time.sleep(0.05)
+    run = registry.answer(registry.approve("1.3.0+retrain.0"))
+    assert nothing_done(run), run.tasks
+    assert registry.stack.wait(DEPLOYMENT, "spam-3-job").state == "success"
+    assert registry.served() == "1.3.0+retrain.0"
+    assert registry.told("1.3.0+retrain.0", "deployed") == ["email", "slack"]
