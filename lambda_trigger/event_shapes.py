@@ -1,7 +1,7 @@
 """The shape of what EventBridge and our schedules send: checked here, because it comes from outside.
 
-An event has the members of https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html; a schedule
-sends what terraform/modules/events gives it to say: {"event", "project", "model", "time"}.
+An event has the members of https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html; a
+schedule sends what terraform/modules/events gives it to say: {"event", "project", "model", "time"}.
 """
 
 from __future__ import annotations

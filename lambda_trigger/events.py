@@ -1,7 +1,7 @@
 """What an event of AWS means: which DAG it starts, or why nothing. The table `RULES` is all there is.
 
 Events are input from outside, delivered at least once and in any order. So a run's id follows from what the
-event is about and the window its time falls into: the same event twice, or hundreds of one kind, find one run.
+event is about and the window its time falls into: the same event twice, or hundreds of one kind, are one run.
 What a run then does it decides by the facts of that moment, so one that comes late does no harm.
 
 Shapes: https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html,

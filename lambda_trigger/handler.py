@@ -5,7 +5,8 @@ Takes a RunRequest, answers a RunAnswer (`mlops/contract.py`). Trouble that can 
 with a `problem`, never an exception, so that a caller need not read the Lambda's log.
 
 Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
-wrong is logged and done with. One that Airflow did not take is an exception: Lambda tries again, then keeps it.
+wrong is logged and done with; one that Airflow did not take is an exception: Lambda tries again, then keeps
+it.
 
 Environment:
     AIRFLOW_ENVIRONMENT  the MWAA environment's name

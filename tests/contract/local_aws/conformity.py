@@ -9,7 +9,13 @@ from typing import Any
 
 OURS = {"sagemaker", "sagemaker-runtime", "mwaa"}
 # Errors that every AWS service may answer; models do not repeat them.
-COMMON = {"ValidationException", "AccessDeniedException", "InternalFailure", "SerializationException"}
+COMMON = {
+    "AccessDeniedException",
+    "InternalFailure",
+    "SerializationException",
+    "ThrottlingException",
+    "ValidationException",
+}
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),

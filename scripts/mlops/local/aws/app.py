@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
@@ -35,7 +35,7 @@ class LocalAws:
 
     def __init__(self, config: LocalAwsConfig) -> None:
         from mlops.local import engines
-        from mlops.local.aws import lambda_runtime
+        from mlops.local.aws import event_bus
         from mlops.local.aws.access.gate import Gate
         from mlops.local.aws.access.principals import Principals
         from mlops.local.aws.ecr import Ecr
@@ -61,8 +61,21 @@ class LocalAws:
         self._web_identity = WebIdentity(config)
         self._mwaa = Mwaa(config, self._sdk)
         self._principals.airflow_role = self._mwaa.execution_role
+        self._bus = event_bus.start(config, self._children, self._principals, self._gate)
+        self._sagemaker.publish = lambda kind, arn, detail: self._bus.tell("aws.sagemaker", kind, detail, arn)
+        self._pages: dict[tuple[str, str], Callable[[Request], Response]] = {
+            ("GET", "/_mlops/health"): lambda _: json_response({"status": "ok"}),
+            ("GET", "/_mlops/inbox"): lambda _: json_response(self._inbox.messages()),
+            ("GET", "/_mlops/logs"): self._log,
+            ("POST", "/_mlops/subscriptions/confirm"): lambda _: json_response(
+                mail.confirm(config.account, config.region)
+            ),
+            ("POST", "/_mlops/slack/faults"): self._slack.set_faults,
+            ("POST", "/_mlops/events/fire"): self._bus.fire_page,
+            ("POST", "/_mlops/events/delivery"): self._bus.delivery_page,
+            ("POST", "/_mlops/mwaa/limit"): self._limit_mwaa,
+        }
         mail.deliver_to(self._inbox)
-        lambda_runtime.install(lambda_runtime.LambdaRuntime(config, self._children, self._principals))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -115,17 +128,13 @@ class LocalAws:
 
     def _own(self, request: Request) -> Response:
         """What tells about the stack itself."""
-        if request.path == "/_mlops/health":
-            return json_response({"status": "ok"})
-        if request.path == "/_mlops/inbox":
-            return json_response(self._inbox.messages())
-        if request.path == "/_mlops/logs":
-            return self._log(request)
-        if request.path == "/_mlops/subscriptions/confirm" and request.method == "POST":
-            return json_response(mail.confirm(self.config.account, self.config.region))
-        if request.path == "/_mlops/slack/faults" and request.method == "POST":
-            return self._slack.set_faults(request)
-        return json_response({"error": "there is no such page"}, status=404)
+        page = self._pages.get((request.method, request.path))
+        return page(request) if page else json_response({"error": "there is no such page"}, status=404)
+
+    def _limit_mwaa(self, request: Request) -> Response:
+        """POST /_mlops/mwaa/limit {"calls_per_second": 10}: refuse more, as MWAA does; null for no limit."""
+        self._mwaa.limit(request.get_json(force=True)["calls_per_second"])
+        return json_response({})
 
     def _log(self, request: Request) -> Response:
         """A log stream as plain text, as CloudWatch's console would show it."""

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.local.aws.access.principals import Principals
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.lambda_queue import LambdaQueue, Slots
 
 if TYPE_CHECKING:
     from moto.awslambda.models import LambdaBackend, LambdaFunction
@@ -103,6 +104,13 @@ class LambdaRuntime:
         log = _drain(worker)
         self._give_back(function, worker)
         return Invocation(json.dumps(answer["payload"]).encode(), not answer["ok"], log)
+
+    def run(self, function: LambdaFunction, event: object, alias: str) -> Invocation:
+        """As `invoke`, with the log in the function's log group."""
+        invocation = self.invoke(function, event, alias)
+        function.logs_backend.ensure_log_group(function.logs_group_name)
+        function.save_logs(invocation.log)
+        return invocation
 
     def _key(self, function: LambdaFunction) -> str:
         settings = [function.handler, function.timeout, function.memory_size, function.environment_vars]
@@ -251,10 +259,18 @@ def _drain(worker: _Worker) -> str:
     return log.decode(errors="replace")
 
 
-def install(runtime: LambdaRuntime) -> None:
+def install(runtime: LambdaRuntime, queue: LambdaQueue, slots: Slots) -> None:
     """Have moto's functions run here."""
     from moto.awslambda.models import LambdaBackend, LambdaFunction
     from moto.core.exceptions import JsonRESTError
+
+    class TooManyRequestsError(JsonRESTError):
+        """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors"""
+
+        code = 429
+
+        def __init__(self) -> None:
+            super().__init__("TooManyRequestsException", "Rate Exceeded.")
 
     def invoke(self: LambdaFunction, body: Any, request_headers: Any, response_headers: Any) -> bytes:
         headers = {str(name).lower(): value for name, value in dict(request_headers).items()}
@@ -268,10 +284,14 @@ def install(runtime: LambdaRuntime) -> None:
         if how == "DryRun":
             return b""
         if how == "Event":
-            arguments = (runtime, self, event, _ALIAS.get())
-            threading.Thread(target=_run, args=arguments, daemon=True).start()
+            queue.put(self, event, _ALIAS.get())
             return b""
-        invocation = _run(runtime, self, event, _ALIAS.get())
+        if not slots.take(self, 0):
+            raise TooManyRequestsError
+        try:
+            invocation = runtime.run(self, event, _ALIAS.get())
+        finally:
+            slots.give_back(self)
         if invocation.error:
             response_headers["x-amz-function-error"] = "Unhandled"
         tail = invocation.log.encode()[-_LOG_TAIL:]
@@ -293,10 +313,3 @@ def install(runtime: LambdaRuntime) -> None:
             _ALIAS.reset(token)
 
     LambdaBackend.invoke = call_by  # type: ignore[assignment,method-assign]
-
-
-def _run(runtime: LambdaRuntime, function: LambdaFunction, event: object, alias: str) -> Invocation:
-    invocation = runtime.invoke(function, event, alias)
-    function.logs_backend.ensure_log_group(function.logs_group_name)
-    function.save_logs(invocation.log)
-    return invocation

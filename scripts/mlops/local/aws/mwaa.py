@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -36,6 +37,7 @@ class Mwaa:
 
     def __init__(self, config: LocalAwsConfig, sdk: Sdk) -> None:
         self._airflow = Airflow(config.airflow_url)
+        self._rate = _Rate()
         self._environments = Environments(config, sdk)
         self._dags = (
             DagFolder(config.dags_folder, sdk, self._environments.running) if config.dags_folder else None
@@ -57,6 +59,10 @@ class Mwaa:
         """Stop what goes on by itself."""
         if self._dags is not None:
             self._dags.close()
+
+    def limit(self, calls_per_second: float | None) -> None:
+        """Refuse InvokeRestApi above this rate, as MWAA does at about 10; None for no limit."""
+        self._rate.calls_per_second = calls_per_second
 
     def execution_role(self) -> str:
         """The ARN of the role Airflow works with; empty while there is no environment."""
@@ -84,6 +90,8 @@ class Mwaa:
 
     def _invoke_rest_api(self, wanted: Parameters) -> Parameters:
         self._environments.get(wanted["Name"])
+        if not self._rate.takes_one():
+            raise ServiceError("ThrottlingException", "Rate exceeded")
         status, answer = self._airflow.call(
             wanted["Method"], wanted["Path"], wanted.get("QueryParameters"), wanted.get("Body")
         )
@@ -92,6 +100,30 @@ class Mwaa:
             kind = "RestApiClientException" if status < 500 else "RestApiServerException"
             raise ServiceError(kind, f"Airflow answered {status}", members=members)
         return members
+
+
+class _Rate:
+    """A bucket of calls that fills at a rate, and holds what one second brings."""
+
+    def __init__(self) -> None:
+        self.calls_per_second: float | None = None
+        self._lock = threading.Lock()
+        self._left = 0.0
+        self._looked = 0.0
+
+    def takes_one(self) -> bool:
+        """Whether one more call is within the rate."""
+        rate = self.calls_per_second
+        if rate is None:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(rate, self._left + (now - self._looked) * rate)
+            self._looked = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
 class Airflow:

@@ -43,7 +43,7 @@ class SageMaker:
         configs = EndpointConfigs(config, models, self._tags)
         endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
         for table in (training.table, processing.table, endpoints.table):
-            watch(table, self._tags, lambda *told: self.publish(*told))
+            watch(table, self._tags, self._changed)
         self._runtime = Runtime(config, endpoints)
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {
             "CreateTrainingJob": training.create,
@@ -101,6 +101,9 @@ class SageMaker:
 
     def _package_changed(self, record: Record) -> None:
         self.publish("SageMaker Model Package State Change", record["ModelPackageArn"], event_detail(record))
+
+    def _changed(self, kind: str, arn: str, detail: Parameters) -> None:
+        self.publish(kind, arn, detail)
 
     def _delete_tags(self, wanted: Parameters) -> Parameters:
         self._tags.take(wanted["ResourceArn"], wanted["TagKeys"])
