@@ -20,12 +20,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mlops.errors import LocalStackError, PrerequisiteError
 from mlops.local import paths, processes
+from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job
 
 STATE = ".gitlab-ci-local"
 
@@ -42,6 +45,7 @@ _OF_A_JOB = ("CI_JOB_ID", "CI_JOB_TOKEN", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BU
 _WITHHELD = re.compile(
     r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE)(_.*)?|PYTHON.*|CI_.*"
 )
+_TRIGGERS = "Multi-project pipeline is not supported"
 _ENDED = re.compile(r"finished in .*?(?: (?:FAIL|WARN) (?P<code>\d+) )?(?P<after> after_script)?")
 
 
@@ -55,6 +59,14 @@ class PlannedJob:
     may_fail: bool = False
     exit_codes: tuple[int, ...] = ()
     needs: tuple[str, ...] | None = None
+    base: str = ""
+    """Its name in the CI file, where it is one of several parallels."""
+    order: int = 0
+    """Of its stage; known in pipelines with trigger jobs, or with inputs."""
+    environment: str = ""
+    expire_in: str = ""
+    """How long its artifacts are kept, as the CI file says it."""
+    trigger: TriggerJob | None = None
 
     def tolerates(self, exit_code: int) -> bool:
         """Whether GitLab shows a failure with this code as a warning."""
@@ -82,6 +94,8 @@ class Checkout:
     """Names of variables in the file that gitlab-ci-local would otherwise complain of."""
     unset: tuple[str, ...] = ()
     """Names of variables that are empty for the rules, and that jobs do not see at all."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the pipeline."""
 
     def artifacts(self, job: str) -> Path:
         """The folder with what a job left for later ones."""
@@ -107,27 +121,40 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
         LocalStackError: when the CI file is not valid, with the reason.
         PrerequisiteError: when a program is missing.
     """
-    command = _command(checkout, "--list-json", file=".gitlab-ci.yml")
-    done = subprocess.run(
-        command,
-        cwd=checkout.folder,
-        env=_environment(checkout),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=120,
-    )
-    if done.returncode:
-        raise LocalStackError(
-            "The pipeline's CI file is not valid",
-            cause=done.stderr.strip(),
-            next_step="Correct .gitlab-ci.yml; docs/templates.md lists the inputs.",
-        )
+    done = _ask(checkout, "--list-json")
     # A warning may stand before the list, which begins on a line of its own.
     begin = re.search(r"^\[\]?$", done.stdout, re.MULTILINE)
     documents = json.loads(done.stdout[begin.start() :]) if begin else []
-    return [_planned(document) for document in documents if document["when"] != "never"]
+    jobs = [_planned(document) for document in documents if document["when"] != "never"]
+    if not checkout.inputs and _TRIGGERS not in done.stdout + done.stderr:
+        return jobs
+    # The list does not say what a job triggers.
+    text = _ask(checkout, "--preview").stdout
+    preview = yaml.safe_load(text[re.search(r"^---$", text, re.MULTILINE).end() :])  # type: ignore[union-attr]
+    return [_completed(job, preview) for job in jobs]
+
+
+def waiting(jobs: Sequence[PlannedJob]) -> frozenset[str]:
+    """The jobs that a first run leaves out: trigger jobs, and what comes after one of these or needs a manual job."""
+    found = {job.name for job in jobs if job.trigger and job.when != "manual"}
+    while True:
+        more = {
+            job.name
+            for job in jobs
+            if job.name not in found
+            and job.when != "manual"
+            and any(one.name in found for one in predecessors(job, jobs))
+        }
+        if not more:
+            return frozenset(found) | behind_manual(jobs)
+        found |= more
+
+
+def predecessors(job: PlannedJob, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
+    """What a job waits for: what it needs, or else all of the stages before its own."""
+    if job.needs is None:
+        return [one for one in jobs if one.order < job.order]
+    return [one for one in jobs if one.name in job.needs or one.base in job.needs]
 
 
 def behind_manual(jobs: Sequence[PlannedJob]) -> frozenset[str]:
@@ -200,9 +227,8 @@ class Run:
             raise LocalStackError("gitlab-ci-local failed", cause="\n".join(last))
 
     def _start(self) -> subprocess.Popen[str]:
-        name = f"{STATE}/pipeline.json"  # JSON is YAML
-        document = {"include": [{"local": "/.gitlab-ci.yml"}], **self.overlay}
-        (self.checkout.folder / name).write_text(json.dumps(document), encoding="utf-8")
+        name = f"{STATE}/pipeline.json"
+        _write(self.checkout, name, self.overlay)
         # The plan was validated already.
         arguments = ("--no-json-schema-validation", *([self.only] if self.only else []))
         return subprocess.Popen(
@@ -218,7 +244,12 @@ class Run:
         )
 
 
-def check_out(folder: Path, variables: Mapping[str, str], tools: tuple[Path, ...]) -> Checkout:
+def check_out(
+    folder: Path,
+    variables: Mapping[str, str],
+    tools: tuple[Path, ...],
+    inputs: Mapping[str, Any] | None = None,
+) -> Checkout:
     """The clone in `folder`/source, and its variables where only this user reads them."""
     file = folder / "variables.json"
     document = {
@@ -233,6 +264,7 @@ def check_out(folder: Path, variables: Mapping[str, str], tools: tuple[Path, ...
         tools=tools,
         ignored=(*variables, *_OF_A_JOB),
         unset=tuple(name for name, value in variables.items() if not value),
+        inputs=inputs or {},
     )
 
 
@@ -248,6 +280,68 @@ def safe_name(job: str) -> str:
         return base64.urlsafe_b64encode(match[0].encode()).decode().rstrip("=")
 
     return re.sub(r"[^A-Za-z0-9_-]+", encode, job)
+
+
+def _ask(checkout: Checkout, question: str) -> subprocess.CompletedProcess[str]:
+    """What gitlab-ci-local says of the CI file.
+
+    Raises:
+        LocalStackError: when the file is not valid, with the reason.
+    """
+    file = ".gitlab-ci.yml"
+    if checkout.inputs:
+        file = f"{STATE}/plan.json"
+        _write(checkout, file, {})
+    done = subprocess.run(
+        _command(checkout, question, file=file),
+        cwd=checkout.folder,
+        env=_environment(checkout),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=120,
+    )
+    if done.returncode:
+        raise LocalStackError(
+            "The pipeline's CI file is not valid",
+            cause=done.stderr.strip(),
+            next_step="Correct .gitlab-ci.yml; docs/templates.md lists the inputs.",
+        )
+    return done
+
+
+def _write(checkout: Checkout, name: str, overlay: Mapping[str, Any]) -> None:
+    """A CI file that is the repository's own, with its inputs and what is changed in its jobs; JSON is YAML."""
+    include = {"local": "/.gitlab-ci.yml", **({"inputs": dict(checkout.inputs)} if checkout.inputs else {})}
+    file = checkout.folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"include": [include], **overlay}), encoding="utf-8")
+
+
+def _completed(job: PlannedJob, preview: Mapping[str, Any]) -> PlannedJob:
+    """A job with what only the whole CI file says of it."""
+    base, matrix = job.name, {}
+    if job.name not in preview:
+        for name, document in preview.items():
+            found = (
+                matrix_of(job.name, name, document.get("parallel")) if isinstance(document, dict) else None
+            )
+            if found is not None:
+                base, matrix = name, found
+    document = preview.get(base, {})
+    environment = document.get("environment") or ""
+    trigger = of_job(document, preview.get("variables") or {}, matrix)
+    return replace(
+        job,
+        # GitLab's name, where gitlab-ci-local will not speak of the job.
+        name=f"{base}: [{', '.join(matrix.values())}]" if trigger and matrix else job.name,
+        base="" if base == job.name else base,
+        order=preview["stages"].index(job.stage),
+        environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
+        expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
+        trigger=trigger,
+    )
 
 
 def _planned(document: Mapping[str, Any]) -> PlannedJob:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mlops.errors import LocalStackError, UsageError
+from mlops.local import changes, paths, pipeline_inputs, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
-from mlops.local import changes, paths
 from mlops.local.environment import find_environment
-from mlops.local.gitlab import id_tokens, pipelines, projects
+from mlops.local.gitlab import id_tokens, pipelines, projects, users
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
 from mlops.local.gitlab.variables import for_pipeline as group_variables
 from mlops.local.job_board import JobBoard, JobResult
-from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
+from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, Upstream, predefined
 from mlops.local.stack import TEMPLATES_PROJECT, Stack
 
 # GitLab's default for a new project, so that jobs meet a shallow clone:
@@ -46,6 +47,8 @@ class PipelineRun:
     planned: tuple[engine.PlannedJob, ...] = field(repr=False)
     settings: dict[str, str] = field(repr=False)
     """The CI variables all jobs got."""
+    downstream: Mapping[str, PipelineRun] = field(default_factory=dict)
+    """The pipelines that its trigger jobs started in other projects, by the trigger job's name."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -111,7 +114,8 @@ def publish_templates(
     def git(*arguments: str) -> str:
         return _git([f"--git-dir={repository}", f"--work-tree={folder}", *arguments], folder, environment)
 
-    git("add", "--force", "ci-templates")
+    # What model repos include, and what a pipeline runs that they start here.
+    git("add", "--force", "ci-templates", *(name for name in (".gitlab-ci.yml",) if (folder / name).exists()))
     tree = git("write-tree")
     commit = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{DEFAULT_BRANCH}")
     if not commit or git("rev-parse", f"{commit}^{{tree}}") != tree:
@@ -144,7 +148,33 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     Raises:
         LocalStackError: when the project, the commit or the engine is missing, or the CI file is not valid.
     """
-    options, trigger = options or Options(), trigger or Trigger()
+    return _execute(_prepare(stack, project, commit, trigger or Trigger(), options or Options()), echo)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A pipeline that GitLab would have created, and of which no job has run."""
+
+    stack: Stack
+    pipeline: pipelines.Pipeline
+    trigger: Trigger
+    folder: Path
+    settings: dict[str, str]
+    checkout: engine.Checkout
+    planned: tuple[engine.PlannedJob, ...]
+    options: Options
+
+    def board(self, before: Sequence[JobResult] = ()) -> JobBoard:
+        """Its jobs, as far as they are known."""
+        home = self.stack.folder / "gitlab"
+        return JobBoard(home, self.pipeline, self.planned, self.checkout, before)
+
+    def overlay(self, board: JobBoard) -> dict[str, dict[str, object]]:
+        """What differs for each job."""
+        return dict(board.overlay(self.stack.gitlab_url, _tokens(self.stack, self.settings)))
+
+
+def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options: Options) -> _Prepared:
     home = stack.folder / "gitlab"
     found = projects.find_project(home, project)
     if found is None:
@@ -161,30 +191,144 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
         **stack.environment(),
         **group_variables(home, project, protected=trigger.ref == DEFAULT_BRANCH),
         **options.variables,
+        **trigger.variables,
     }
-    checkout = engine.check_out(folder, settings, options.tools)
+    checkout = engine.check_out(folder, settings, options.tools, trigger.inputs)
     _fetch_templates(home, checkout)
-    planned = tuple(engine.plan(checkout))
-    board = JobBoard(home, pipeline, planned, checkout)
-    overlay = board.overlay(stack.gitlab_url, _tokens(stack, settings))
-    later = {name: {**overlay[name], "rules": [{"when": "manual"}]} for name in engine.behind_manual(planned)}
-    whole = engine.Run(checkout=checkout, jobs=planned, overlay={**overlay, **later})
-    _follow(board, whole, echo, options.limit_seconds)
-    for name in board.forgotten():
-        alone = engine.Run(checkout=checkout, jobs=planned, overlay=_unruled(overlay, name), only=name)
-        _follow(board, alone, echo, options.limit_seconds)
-    return PipelineRun(
-        id=pipeline.id,
-        iid=pipeline.iid,
-        project=project,
-        url=settings["CI_PIPELINE_URL"],
-        commit=facts.sha,
+    return _Prepared(
+        stack=stack,
+        pipeline=pipeline,
         trigger=trigger,
-        jobs=board.finish(),
         folder=folder,
-        planned=planned,
         settings=settings,
+        checkout=checkout,
+        planned=tuple(engine.plan(checkout)),
+        options=options,
     )
+
+
+def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
+    """Run the jobs, those of trigger jobs' pipelines too, until nothing is left but manual ones."""
+    board, planned = prepared.board(), prepared.planned
+    overlay = prepared.overlay(board)
+    later = {
+        job.base or job.name: {**overlay[job.base or job.name], "rules": [{"when": "manual"}]}
+        for job in planned
+        if job.name in engine.waiting(planned)
+    }
+    whole = engine.Run(checkout=prepared.checkout, jobs=planned, overlay={**overlay, **later})
+    if any(job.name not in engine.waiting(planned) for job in planned):
+        _follow(board, whole, echo, prepared.options.limit_seconds)
+    downstream = _go_on(prepared, board, echo)
+    for name in board.forgotten():
+        alone = engine.Run(
+            checkout=prepared.checkout, jobs=planned, overlay=_unruled(overlay, name), only=name
+        )
+        _follow(board, alone, echo, prepared.options.limit_seconds)
+    return PipelineRun(
+        id=prepared.pipeline.id,
+        iid=prepared.pipeline.iid,
+        project=prepared.pipeline.project_path,
+        url=prepared.settings["CI_PIPELINE_URL"],
+        commit=prepared.pipeline.sha,
+        trigger=prepared.trigger,
+        jobs=board.finish(),
+        folder=prepared.folder,
+        planned=planned,
+        settings=prepared.settings,
+        downstream=downstream,
+    )
+
+
+def _go_on(prepared: _Prepared, board: JobBoard, echo: Echo) -> dict[str, PipelineRun]:
+    """Run what waited and may run now, one job after the other; the pipelines that were started."""
+    overlay = prepared.overlay(board)
+    downstream: dict[str, PipelineRun] = {}
+    while name := board.released():
+        job = board.planned(name)
+        if job.trigger:
+            if started := _start(prepared, board, job, echo):
+                downstream[name] = started
+            continue
+        ruled = overlay if job.when == "on_success" else _unruled(overlay, job.base or name)
+        alone = engine.Run(checkout=prepared.checkout, jobs=prepared.planned, overlay=ruled, only=name)
+        _follow(board, alone, echo, prepared.options.limit_seconds)
+    return downstream
+
+
+def _start(upstream: _Prepared, board: JobBoard, job: engine.PlannedJob, echo: Echo) -> PipelineRun | None:
+    """Carry out a trigger job: its pipeline, with what GitLab would hand over, and the state that comes back."""
+    began = time.monotonic()
+    board.triggers(job.name)
+    try:
+        child = _create_downstream(upstream, board, job)
+    except (LocalStackError, UsageError) as error:
+        text = f"The downstream pipeline could not be created: {error.what}\n{error.cause}\n"
+        echo(f"{job.name} {text}")
+        board.triggered(job.name, "failed", time.monotonic() - began, 0, text)
+        return None
+    link = child.settings["CI_PIPELINE_URL"]
+    echo(f"{job.name} > pipeline {child.pipeline.id} of {child.pipeline.project_path}: {link}")
+    try:
+        done = _execute(child, echo)
+    except BaseException:
+        board.cancel()
+        raise
+    _come_back(upstream.stack, board, job, done, time.monotonic() - began)
+    return done
+
+
+def _create_downstream(upstream: _Prepared, board: JobBoard, job: engine.PlannedJob) -> _Prepared:
+    """The pipeline that a trigger job starts.
+
+    Raises:
+        LocalStackError: when GitLab would not create it, in its words.
+    """
+    if job.trigger is None:
+        raise LocalStackError(f"{job.name} is no trigger job")
+    asked = trigger_jobs.request(
+        job.trigger, upstream.settings, board.dotenv(job.name), upstream.trigger.variables
+    )
+    home = upstream.stack.folder / "gitlab"
+    project = projects.find_project(home, asked.project)
+    if project is None:
+        raise LocalStackError("Downstream project could not be found", cause=asked.project)
+    if project.id == upstream.pipeline.project_id:
+        raise LocalStackError(
+            "A multi-project pipeline cannot be started in its own project", cause=asked.project
+        )
+    branch = asked.branch or DEFAULT_BRANCH
+    pipeline_inputs.check(project, branch, asked.inputs)
+    trigger = Trigger(
+        kind="pipeline",
+        ref=branch,
+        user=upstream.trigger.user,
+        inputs=asked.inputs,
+        variables=asked.variables,
+        upstream=Upstream(
+            job=board.number(job.name),
+            pipeline=upstream.pipeline.id,
+            project=upstream.pipeline.project_id,
+        ),
+    )
+    prepared = _prepare(upstream.stack, asked.project, f"refs/heads/{branch}", trigger, upstream.options)
+    if not prepared.planned:
+        raise LocalStackError(
+            "Pipeline will not run for the selected trigger",
+            cause="The rules configuration prevented any jobs from being added to the pipeline.",
+        )
+    return prepared
+
+
+def _come_back(
+    stack: Stack, board: JobBoard, job: engine.PlannedJob, done: PipelineRun, seconds: float
+) -> None:
+    """Give a trigger job the state that its strategy makes of the pipeline's."""
+    strategy = job.trigger.strategy if job.trigger else ""
+    found = pipelines.find(stack.folder / "gitlab", done.id)
+    status = found.status if found else "failed"
+    text = f"Pipeline {done.id} of {done.project}: {status}\n{done.url}\n"
+    board.triggered(job.name, trigger_jobs.state(strategy, status), seconds, done.id, text)
 
 
 def run_manual(  # pylint: disable=too-many-arguments
@@ -208,24 +352,52 @@ def run_manual(  # pylint: disable=too-many-arguments
         LocalStackError: when the engine fails.
     """
     options = options or Options()
+    for name, child in done.downstream.items():
+        if job in (one.name for one in child.jobs) and job not in (one.name for one in done.jobs):
+            child = run_manual(stack, child, job, variables, echo=echo, options=options)
+            prepared, board = _again(stack, done, {}, options)
+            _come_back(stack, board, board.planned(name), child, done.job(name).seconds)
+            started = _go_on(prepared, board, echo)
+            return replace(done, jobs=board.finish(), downstream={**done.downstream, name: child, **started})
     if done.job(job).state == "skipped":
         raise UsageError(
             f"The job '{job}' cannot be started",
             cause="a job it needs did not succeed",
             next_step=f"Look at {done.url}",
         )
-    home = stack.folder / "gitlab"
-    pipeline = pipelines.find(home, done.id)
+    prepared, board = _again(stack, done, variables or {}, options)
+    planned = board.planned(job)
+    started = {}
+    if not planned.trigger:
+        alone = engine.Run(
+            checkout=prepared.checkout, jobs=done.planned, overlay=prepared.overlay(board), only=job
+        )
+        _follow(board, alone, echo, options.limit_seconds)
+    elif found := _start(prepared, board, planned, echo):
+        started = {job: found}
+    started |= _go_on(prepared, board, echo)
+    return replace(done, jobs=board.finish(), downstream={**done.downstream, **started})
+
+
+def _again(
+    stack: Stack, done: PipelineRun, variables: Mapping[str, str], options: Options
+) -> tuple[_Prepared, JobBoard]:
+    """A pipeline that ran, to go on with."""
+    pipeline = pipelines.find(stack.folder / "gitlab", done.id)
     if pipeline is None:
         raise LocalStackError(f"The local GitLab has no pipeline {done.id}")
-    checkout = engine.check_out(done.folder, {**done.settings, **(variables or {})}, options.tools)
-    board = JobBoard(home, pipeline, done.planned, checkout, done.jobs)
-    overlay = board.overlay(stack.gitlab_url, _tokens(stack, done.settings))
-    alone = engine.Run(checkout=checkout, jobs=done.planned, overlay=overlay, only=job)
-    _follow(board, alone, echo, options.limit_seconds)
-    while name := board.released():
-        _follow(board, replace(alone, only=name), echo, options.limit_seconds)
-    return replace(done, jobs=board.finish())
+    settings = {**done.settings, **variables}
+    prepared = _Prepared(
+        stack=stack,
+        pipeline=pipeline,
+        trigger=done.trigger,
+        folder=done.folder,
+        settings=done.settings,
+        checkout=engine.check_out(done.folder, settings, options.tools, done.trigger.inputs),
+        planned=done.planned,
+        options=options,
+    )
+    return prepared, prepared.board(done.jobs)
 
 
 def _unruled(overlay: Mapping[str, Mapping[str, object]], name: str) -> dict[str, Mapping[str, object]]:
@@ -256,6 +428,8 @@ def _fetch_templates(home: Path, checkout: engine.Checkout) -> None:
         environment = {**_git_environment(), "GIT_INDEX_FILE": str(checkout.folder / ".git" / "templates")}
         command = [f"--git-dir={templates.repository}", f"--work-tree={folder}", "checkout", ref, "--", "."]
         _git(command, folder, environment)
+        for template in folder.glob("ci-templates/*.yml"):
+            template.write_text(trigger_jobs.mark_functions(template.read_text(encoding="utf-8")), "utf-8")
 
 
 def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: float) -> None:
@@ -268,14 +442,20 @@ def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: 
 
 
 def _create(home: Path, project: Project, commit: Commit, trigger: Trigger) -> pipelines.Pipeline:
+    user = users.ensure(home, trigger.user)
+    if user.state == "blocked":
+        raise LocalStackError(f"GitLab starts no pipeline for {user.username}", cause="the user is blocked")
     return pipelines.create(
         home,
         project,
-        ref=trigger.ref,
+        # A merge request's pipeline runs for a ref of its own, though its variables name the branch.
+        ref=f"refs/merge-requests/{trigger.merge_request}/head" if trigger.merge_request else trigger.ref,
         sha=commit.sha,
         source=SOURCES[trigger.kind],
         tag=trigger.kind == "tag",
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        user=user.username,
+        upstream=trigger.upstream.job if trigger.upstream else 0,
     )
 
 

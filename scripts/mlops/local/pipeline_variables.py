@@ -6,22 +6,36 @@ https://docs.gitlab.com/ci/variables/predefined_variables/
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from mlops.local.gitlab.pipelines import Pipeline
 from mlops.local.gitlab.projects import DEFAULT_BRANCH
 from mlops.local.gitlab.users import JOB_TOKEN as JOB_TOKEN  # tests find both here
 from mlops.local.gitlab.users import PROJECT_TOKEN as PROJECT_TOKEN
+from mlops.local.stack import TEMPLATES_PROJECT
 
-Kind = Literal["push", "merge_request", "tag", "schedule"]
+UPSTREAM_ENVIRONMENT = "upstream"
+
+Kind = Literal["push", "merge_request", "tag", "schedule", "pipeline"]
 
 SOURCES: dict[Kind, str] = {
     "push": "push",
     "merge_request": "merge_request_event",
     "tag": "push",
     "schedule": "schedule",
+    "pipeline": "pipeline",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """The trigger job that started a pipeline, its pipeline and its project."""
+
+    job: int
+    pipeline: int
+    project: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +46,10 @@ class Trigger:
     ref: str = DEFAULT_BRANCH
     merge_request: int = 0
     user: str = "local"
+    upstream: Upstream | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Pipeline variables: what whoever started it passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +106,10 @@ def predefined(pipeline: Pipeline, trigger: Trigger, commit: Commit, server: str
         "CI_COMMIT_REF_NAME": trigger.ref,
         "CI_COMMIT_REF_SLUG": slug(trigger.ref),
         "CI_COMMIT_REF_PROTECTED": str(trigger.ref == DEFAULT_BRANCH).lower(),
-        "CI_COMMIT_BRANCH": trigger.ref if trigger.kind in ("push", "schedule") else "",
+        "CI_COMMIT_BRANCH": trigger.ref if trigger.kind in ("push", "schedule", "pipeline") else "",
         "CI_COMMIT_TAG": trigger.ref if trigger.kind == "tag" else "",
         **_merge_request(pipeline, trigger),
+        **_upstream(trigger.upstream),
         "CI_JOB_TOKEN": JOB_TOKEN,
         "GITLAB_USER_LOGIN": trigger.user,
         "GITLAB_USER_NAME": trigger.user,
@@ -112,6 +131,27 @@ def _merge_request(pipeline: Pipeline, trigger: Trigger) -> dict[str, str]:
         "CI_MERGE_REQUEST_PROJECT_PATH": pipeline.project_path,
         "CI_OPEN_MERGE_REQUESTS": f"{pipeline.project_path}!{trigger.merge_request}",
     }
+
+
+def _upstream(upstream: Upstream | None) -> dict[str, str]:
+    """Since GitLab 18.9."""
+    if upstream is None:
+        return {}
+    return {
+        "CI_UPSTREAM_JOB_ID": str(upstream.job),
+        "CI_UPSTREAM_PIPELINE_ID": str(upstream.pipeline),
+        "CI_UPSTREAM_PROJECT_ID": str(upstream.project),
+    }
+
+
+def of_environment(project: str, environment: str) -> dict[str, str]:
+    """Project variables with an environment scope, which only the jobs of that environment get.
+
+    The platform's project holds the token it reads model repos with where no job runs their code.
+    """
+    if (project, environment) == (TEMPLATES_PROJECT, UPSTREAM_ENVIRONMENT):
+        return {"MLOPS_UPSTREAM_TOKEN": PROJECT_TOKEN}
+    return {}
 
 
 def slug(text: str) -> str:
