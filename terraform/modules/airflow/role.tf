@@ -146,16 +146,26 @@ resource "aws_iam_role_policy" "dags" {
         Resource = "arn:${local.partition}:ssm:${local.region}:${local.account}:parameter${var.settings_parameter}"
       },
       {
-        Sid      = "ReadSlackConnection"
-        Effect   = "Allow"
-        Action   = "secretsmanager:GetSecretValue"
-        Resource = var.slack_secret_arn
+        # The default channel's, and those of the others, which Terraform names after it.
+        Sid    = "ReadSlackConnection"
+        Effect = "Allow"
+        Action = "secretsmanager:GetSecretValue"
+        Resource = [
+          var.slack_secret_arn,
+          "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:airflow/connections/slack_*",
+        ]
       },
       {
         Sid      = "TellPeople"
         Effect   = "Allow"
         Action   = "sns:Publish"
-        Resource = var.topic_arn
+        Resource = [var.topic_arn, "${var.topic_arn}-*"]
+      },
+      {
+        Sid      = "KeepWhoWasTold"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject"]
+        Resource = "${var.platform_bucket_arn}/*/told/*.json"
       },
       {
         # Without a condition on the prefix: the training operator first asks whether there is such a bucket.
@@ -169,14 +179,14 @@ resource "aws_iam_role_policy" "dags" {
         Effect = "Allow"
         Action = "s3:GetObject"
         Resource = concat(["${var.platform_bucket_arn}/${var.data_prefix}*"], [
-          for part in ["challenger/*", "champion/*", "comparison.json", "conf/*", "lineage.json", "model/*"] : "${local.evidence}/${part}"
+          for part in ["challenger/*", "champion/*", "comparison.json", "conf/*", "deployment.json", "lineage.json", "model/*"] : "${local.evidence}/${part}"
         ])
       },
       {
         Sid      = "WriteEvidence"
         Effect   = "Allow"
         Action   = "s3:PutObject"
-        Resource = [for file in ["comparison.json", "failure.json", "lineage.json", "override.json"] : "${local.evidence}/${file}"]
+        Resource = [for file in ["comparison.json", "deployment.json", "failure.json", "lineage.json", "override.json"] : "${local.evidence}/${file}"]
       },
       {
         # What an earlier try of the same version left; the bucket keeps the versions.
@@ -215,6 +225,25 @@ resource "aws_iam_role_policy" "dags" {
         Resource = "${local.sagemaker}:model/*--*--*--r*"
       },
       {
+        # A version is made in its group, which Terraform makes; what people approve is approved here too once it is deployed.
+        Sid    = "RegisterVersions"
+        Effect = "Allow"
+        Action = [
+          "sagemaker:CreateModelPackage",
+          "sagemaker:DeleteModelPackage",
+          "sagemaker:DescribeModelPackage",
+          "sagemaker:UpdateModelPackage",
+        ]
+        Resource = ["${local.sagemaker}:model-package-group/*--*", "${local.sagemaker}:model-package/*--*/*"]
+      },
+      {
+        # Its resource is optional, and a list is of no version yet.
+        Sid      = "FindVersions"
+        Effect   = "Allow"
+        Action   = "sagemaker:ListModelPackages"
+        Resource = "*"
+      },
+      {
         # CreateEndpoint and UpdateEndpoint need both: the endpoint and its configuration.
         Sid    = "Deploy"
         Effect = "Allow"
@@ -226,6 +255,7 @@ resource "aws_iam_role_policy" "dags" {
           "sagemaker:DescribeEndpoint",
           "sagemaker:DescribeEndpointConfig",
           "sagemaker:InvokeEndpoint",
+          "sagemaker:ListTags",
           "sagemaker:UpdateEndpoint",
         ]
         Resource = ["${local.sagemaker}:endpoint/*--*", "${local.sagemaker}:endpoint-config/*--*--*"]

@@ -8,7 +8,7 @@ locals {
       Sid    = "WithoutResource"
       Effect = "Allow"
       Action = [
-        "ecr:GetAuthorizationToken", "s3:GetAccountPublicAccessBlock", "sagemaker:ListModels",
+        "ecr:GetAuthorizationToken", "s3:GetAccountPublicAccessBlock", "sagemaker:ListModelPackages", "sagemaker:ListModels",
         "xray:PutTelemetryRecords", "xray:PutTraceSegments",
       ]
       Resource = "*"
@@ -37,11 +37,11 @@ locals {
         "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock",
         "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions", "s3:PutObject",
-        "sagemaker:AddTags", "sagemaker:CreateEndpoint", "sagemaker:CreateEndpointConfig", "sagemaker:CreateModel",
+        "sagemaker:*ModelPackage", "sagemaker:AddTags", "sagemaker:CreateEndpoint", "sagemaker:CreateEndpointConfig", "sagemaker:CreateModel",
         "sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob", "sagemaker:DeleteEndpoint",
         "sagemaker:DeleteEndpointConfig", "sagemaker:DeleteModel", "sagemaker:DescribeEndpoint",
         "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel", "sagemaker:DescribeProcessingJob",
-        "sagemaker:DescribeTrainingJob", "sagemaker:InvokeEndpoint", "sagemaker:StopProcessingJob",
+        "sagemaker:DescribeTrainingJob", "sagemaker:InvokeEndpoint", "sagemaker:ListTags", "sagemaker:StopProcessingJob",
         "sagemaker:StopTrainingJob", "sagemaker:UpdateEndpoint",
         "secretsmanager:GetSecretValue",
         "sns:Publish",

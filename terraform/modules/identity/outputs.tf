@@ -17,3 +17,8 @@ output "people_policy" {
   description = "The name of the read-only policy for people."
   value       = aws_iam_policy.people.name
 }
+
+output "approvers_policy" {
+  description = "The name of the policy for people who approve models."
+  value       = aws_iam_policy.approvers.name
+}

@@ -19,7 +19,8 @@ resource "aws_iam_policy" "people" {
         Action = [
           "ecr:DescribeImages", "ecr:DescribeRepositories",
           "sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel",
-          "sagemaker:DescribeProcessingJob", "sagemaker:DescribeTrainingJob",
+          "sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:DescribeProcessingJob",
+          "sagemaker:DescribeTrainingJob",
         ]
         Resource = [
           "arn:${local.partition}:ecr:${local.suffix}:repository/*",
@@ -45,7 +46,7 @@ resource "aws_iam_policy" "people" {
         Effect = "Allow"
         Action = [
           "cloudwatch:GetMetricData", "cloudwatch:ListDashboards", "logs:GetQueryResults", "sagemaker:ListEndpoints",
-          "sagemaker:ListModels", "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
+          "sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages", "sagemaker:ListModels", "sagemaker:ListProcessingJobs", "sagemaker:ListTrainingJobs",
         ]
         Resource = "*"
       },
@@ -68,4 +69,34 @@ resource "aws_iam_policy" "people" {
 
 locals {
   use_key_to_read = merge(local.use_key, { Action = "kms:Decrypt" })
+}
+
+# For those who decide what goes into production, beside the policy above: to approve and reject versions in
+# SageMaker's model registry. Not to change what a version is deployed as, which stands in its metadata.
+resource "aws_iam_policy" "approvers" {
+  name        = "${var.name}-approver"
+  description = "For people who approve models: an approval deploys the version"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "ApproveVersions"
+        Effect   = "Allow"
+        Action   = "sagemaker:UpdateModelPackage"
+        Resource = [for project in local.projects : "${local.sagemaker}:model-package/${project}--*/*"]
+        Condition = {
+          StringEquals = { "sagemaker:ModelApprovalStatus" = ["Approved", "PendingManualApproval", "Rejected"] }
+          Null = merge(
+            { for key in local.metadata : "sagemaker:CustomerMetadataProperties/${key}" => "true" },
+            { "sagemaker:CustomerMetadataPropertiesToRemove" = "true" },
+          )
+        }
+      },
+    ]
+  })
+}
+
+locals {
+  # What scripts/mlops/approval.py reads of a version.
+  metadata = ["mlops:deployed-at", "mlops:deployment-sha256", "mlops:deployment-uri", "mlops:model-version"]
 }

@@ -95,7 +95,7 @@ run "bucket" {
   }
 
   assert {
-    condition     = keys(aws_s3_object.dags) == [".airflowignore", "model_deployment.py", "model_training.py", "run_tasks.py"] && aws_s3_object.dags["run_tasks.py"].key == "dags/run_tasks.py"
+    condition     = keys(aws_s3_object.dags) == sort(tolist(fileset("./tests/airflow/dags", "**"))) && contains(keys(aws_s3_object.dags), "model_training.py") && aws_s3_object.dags["run_tasks.py"].key == "dags/run_tasks.py"
     error_message = "Every file of the DAG folder is an object, and nothing else is."
   }
   assert {
@@ -124,6 +124,17 @@ run "role" {
   }
 
   assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.dags.policy).Statement : statement.Sid => flatten([statement.Resource]) if contains(["KeepWhoWasTold", "ReadSlackConnection", "TellPeople"], statement.Sid) } == {
+      KeepWhoWasTold = ["arn:aws:s3:::ml-ops-prod-111122223333/*/told/*.json"]
+      ReadSlackConnection = [
+        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:airflow/connections/slack-abcdef",
+        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:airflow/connections/slack_*",
+      ]
+      TellPeople = ["arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications", "arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications-*"]
+    }
+    error_message = "DAGs tell every channel of the platform, nobody else, and note it."
+  }
+  assert {
     condition = jsondecode(aws_iam_role.this.assume_role_policy).Statement[0].Condition == {
       StringEquals = { "aws:SourceAccount" = "111122223333" }
       ArnLike      = { "aws:SourceArn" = "arn:aws:airflow:eu-west-1:111122223333:environment/ml-ops-prod" }
@@ -140,9 +151,9 @@ run "role" {
   }
   assert {
     condition = alltrue([for statement in concat(jsondecode(aws_iam_role_policy.dags.policy).Statement, jsondecode(aws_iam_role_policy.mwaa.policy).Statement) :
-      !contains(flatten([statement.Resource]), "*") || contains(["SeeWhetherBucketsAreClosed", "WriteMetrics"], statement.Sid)
+      !contains(flatten([statement.Resource]), "*") || contains(["FindVersions", "SeeWhetherBucketsAreClosed", "WriteMetrics"], statement.Sid)
     ])
-    error_message = "Every statement names its resources, apart from the two whose actions know none."
+    error_message = "Every statement names its resources, apart from those whose actions know none."
   }
   assert {
     condition     = one([for statement in jsondecode(aws_iam_role_policy.mwaa.policy).Statement : statement.Resource if statement.Sid == "UseKey"]) == var.kms_key_arn

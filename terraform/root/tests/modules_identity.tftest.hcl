@@ -162,8 +162,18 @@ run "models_reach_what_their_stages_call" {
     condition = [for statement in jsondecode(aws_iam_role_policy.models["train"].policy).Statement : flatten([statement.Resource]) if contains(flatten([statement.Action]), "s3:PutObject")] == [[
       "arn:aws:s3:::ml-ops-prod-111122223333/fraud/*/conf/*.json",
       "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/*/conf/*.json",
-    ]]
+    ], ["arn:aws:s3:::ml-ops-prod-111122223333/*/told/*.json"]]
     error_message = "No job writes the evidence that a deployment rests on."
+  }
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.models["train"].policy).Statement : statement.Sid => statement.Resource if startswith(statement.Sid, "Notify") } == {
+      NotifyByEmail = ["arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications", "arn:aws:sns:eu-west-1:111122223333:ml-ops-notifications-*"]
+      NotifyBySlack = [
+        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:airflow/connections/slack-??????",
+        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:airflow/connections/slack_*",
+      ]
+    }
+    error_message = "Jobs tell every channel of the platform, and nobody else."
   }
   assert {
     condition = length([for action in flatten([for statement in jsondecode(aws_iam_policy.boundary.policy).Statement : statement.Action if statement.Effect == "Allow"]) :
@@ -244,7 +254,7 @@ run "sixty_models_fit" {
     condition = alltrue(concat(
       [for role in concat(values(aws_iam_role.models), values(aws_iam_role.platform)) : length(role.assume_role_policy) <= 2048],
       [for policy in values(aws_iam_role_policy.models) : length(policy.policy) <= 10240],
-      [for policy in concat(values(aws_iam_policy.platform), values(aws_iam_policy.listed_projects), [aws_iam_policy.boundary, aws_iam_policy.people]) : length(policy.policy) <= 6144],
+      [for policy in concat(values(aws_iam_policy.platform), values(aws_iam_policy.listed_projects), [aws_iam_policy.boundary, aws_iam_policy.people, aws_iam_policy.approvers]) : length(policy.policy) <= 6144],
     ))
     error_message = "IAM's limits hold for sixty models in sixty projects."
   }
@@ -297,6 +307,23 @@ run "people_only_look" {
     condition = [for statement in jsondecode(aws_iam_policy.people.policy).Statement : contains(statement.Resource, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/events/ml-ops-sagemaker*")
     if contains(flatten([statement.Action]), "logs:StartQuery")] == [true]
     error_message = "A dashboard's tables of states are queried as whoever looks at them."
+  }
+}
+
+run "approvers_decide_and_change_nothing_else" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  assert {
+    condition = alltrue([for statement in jsondecode(aws_iam_policy.approvers.policy).Statement :
+      statement.Action == "sagemaker:UpdateModelPackage"
+      && statement.Condition.StringEquals == { "sagemaker:ModelApprovalStatus" = ["Approved", "PendingManualApproval", "Rejected"] }
+      && statement.Condition.Null["sagemaker:CustomerMetadataProperties/mlops:deployment-uri"] == "true"
+    && alltrue([for resource in statement.Resource : can(regex(":model-package/[a-z0-9-]+--\\*/\\*$", resource))])])
+    error_message = "Approvers set the state of this platform's versions, not what they are deployed as."
   }
 }
 

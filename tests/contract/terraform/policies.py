@@ -21,6 +21,8 @@ WITHOUT_RESOURCE = {
     "logs:PutResourcePolicy",
     "s3:GetAccountPublicAccessBlock",
     "sagemaker:ListEndpoints",
+    "sagemaker:ListModelPackageGroups",
+    "sagemaker:ListModelPackages",
     "sagemaker:ListModels",
     "sagemaker:ListProcessingJobs",
     "sagemaker:ListTrainingJobs",
