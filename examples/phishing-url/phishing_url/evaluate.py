@@ -90,6 +90,10 @@ def report(model: artifact.Model, sites: list[Site], labels: list[int]) -> dict[
             "precision_recall": _curve(recall, precision, "recall", "precision"),
         },
         "slices": _slices(sites, labels, predicted),
+        # What monitoring compares the endpoint's answers with.
+        "predictions": {
+            "labels": {"legitimate": predicted.count(0), "phishing": predicted.count(1)},
+        },
     }
 
 
