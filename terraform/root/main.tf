@@ -66,6 +66,18 @@ module "notifications" {
   secret_recovery_days = var.disposable ? 0 : 30
 }
 
+# Beside the default channel, which also hears of the platform itself. Roles may use what is named so.
+module "channels" {
+  source   = "../modules/notifications"
+  for_each = var.channels
+
+  topic_name           = "${var.name}-notifications-${each.key}"
+  slack_secret_name    = "airflow/connections/slack_${each.key}"
+  email_addresses      = each.value.email_addresses
+  kms_key_arn          = local.kms_key_arn
+  secret_recovery_days = var.disposable ? 0 : 30
+}
+
 module "sagemaker" {
   source = "../modules/sagemaker"
 
@@ -85,6 +97,7 @@ module "dag_trigger" {
   airflow_environment  = local.airflow_environment
   airflow_url          = local.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
+  data_window_seconds  = var.data_window_seconds
   topic_arn            = module.notifications.topic_arn
   keep_failed_events   = !var.quick
   kms_key_arn          = local.kms_key_arn
@@ -106,5 +119,8 @@ module "settings" {
     airflow_environment = local.airflow_environment
     slack_secret        = module.notifications.slack_secret
     log_group_url       = coalesce(var.log_group_url, local.console)
+    channels = {
+      for name, channel in module.channels : name => { topic_arn = channel.topic_arn, slack_secret = channel.slack_secret }
+    }
   }
 }

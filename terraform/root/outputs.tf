@@ -33,6 +33,11 @@ output "slack_secret" {
   value       = module.notifications.slack_secret
 }
 
+output "slack_secrets" {
+  description = "The secrets that await the Slack connections of the channels beside the default one, by the channel's name."
+  value       = { for name, channel in module.channels : name => channel.slack_secret }
+}
+
 output "dashboards" {
   description = "Where to see each model, by `<project>/<model>`."
   value       = module.observability.model_dashboard_urls

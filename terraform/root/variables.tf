@@ -252,6 +252,40 @@ variable "dag_trigger_concurrency" {
   }
 }
 
+variable "data_window_seconds" {
+  description = "Within how many seconds all new training data of a model is one question whether it is due, asked when they are over."
+  type        = number
+  default     = 3600
+  nullable    = false
+
+  validation {
+    condition     = var.data_window_seconds >= 1 && var.data_window_seconds <= 86400 && floor(var.data_window_seconds) == var.data_window_seconds
+    error_message = "data_window_seconds must be a whole number, 1 to 86400."
+  }
+}
+
+variable "monitoring_schedule" {
+  description = "How often each model's endpoint is compared with its baseline, as rate(1 day) or cron(0 3 * * ? *); null for never."
+  type        = string
+  default     = "rate(1 day)"
+
+  validation {
+    condition     = var.monitoring_schedule == null || can(regex("^(rate|cron)\\([^()]+\\)$", var.monitoring_schedule))
+    error_message = "monitoring_schedule must be a rate(...) or cron(...) of EventBridge."
+  }
+}
+
+variable "retraining_schedule" {
+  description = "How often each model is asked whether it is due, beside the GitLab schedules that run mlops retrain; null for never."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.retraining_schedule == null || can(regex("^(rate|cron)\\([^()]+\\)$", var.retraining_schedule))
+    error_message = "retraining_schedule must be a rate(...) or cron(...) of EventBridge."
+  }
+}
+
 variable "email_addresses" {
   description = "Who gets every message by e-mail; each confirms by a click."
   type        = set(string)
@@ -261,6 +295,20 @@ variable "email_addresses" {
   validation {
     condition     = alltrue([for address in var.email_addresses : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
     error_message = "Every entry must be an e-mail address."
+  }
+}
+
+variable "channels" {
+  description = "Who hears of the models that ask for it in mlops.yml, beside the default channel of email_addresses: by a channel's name, its e-mail addresses."
+  type = map(object({
+    email_addresses = optional(set(string), [])
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for name in keys(var.channels) : name != "default" && can(regex("^[a-z][a-z0-9-]{0,29}$", name))])
+    error_message = "A channel's name must be a letter, then at most 29 lower-case letters, digits and hyphens; default is the one there always is."
   }
 }
 

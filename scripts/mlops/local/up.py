@@ -164,7 +164,9 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
             gitlab_url=stack.gitlab_url,
         )
     with watch.time("secrets"):
-        _put_slack_webhook(stack, str(outputs["slack_secret"]))
+        _put_slack_webhook(stack, str(outputs["slack_secret"]), "B000")
+        for channel, secret in (outputs.get("slack_secrets") or {}).items():
+            _put_slack_webhook(stack, str(secret), channel)
         _confirm_subscriptions(stack)
     _set_group_variables(stack, outputs.get("role_arns") or {})
     return stack.completed(
@@ -172,14 +174,14 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
     )
 
 
-def _put_slack_webhook(stack: Stack, secret: str) -> None:
+def _put_slack_webhook(stack: Stack, secret: str, channel: str) -> None:
     """A person puts the real webhook there once; it is never in Terraform's state."""
     from mlops.local.sdk import client
 
     value = {
         "conn_type": "slackwebhook",
         "host": f"{stack.aws_endpoint}/slack",
-        "password": "services/T000/B000/local",
+        "password": f"services/T000/{channel}/local",
     }
     client(stack, "secretsmanager").put_secret_value(SecretId=secret, SecretString=json.dumps(value))
 

@@ -112,14 +112,21 @@ locals {
         Sid      = "NotifyByEmail"
         Effect   = "Allow"
         Action   = "sns:Publish"
-        Resource = "arn:${local.partition}:sns:${local.suffix}:${var.topic}"
+        Resource = [for topic in [var.topic, "${var.topic}-*"] : "arn:${local.partition}:sns:${local.suffix}:${topic}"]
       },
       {
-        # Secrets Manager ends a secret's ARN with six characters of its own.
+        # Secrets Manager ends a secret's ARN with six characters of its own. Other channels are named after the default one.
         Sid      = "NotifyBySlack"
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
-        Resource = "arn:${local.partition}:secretsmanager:${local.suffix}:secret:${var.slack_secret}-??????"
+        Resource = [for end in ["-??????", "_*"] : "arn:${local.partition}:secretsmanager:${local.suffix}:secret:${var.slack_secret}${end}"]
+      },
+      {
+        # One pattern for all projects: sixty would not fit into the policy.
+        Sid      = "KeepWhoWasTold"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject"]
+        Resource = "${local.objects}/*/told/*.json"
       },
     ])
 

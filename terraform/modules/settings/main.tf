@@ -5,5 +5,7 @@ resource "aws_ssm_parameter" "this" {
   name        = var.parameter_name
   description = "What the platform says of itself; read by the mlops command and the DAGs"
   type        = "String"
-  value       = jsonencode(var.settings)
+  # With more than some fifteen channels the document needs an advanced parameter, which costs a few cents a month.
+  tier  = "Intelligent-Tiering"
+  value = jsonencode(var.settings)
 }

@@ -22,11 +22,12 @@ variable "settings" {
     airflow_environment = string
     slack_secret        = string
     log_group_url       = string
+    channels            = optional(map(object({ topic_arn = string, slack_secret = string })), {})
   })
   nullable = false
 
   validation {
-    condition     = length(jsonencode(var.settings)) <= 4096
-    error_message = "The settings do not fit into a standard parameter of 4,096 bytes."
+    condition     = length(jsonencode(var.settings)) <= 8192
+    error_message = "The settings do not fit into a parameter of 8,192 bytes: there are too many channels."
   }
 }

@@ -39,6 +39,33 @@ run "everything_is_encrypted_with_the_key" {
   }
 }
 
+run "channels_of_their_own" {
+  command = plan
+
+  variables {
+    channels = { fraud-team = { email_addresses = ["fraud@example.com"] } }
+  }
+
+  assert {
+    condition     = output.slack_secrets == { fraud-team = "airflow/connections/slack_fraud-team" } && output.topic_arn == "arn:aws:sns:eu-central-1:111122223333:ml-ops-notifications"
+    error_message = "Each channel gets a secret beside the default one, whose topic keeps its name."
+  }
+  assert {
+    condition     = module.channels["fraud-team"].topic_arn == "arn:aws:sns:eu-central-1:111122223333:ml-ops-notifications-fraud-team"
+    error_message = "And a topic that roles may publish to, because of its name."
+  }
+}
+
+run "refuses_names_of_channels_that_cannot_be" {
+  command = plan
+
+  variables {
+    channels = { default = {}, "Fraud team" = {} }
+  }
+
+  expect_failures = [var.channels]
+}
+
 run "quick_leaves_out_what_takes_long" {
   command = plan
 

@@ -95,7 +95,7 @@ run "bucket" {
   }
 
   assert {
-    condition     = keys(aws_s3_object.dags) == sort(tolist(fileset("./tests/airflow/dags", "**"))) && contains(keys(aws_s3_object.dags), "model_training.py") && aws_s3_object.dags["run_tasks.py"].key == "dags/run_tasks.py"
+    condition     = join(" ", keys(aws_s3_object.dags)) == join(" ", sort(concat([".airflowignore"], tolist(fileset("./tests/airflow/dags", "*.py"))))) && contains(keys(aws_s3_object.dags), "model_training.py") && aws_s3_object.dags["run_tasks.py"].key == "dags/run_tasks.py"
     error_message = "Every file of the DAG folder is an object, and nothing else is."
   }
   assert {
