@@ -131,6 +131,44 @@ def _monitor(parser: Parser) -> None:
     parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="default: 1800")
 
 
+def _fetch(parser: Parser) -> None:
+    parser.add_argument("--model", default="", metavar="NAME", help="the model that the trigger names")
+    parser.add_argument(
+        "--manifest", default="mlops.yml", metavar="FILE", help="the manifest that the commit must have"
+    )
+    parser.add_argument("--project-id", required=True, metavar="NUMBER", help="the upstream")
+    parser.add_argument("--project-path", required=True, metavar="PATH", help="its path, as it says")
+    parser.add_argument("--commit", required=True, metavar="ID", help="its commit, as it says")
+    parser.add_argument("--ref", default="", metavar="BRANCH", help="its branch, as it says")
+    parser.add_argument(
+        "--change", required=True, metavar="KIND", help="default_branch, merge_request or branch, as it says"
+    )
+    parser.add_argument("--merge-request", default="", metavar="NUMBER", help="its merge request, as it says")
+    parser.add_argument(
+        "--pipeline-id",
+        default="",
+        metavar="NUMBER",
+        help="its pipeline; the newest of the commit by default",
+    )
+    parser.add_argument(
+        "--artifact-job", default="code", metavar="NAME", help="the job that made the artifact"
+    )
+    parser.add_argument(
+        "--artifact-job-id", default="", metavar="NUMBER", help="that job; looked up by default"
+    )
+    parser.add_argument("--artifact-sha256", default="", metavar="DIGITS", help="the checksum of the code")
+    parser.add_argument("--directory", default="source", metavar="FOLDER", help="where the code goes")
+    parser.add_argument("--dotenv", default="fetch.env", metavar="FILE", help="variables for later jobs")
+
+
+def _answer(parser: Parser) -> None:
+    parser.add_argument("--model", required=True, metavar="NAME", help="the model")
+    parser.add_argument("--state", choices=("success", "failed"), required=True, help="how the pipeline went")
+    parser.add_argument(
+        "--report", default="evaluation", metavar="DIRECTORY", help="where evaluate left its report"
+    )
+
+
 def _notify(parser: Parser) -> None:
     _manifest(parser)
     _environment(parser)
@@ -239,6 +277,21 @@ COMMANDS = (
         "compare an endpoint's requests with its training data",
         "mlops monitor --model phishing-url",
         _monitor,
+    ),
+    Command(
+        "fetch",
+        "mlops.fetch",
+        "get and check the code of the pipeline that started this one",
+        "mlops fetch --project-id 7 --project-path models/phishing-url --change default_branch"
+        " --commit 1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d",
+        _fetch,
+    ),
+    Command(
+        "answer",
+        "mlops.answer",
+        "tell the project that started this pipeline how it went",
+        "mlops answer --model phishing-url --state success",
+        _answer,
     ),
     Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
     Command(

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             return rehearse(source, registry)
         result = containerize(source, registry, BUILDERS[engine]())
         if result.built and pipeline.kind == "default_branch":
-            announce(source, result.version, gitlab.connect())
+            announce(source, result.version, None if pipeline.downstream else gitlab.connect())
     return finish(model, registry, result, Path(arguments.dotenv))
 
 

@@ -175,6 +175,18 @@ class GitLabError(MlopsError):
     exit_code = 51
 
 
+class ArtifactError(MlopsError):
+    """What the upstream's pipeline left cannot be used: gone, damaged, too large, or not what it seems."""
+
+    exit_code = 52
+
+
+class UpstreamError(MlopsError):
+    """A pipeline that another project started is not what its trigger says."""
+
+    exit_code = 53
+
+
 class TerraformError(MlopsError):
     """Terraform failed."""
 

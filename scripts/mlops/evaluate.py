@@ -106,7 +106,8 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
             pipeline,
             runs=Trigger(client("lambda"), settings.trigger_function, storage),
             storage=storage,
-            notes=gitlab.connect(),
+            # Of another project's change, the job answer tells that project.
+            notes=None if pipeline.downstream else gitlab.connect(),
         )
 
 

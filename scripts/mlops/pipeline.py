@@ -6,11 +6,12 @@ https://docs.gitlab.com/ci/variables/predefined_variables/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
 
 from mlops.contract import Origin
 from mlops.errors import SettingsError
+from mlops.upstream import PREFIX, Change
 
 Kind = Literal["merge_request", "default_branch", "branch", "tag", "schedule", "local"]
 
@@ -29,6 +30,9 @@ class Pipeline:
     server_url: str
     project_id: str
     origin: Origin
+    downstream: bool = False
+    """Whether another project started it; commit, ref, merge request and origin are then that project's."""
+    upstream_pipeline_id: str = ""
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Pipeline:
@@ -37,6 +41,35 @@ class Pipeline:
         Raises:
             SettingsError: when a variable that must be a number is none.
         """
+        ours = cls._own(variables)
+        if variables.get("CI_PIPELINE_SOURCE") != "pipeline" or not variables.get(f"{PREFIX}CHANGE"):
+            return ours
+        # The job fetch has asked GitLab for these. Numbers of pipelines and jobs stay ours.
+        told = {name: variables.get(f"{PREFIX}{name}", "") for name in ("COMMIT", "REF", "CHANGE", "TITLE")}
+        if told["CHANGE"] not in get_args(Change):
+            raise SettingsError(
+                f"{PREFIX}CHANGE is {told['CHANGE']!r}", next_step="Leave it to the job fetch."
+            )
+        return replace(
+            ours,
+            kind=cast(Kind, told["CHANGE"]),
+            merge_request_iid=_number(variables, f"{PREFIX}MERGE_REQUEST"),
+            commit_sha=told["COMMIT"],
+            ref=told["REF"],
+            downstream=True,
+            upstream_pipeline_id=variables.get(f"{PREFIX}PIPELINE_ID", ""),
+            origin=replace(
+                ours.origin,
+                project_path=variables.get(f"{PREFIX}PROJECT_PATH", ""),
+                ref=told["REF"],
+                commit_sha=told["COMMIT"],
+                commit_title=told["TITLE"],
+                pipeline_source=variables.get(f"{PREFIX}SOURCE", ""),
+            ),
+        )
+
+    @classmethod
+    def _own(cls, variables: Mapping[str, str]) -> Pipeline:
         return cls(
             kind=_kind(variables),
             pipeline_id=variables.get("CI_PIPELINE_ID", "0"),

@@ -13,7 +13,8 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "scripts" / "mlops"
-STAGES = {"validate", "containerize", "train", "evaluate", "deploy", "notify", "terraform"}
+STAGES = {"validate", "containerize", "train", "evaluate", "retrain", "deploy", "notify", "terraform"}
+STAGES |= {"fetch", "answer"}
 # The one place that knows these; the local stack stands outside the product.
 CLIENT_LIBRARIES = {"boto3", "gitlab", "docker", "slack_sdk", "oras", "python_terraform"}
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops.errors import GitLabError
+from mlops.upstream import PREFIX
+from mlops.upstream import TOKEN as UPSTREAM_TOKEN
 
 if TYPE_CHECKING:
     from gitlab import Gitlab
@@ -100,6 +102,15 @@ class GitLabProject:
                     return
             notes.create({"body": body})
 
+    def set_status(self, commit: str, status: Mapping[str, str]) -> None:
+        """Say of a commit how something went: https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
+
+        Raises:
+            GitLabError: when GitLab refuses.
+        """
+        with _errors(f"set the status of {commit[:8]}", self._token):
+            self._project.commits.get(commit, lazy=True).statuses.create(dict(status))
+
     def failed_jobs(self, pipeline_id: str) -> list[Job]:
         """The pipeline's failed jobs, in the order they were made.
 
@@ -149,6 +160,18 @@ def connect(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
     from gitlab import Gitlab
 
     return GitLabProject(Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops"), project_id)
+
+
+def connect_upstream(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
+    """The project that started this pipeline; None where no token may speak there, or nobody knows which it is."""
+    token, url = variables.get(UPSTREAM_TOKEN, ""), variables.get("CI_SERVER_URL", "")
+    project_id = variables.get(f"{PREFIX}PROJECT_ID", "")
+    if not (token and url and project_id):
+        return None
+    from gitlab import Gitlab
+
+    api = Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops")
+    return GitLabProject(api, project_id, UPSTREAM_TOKEN)
 
 
 def connect_job(server_url: str, project_id: str, token: str) -> GitLabProject:
