@@ -45,6 +45,7 @@ module "storage" {
   access_log_bucket_name  = var.quick ? null : "${var.name}-${var.environment}-${var.account_id}-logs"
   kms_key_arn             = local.kms_key_arn
   noncurrent_version_days = var.quick ? null : 90
+  capture_prefixes        = [for name in local.repositories : "${name}/capture/"]
   force_destroy           = var.disposable
 }
 

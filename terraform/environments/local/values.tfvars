@@ -5,6 +5,7 @@ region                  = "eu-west-1"
 airflow_environment     = "ml-ops-local"
 email_addresses         = ["ml-team@example.com"]
 dag_trigger_concurrency = null
+data_window_seconds     = 15
 log_retention_days      = 7
 disposable              = true
 quick                   = true

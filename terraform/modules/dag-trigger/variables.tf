@@ -58,7 +58,7 @@ variable "airflow_role" {
 variable "allowed_dags" {
   description = "The DAGs that may be started; every other is refused."
   type        = set(string)
-  default     = ["model_deployment", "model_training"]
+  default     = ["model_deployment", "model_monitoring", "model_notice", "model_retraining", "model_training"]
   nullable    = false
 
   validation {
@@ -129,6 +129,18 @@ variable "event_age_seconds" {
   validation {
     condition     = var.event_age_seconds >= 60 && var.event_age_seconds <= 21600
     error_message = "event_age_seconds must be 60 to 21600."
+  }
+}
+
+variable "data_window_seconds" {
+  description = "Within how many seconds all new training data of a model is one run, which starts when they are over."
+  type        = number
+  default     = 3600
+  nullable    = false
+
+  validation {
+    condition     = var.data_window_seconds >= 1 && var.data_window_seconds <= 86400 && floor(var.data_window_seconds) == var.data_window_seconds
+    error_message = "data_window_seconds must be a whole number, 1 to 86400."
   }
 }
 

@@ -24,6 +24,7 @@ locals {
     streams      = "arn:${local.partition}:cloudwatch:${local.suffix}:metric-stream/${var.name}-*"
     rules        = "arn:${local.partition}:events:${local.suffix}:rule/${var.name}-*"
     groups       = "arn:${local.partition}:sagemaker:${local.suffix}:model-package-group/*"
+    schedules    = "arn:${local.partition}:scheduler:${local.suffix}:schedule*/${var.name}*"
     roles        = "${local.iam}:role/${var.name}-*"
     policies     = "${local.iam}:policy/${var.name}-*"
     network      = "arn:${local.partition}:ec2:${local.suffix}:*/*"
@@ -96,6 +97,7 @@ locals {
           "lambda:ListVersionsByFunction",
           "logs:DescribeLogGroups", "logs:DescribeMetricFilters", "logs:DescribeSubscriptionFilters", "logs:ListTagsForResource",
           "sagemaker:DescribeModelPackageGroup", "sagemaker:GetModelPackageGroupPolicy", "sagemaker:ListTags",
+          "scheduler:GetSchedule", "scheduler:GetScheduleGroup", "scheduler:ListTagsForResource",
           "secretsmanager:DescribeSecret", "secretsmanager:GetResourcePolicy",
           "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource",
           "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags",
@@ -251,7 +253,7 @@ locals {
         Resource = local.owned.roles
         Condition = { StringEquals = { "iam:PassedToService" = [
           "airflow-env.amazonaws.com", "airflow.amazonaws.com", "lambda.amazonaws.com", "logs.amazonaws.com",
-          "streams.metrics.cloudwatch.amazonaws.com", "vpc-flow-logs.amazonaws.com",
+          "scheduler.amazonaws.com", "streams.metrics.cloudwatch.amazonaws.com", "vpc-flow-logs.amazonaws.com",
         ] } }
       },
       {
@@ -296,8 +298,10 @@ locals {
           "logs:PutMetricFilter", "logs:PutRetentionPolicy", "logs:PutSubscriptionFilter", "logs:TagResource",
           "logs:UntagResource",
           "sagemaker:AddTags", "sagemaker:CreateModelPackageGroup", "sagemaker:DeleteModelPackageGroup", "sagemaker:DeleteTags",
+          "scheduler:CreateSchedule", "scheduler:CreateScheduleGroup", "scheduler:DeleteSchedule",
+          "scheduler:DeleteScheduleGroup", "scheduler:TagResource", "scheduler:UntagResource", "scheduler:UpdateSchedule",
         ]
-        Resource = [for name in ["airflow", "alarms", "budgets", "dashboards", "functions", "groups", "logs", "rules", "streams"] : local.owned[name]]
+        Resource = [for name in ["airflow", "alarms", "budgets", "dashboards", "functions", "groups", "logs", "rules", "schedules", "streams"] : local.owned[name]]
       },
     ]
 

@@ -3,7 +3,6 @@
 
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_144: an environment is one region; versions cover mistakes, and a model can be trained again
-  #checkov:skip=CKV2_AWS_62: nothing reacts to objects; CI and schedules start what reads them
   bucket        = var.bucket_name
   force_destroy = var.force_destroy
 }
@@ -15,6 +14,12 @@ resource "aws_s3_bucket_versioning" "this" {
   versioning_configuration {
     status = "Enabled"
   }
+}
+
+# EventBridge hears of every object; its rules say of which somebody else does.
+resource "aws_s3_bucket_notification" "this" {
+  bucket      = aws_s3_bucket.this.id
+  eventbridge = true
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
@@ -64,7 +69,8 @@ resource "aws_s3_bucket_policy" "this" {
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
-# The current version of an object never expires: evidence must last as long as its model.
+# The current version of an object never expires: evidence must last as long as its model. What endpoints were asked
+# does: it may be about people, and monitoring looks back at most 30 days.
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   count  = var.noncurrent_version_days == null ? 0 : 1
   bucket = aws_s3_bucket.this.id
@@ -88,6 +94,28 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
     abort_incomplete_multipart_upload {
       days_after_initiation = 7
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.capture_prefixes
+
+    content {
+      id     = "captured-${replace(trimsuffix(rule.value, "/"), "/", "-")}"
+      status = "Enabled"
+
+      filter {
+        prefix = rule.value
+      }
+
+      expiration {
+        days = var.capture_days
+      }
+
+      # A copy of them must not outlive them.
+      noncurrent_version_expiration {
+        noncurrent_days = 1
+      }
     }
   }
 

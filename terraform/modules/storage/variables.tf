@@ -31,6 +31,35 @@ variable "noncurrent_version_days" {
   }
 }
 
+variable "capture_prefixes" {
+  description = "Where in the bucket endpoints keep what they are asked, each ending with a slash; S3 takes 1,000 rules a bucket."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for prefix in var.capture_prefixes : can(regex("^[a-z0-9-]+/[a-z0-9-]+/capture/$", prefix))])
+    error_message = "Every prefix must be <project>/<model>/capture/."
+  }
+
+  validation {
+    condition     = length(var.capture_prefixes) <= 990
+    error_message = "There may be 990 prefixes: S3 takes 1,000 lifecycle rules a bucket."
+  }
+}
+
+variable "capture_days" {
+  description = "Days that requests and answers of endpoints are kept; monitoring looks back at most 30."
+  type        = number
+  default     = 35
+  nullable    = false
+
+  validation {
+    condition     = var.capture_days >= 31 && floor(var.capture_days) == var.capture_days
+    error_message = "capture_days must be a whole number from 31."
+  }
+}
+
 variable "force_destroy" {
   description = "Whether destroying the bucket deletes what is in it; only where nothing must last."
   type        = bool

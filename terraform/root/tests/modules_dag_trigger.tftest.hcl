@@ -41,7 +41,8 @@ run "real_environment" {
     condition = aws_lambda_function.this.environment[0].variables == tomap({
       AIRFLOW_ENVIRONMENT = "ml-ops-prod"
       AIRFLOW_URL         = ""
-      ALLOWED_DAGS        = "model_deployment,model_training"
+      ALLOWED_DAGS        = "model_deployment,model_monitoring,model_notice,model_retraining,model_training"
+      DATA_WINDOW_SECONDS = "3600"
     })
     error_message = "The function knows its environment and the DAGs it may start."
   }
@@ -58,7 +59,7 @@ run "real_environment" {
     error_message = "MWAA takes about 10 calls a second."
   }
   assert {
-    condition     = { for name, alias in aws_lambda_alias.dag : name => alias.function_version } == { model_deployment = "$LATEST", model_training = "$LATEST" }
+    condition     = join(",", keys(aws_lambda_alias.dag)) == aws_lambda_function.this.environment[0].variables["ALLOWED_DAGS"] && toset(values(aws_lambda_alias.dag)[*].function_version) == toset(["$LATEST"])
     error_message = "Each DAG has an alias, so that a role may start one and not the other."
   }
   assert {
@@ -166,6 +167,7 @@ run "refuses_bad_values" {
     log_retention_days   = 8
     topic_arn            = "ml-ops-notifications"
     event_age_seconds    = 5
+    data_window_seconds  = 0.5
     kms_key_arn          = "alias/mine"
   }
 
@@ -179,6 +181,7 @@ run "refuses_bad_values" {
     var.log_retention_days,
     var.topic_arn,
     var.event_age_seconds,
+    var.data_window_seconds,
     var.kms_key_arn,
   ]
 }

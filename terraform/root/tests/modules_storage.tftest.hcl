@@ -15,7 +15,8 @@ run "real_environment" {
   }
 
   variables {
-    bucket_name = "ml-ops-prod-111122223333"
+    bucket_name      = "ml-ops-prod-111122223333"
+    capture_prefixes = ["web-safety/phishing-url/capture/"]
   }
 
   assert {
@@ -55,8 +56,13 @@ run "real_environment" {
     error_message = "Overwritten versions expire after 90 days."
   }
   assert {
-    condition     = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this[0].rule : length(rule.expiration) == 0])
-    error_message = "No current object may ever expire."
+    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.this[0].rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 } == { "web-safety/phishing-url/capture/" = 35 }
+    error_message = "No current object may ever expire but what endpoints were asked."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_notification.this.eventbridge
+    error_message = "EventBridge hears of new data."
   }
 }
 
@@ -161,6 +167,8 @@ run "refuses_bad_values" {
     noncurrent_version_days = 0
     kms_key_arn             = "alias/mine"
     access_log_days         = 0
+    capture_prefixes        = ["web-safety/"]
+    capture_days            = 30
   }
 
   expect_failures = [
@@ -168,6 +176,8 @@ run "refuses_bad_values" {
     var.noncurrent_version_days,
     var.kms_key_arn,
     var.access_log_days,
+    var.capture_prefixes,
+    var.capture_days,
   ]
 }
 
