@@ -136,16 +136,19 @@ def test_start_gives_up_after_a_while_with_the_problem(function: Lambda) -> None
     function.stub.assert_no_pending_responses()
 
 
-def test_a_lambda_that_was_cut_off_may_be_asked_again(function: Lambda) -> None:
-    cut = {
-        "errorType": "Sandbox.Timedout",
-        "errorMessage": "RequestId: 1 Error: Task timed out after 60.00 seconds",
-    }
-    function.answers(cut, FunctionError="Unhandled")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("Sandbox.Timedout", "RequestId: 1 Error: Task timed out after 60.00 seconds"),
+        ("Runtime.ExitError", "RequestId: 1 Error: Runtime exited with error: signal: killed"),
+    ],
+)
+def test_a_lambda_that_was_cut_off_may_be_asked_again(function: Lambda, kind: str, message: str) -> None:
+    function.answers({"errorType": kind, "errorMessage": message}, FunctionError="Unhandled")
     problem = function.trigger.status(DAG, RUN).problem
     assert problem is not None
     assert problem.retryable
-    assert "timed out" in problem.message
+    assert message in problem.message
 
 
 @pytest.mark.parametrize(

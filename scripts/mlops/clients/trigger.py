@@ -13,8 +13,8 @@ from mlops.contract import (
     CONF_LIMIT,
     SCHEMA_VERSION,
     Conf,
-    EventConf,
     ErrorKind,
+    EventConf,
     RunAnswer,
     RunProblem,
     RunRequest,
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # The Lambda has tried for its own time-out before each of these, in seconds.
 _PAUSES = (2.0, 5.0, 10.0)
+# The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done, and the
+# run id lets the next call find it. https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
+_CUT_OFF = frozenset({"Sandbox.Timedout", "Runtime.ExitError"})
 _PASSING = frozenset(
     {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "ResourceNotReadyException"}
 )
@@ -148,7 +151,7 @@ class Trigger:
             document = {}
         details: Mapping[str, Any] = document if isinstance(document, dict) else {}
         message = str(details.get("errorMessage", ""))
-        if "timed out" in message or details.get("errorType") == "Sandbox.Timedout":
+        if "timed out" in message or details.get("errorType") in _CUT_OFF:
             return _passing(request, "airflow_unavailable", f"the Lambda {self._function}: {message}")
         raise TriggerError(
             f"The Lambda {self._function} failed",

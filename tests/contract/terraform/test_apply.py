@@ -31,6 +31,7 @@ def test_outputs(applied: Applied) -> None:
         "execution_role_arn": f"arn:aws:iam::{ACCOUNT}:role/ml-ops-sagemaker-execution",
         "settings_parameter": "/ml-ops/settings",
         "slack_secret": "airflow/connections/slack",
+        "slack_secrets": {},
         "role_arns": {},
         "dashboards": {
             "fraud/card-payments": f"{DASHBOARDS}/ml-ops-fraud--card-payments",
