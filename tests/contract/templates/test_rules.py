@@ -22,6 +22,7 @@ TRAINING = {
 
 CHECKS = {"lint": "on_success", "test": "on_success"}
 TRAINED = {"containerize": "on_success", "train": "on_success", "evaluate": "on_success"}
+RETRAINED = {"retrain": "on_success", "notify": "on_failure"}
 EVERYTHING = {**CHECKS, **TRAINED, "deploy": "manual", "notify": "on_failure"}
 
 MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
@@ -39,8 +40,11 @@ TABLE: list[tuple[str, dict[str, Any], Trigger, dict[str, str], dict[str, str]]]
     ("merge request", PIPELINE, MERGE_REQUEST, {}, {**CHECKS, "containerize": "on_success"}),
     ("merge request that trains", TRAINING, MERGE_REQUEST, {}, {**CHECKS, **TRAINED}),
     ("tag", PIPELINE, Trigger(kind="tag", ref="phishing-url/v1.3.0"), {}, {}),
-    ("schedule", PIPELINE, Trigger(kind="schedule"), {}, {}),
-    ("schedule that trains", TRAINING, Trigger(kind="schedule"), {}, {}),
+    ("schedule", PIPELINE, Trigger(kind="schedule"), {}, RETRAINED),
+    ("schedule that trains", TRAINING, Trigger(kind="schedule"), {}, RETRAINED),
+    ("schedule to retrain", PIPELINE, Trigger(kind="schedule"), {"MLOPS_SCHEDULE": "retrain"}, RETRAINED),
+    ("schedule for something else", PIPELINE, Trigger(kind="schedule"), {"MLOPS_SCHEDULE": "nightly"}, {}),
+    ("schedule of another branch", PIPELINE, Trigger(kind="schedule", ref="topic"), {}, {}),
     ("downstream", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, EVERYTHING),
     ("started by a person", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "web"}, EVERYTHING),
 ]
@@ -137,5 +141,5 @@ def test_defaults_of_the_repository_stay_out_of_our_jobs(planner: Any, templates
 def test_workflow_allows_one_pipeline_a_change(templates: Any) -> None:
     rules = templates["workflow"].filled()["workflow"]["rules"]
 
-    assert [rule.get("when", "always") for rule in rules] == ["never", "always", "never", "always"]
+    assert [rule.get("when", "always") for rule in rules] == ["never", "always", "never", "always", "always"]
     assert "$CI_OPEN_MERGE_REQUESTS" in rules[2]["if"]
