@@ -11,6 +11,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from mlops import approval
 from mlops import sagemaker_requests as requests
 from mlops.contract import Deployment as Wanted
 from mlops.contract import Evaluation, Metric, SmokeTest, Training, TrainingConf
@@ -80,6 +81,31 @@ def endpoint_config(one: TrainingConf) -> dict[str, Any]:
     return requests.renamed(requests.endpoint_config(name, wanted, requests.tags(one)))
 
 
+def model_package(one: TrainingConf) -> dict[str, Any]:
+    wanted = Wanted(
+        endpoint_name="e",
+        instance_type="ml.m5.large",
+        instance_count=1,
+        startup_timeout_seconds=120,
+        smoke_test=SmokeTest(content_type="application/json", body="{}"),
+    )
+    # A bucket's name has at most 63 characters.
+    uri = one.evidence_uri.replace("s3://ml-ops/", f"s3://{'b' * 63}/")
+    return requests.model_package(
+        replace(one, deployment=wanted, evidence_uri=uri),
+        artifact="s3://b/m.tar.gz",
+        fingerprint=FINGERPRINT,
+        approval="Rejected",
+        metadata={
+            approval.MODEL_VERSION: one.model_version,
+            approval.EVIDENCE_URI: uri,
+            approval.DEPLOYMENT_URI: f"{uri}deployment.json",
+            approval.DEPLOYMENT_SHA256: "f" * 64,
+            approval.COMMIT: "",
+        },
+    )
+
+
 REQUESTS = {
     "CreateTrainingJob": lambda one: requests.training_job(
         one, role=ROLE, fingerprint=FINGERPRINT, run_id="r.1", attempt=1
@@ -89,6 +115,7 @@ REQUESTS = {
     ),
     "CreateProcessingJob": evaluation_job,
     "CreateEndpointConfig": endpoint_config,
+    "CreateModelPackage": model_package,
 }
 
 
@@ -109,9 +136,11 @@ def problems(shape: Any, value: Any, where: str) -> Iterator[str]:
     if isinstance(value, str):
         # Python's re has no Unicode classes; letters, digits and blanks stand in for them
         pattern = re.sub(
-            r"\\p\{[LZN]\}",
-            lambda found: {"L": "a-zA-Z", "Z": " ", "N": "0-9"}[found[0][3]],
-            shape.metadata.get("pattern", ""),
+            r"\\p\{[LMNPSZ]\}",
+            lambda found: {"L": "a-zA-Z", "Z": " ", "N": "0-9", "P": r"!-/:-@", "S": "+<=>", "M": ""}[
+                found[0][3]
+            ],
+            re.sub(r"\$\{1,\d+\}$", "$", shape.metadata.get("pattern", "")),
         )
         if pattern and not re.fullmatch(pattern, value):
             yield f"{where} is {value!r}, which does not match {pattern}"
