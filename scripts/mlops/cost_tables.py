@@ -17,7 +17,7 @@ from typing import Any
 ENVIRONMENTS = ("dev", "stage", "prod")
 # What modules/observability and modules/dag-trigger make; an alarm on an expression pays for each of its
 # metrics.
-ALARM_METRICS_OF_A_MODEL = 6
+ALARM_METRICS_OF_A_MODEL = 7
 ALARM_METRICS_OF_AIRFLOW = 4
 ALARM_METRICS_OF_THE_LAMBDA = 4
 LAMBDA_GB = 0.25

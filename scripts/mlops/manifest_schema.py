@@ -217,7 +217,7 @@ class Monitoring(Section):
 
     sampling_percent: Annotated[int, Field(ge=1, le=100)] = 100
     """Of the requests, which the endpoint keeps with its answers."""
-    window: Annotated[Duration, Field(ge=3600, le=90 * 86400)] = 7 * 86400
+    window: Annotated[Duration, Field(ge=3600, le=30 * 86400)] = 7 * 86400
     """The time up to a monitoring run whose requests it looks at."""
     baseline: DataPath | None = None
     """What they are compared with, columns named as in the requests. Default: the channel `train`."""

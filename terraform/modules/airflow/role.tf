@@ -168,6 +168,19 @@ resource "aws_iam_role_policy" "dags" {
         Resource = "${var.platform_bucket_arn}/*/told/*.json"
       },
       {
+        # What a model's last release was made from, what its endpoint was asked, and what monitoring found.
+        Sid      = "ReadRequests"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = [for part in ["recipe.json", "capture/*", "monitoring/*"] : "${var.platform_bucket_arn}/*/*/${part}"]
+      },
+      {
+        Sid      = "WriteMonitoring"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${var.platform_bucket_arn}/*/*/monitoring/*.json"
+      },
+      {
         # Without a condition on the prefix: the training operator first asks whether there is such a bucket.
         Sid      = "ListDataAndEvidence"
         Effect   = "Allow"

@@ -1,4 +1,4 @@
-# One dashboard and four alarms a model. An endpoint comes with a model's first deployment and may go again, so
+# One dashboard and five alarms a model. An endpoint comes with a model's first deployment and may go again, so
 # an alarm without data is content: only what an endpoint says can wake somebody.
 
 locals {
@@ -12,6 +12,7 @@ locals {
       aws_cloudwatch_metric_alarm.unanswered[name].arn,
       aws_cloudwatch_metric_alarm.latency[name].arn,
       aws_cloudwatch_metric_alarm.memory[name].arn,
+      aws_cloudwatch_metric_alarm.drift[name].arn,
     ]
   }
 }
@@ -112,6 +113,24 @@ resource "aws_cloudwatch_metric_alarm" "memory" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = [var.topic_arn]
   ok_actions          = [var.topic_arn]
+}
+
+# Without actions: the DAG model_monitoring tells the model's channel, and EventBridge hears of every alarm's state. It
+# stays up for a day, so a daily schedule sees it; the next run of the DAG says whether it still holds.
+resource "aws_cloudwatch_metric_alarm" "drift" {
+  for_each = var.models
+
+  alarm_name          = "${var.name}-drift-${each.value}"
+  alarm_description   = "${each.key}: what its endpoint is asked differs from what it was trained on. Look: ${local.dashboards}${local.model_dashboards[each.key]}"
+  namespace           = var.metric_namespace
+  metric_name         = "Drift"
+  dimensions          = { EndpointName = each.value }
+  statistic           = "Maximum"
+  period              = 86400
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  treat_missing_data  = "notBreaching"
 }
 
 resource "aws_cloudwatch_dashboard" "model" {
@@ -266,7 +285,36 @@ resource "aws_cloudwatch_dashboard" "model" {
         }
       },
       {
-        type = "log", x = 0, y = 22, width = 24, height = 6
+        type = "metric", x = 0, y = 22, width = 12, height = 6
+        properties = {
+          title  = "Drift: columns that differ from training"
+          region = local.region
+          view   = "timeSeries"
+          stat   = "Maximum"
+          period = 3600
+          yAxis  = { left = { min = 0, showUnits = false }, right = { min = 0, showUnits = false } }
+          metrics = [
+            [var.metric_namespace, "DriftedFeatures", "EndpointName", each.value, { label = "columns that drifted" }],
+            [var.metric_namespace, "WorstPSI", "EndpointName", each.value, { label = "worst PSI", yAxis = "right" }],
+          ]
+        }
+      },
+      {
+        type = "metric", x = 12, y = 22, width = 12, height = 6
+        properties = {
+          title  = "Requests that monitoring compared (rows)"
+          region = local.region
+          view   = "timeSeries"
+          stat   = "Maximum"
+          period = 3600
+          yAxis  = { left = { min = 0, showUnits = false } }
+          metrics = [
+            [var.metric_namespace, "MonitoredRows", "EndpointName", each.value, { label = "rows" }],
+          ]
+        }
+      },
+      {
+        type = "log", x = 0, y = 28, width = 24, height = 6
         properties = {
           title  = "States of its jobs and its endpoint"
           region = local.region
@@ -281,7 +329,7 @@ resource "aws_cloudwatch_dashboard" "model" {
         }
       },
       {
-        type = "log", x = 0, y = 28, width = 24, height = 6
+        type = "log", x = 0, y = 34, width = 24, height = 6
         properties = {
           title  = "Errors in the endpoint's log"
           region = local.region

@@ -38,7 +38,7 @@ variable "variant" {
 }
 
 variable "metric_namespace" {
-  description = "Where the DAG model_training writes the metrics of evaluations, by EndpointName and Role."
+  description = "Where the DAG model_training writes the metrics of evaluations, by EndpointName and Role, and model_monitoring those of drift, by EndpointName."
   type        = string
   default     = "ml-ops/models"
   nullable    = false

@@ -18,10 +18,10 @@ locals {
 
   results = [for name in sort(keys(var.repositories)) : "${name}/*"]
 
-  # What jobs make, by `<version>/`. Not comparison.json and lineage.json beside it: a model's own code takes this
+  # What jobs make, by `<version>/`, and what endpoints keep of their requests. Not comparison.json and lineage.json beside it: a model's own code takes this
   # role, and a deployment rests on them.
   written = flatten([
-    for name in sort(keys(var.repositories)) : [for part in ["model", "challenger", "champion"] : "${name}/*/${part}/*"]
+    for name in sort(keys(var.repositories)) : [for part in ["*/model", "*/challenger", "*/champion", "capture"] : "${name}/${part}/*"]
   ])
 }
 
@@ -60,7 +60,7 @@ resource "aws_iam_role_policy" "execution" {
         Resource = [for prefix in concat(["${var.data_prefix}*"], local.results) : "${var.bucket_arn}/${prefix}"]
       },
       {
-        Sid      = "WriteModelsAndEvaluations"
+        Sid      = "WriteModelsEvaluationsAndRequests"
         Effect   = "Allow"
         Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
         Resource = [for prefix in local.written : "${var.bucket_arn}/${prefix}"]

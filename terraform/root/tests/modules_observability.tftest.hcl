@@ -57,6 +57,14 @@ run "models" {
     error_message = "A model that is not deployed raises no alarm; one that is announces the alarm and its end."
   }
   assert {
+    condition     = [for alarm in values(aws_cloudwatch_metric_alarm.drift) : alarm.alarm_name] == ["ml-ops-drift-fraud--cards", "ml-ops-drift-web-safety--phishing-url"]
+    error_message = "A model's drift alarm has the name that lambda_trigger/events.py and due.py know."
+  }
+  assert {
+    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.drift) : alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_actions == null ? [] : alarm.alarm_actions) == 0 && length(alarm.dimensions) == 1])
+    error_message = "Without a run there is no drift; the DAG tells the channels, EventBridge hears of the alarm by itself."
+  }
+  assert {
     condition     = aws_cloudwatch_metric_alarm.errors["fraud/cards"].dimensions == tomap({ EndpointName = "fraud--cards", VariantName = "AllTraffic" })
     error_message = "An alarm watches its own model's endpoint."
   }

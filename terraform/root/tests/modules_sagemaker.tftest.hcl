@@ -31,10 +31,11 @@ run "real_environment" {
     condition = { for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Sid => statement.Resource } == {
       ListDataAndModels = "arn:aws:s3:::ml-ops-prod-111122223333"
       ReadDataAndModels = ["arn:aws:s3:::ml-ops-prod-111122223333/data/*", "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*"]
-      WriteModelsAndEvaluations = [
+      WriteModelsEvaluationsAndRequests = [
         "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/model/*",
         "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/challenger/*",
         "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/*/champion/*",
+        "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/phishing-url/capture/*",
       ]
       PullImages      = ["arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url"]
       LogInToRegistry = "*"
