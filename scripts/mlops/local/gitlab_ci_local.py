@@ -337,6 +337,7 @@ def _completed(job: PlannedJob, preview: Mapping[str, Any]) -> PlannedJob:
         # GitLab's name, where gitlab-ci-local will not speak of the job.
         name=f"{base}: [{', '.join(matrix.values())}]" if trigger and matrix else job.name,
         base="" if base == job.name else base,
+        may_fail=job.may_fail and document.get("allow_failure") is not False,
         order=preview["stages"].index(job.stage),
         environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
         expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
@@ -348,11 +349,13 @@ def _planned(document: Mapping[str, Any]) -> PlannedJob:
     tolerated = document["allow_failure"]
     codes = tolerated["exit_codes"] if isinstance(tolerated, dict) else []
     needs = document.get("needs")
+    # https://docs.gitlab.com/ci/yaml/#allow_failure: true where a job is manual, and not by its rules.
+    optional = document["when"] == "manual" and "rules" not in document
     return PlannedJob(
         name=document["name"],
         stage=document["stage"],
         when=document["when"],
-        may_fail=tolerated is True,
+        may_fail=tolerated is True or optional,
         exit_codes=tuple(codes if isinstance(codes, list) else [codes]),
         needs=None if needs is None else tuple(need["job"] for need in needs),
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mlops.local.gitlab.pipelines import Pipeline
 from mlops.local.gitlab.projects import DEFAULT_BRANCH
-from mlops.local.gitlab.users import JOB_TOKEN as JOB_TOKEN  # tests find both here
+from mlops.local.gitlab.users import JOB_TOKEN as JOB_TOKEN  # where tests find it
 from mlops.local.gitlab.users import PROJECT_TOKEN as PROJECT_TOKEN
 from mlops.local.stack import TEMPLATES_PROJECT
 
@@ -110,7 +110,6 @@ def predefined(pipeline: Pipeline, trigger: Trigger, commit: Commit, server: str
         "CI_COMMIT_TAG": trigger.ref if trigger.kind == "tag" else "",
         **_merge_request(pipeline, trigger),
         **_upstream(trigger.upstream),
-        "CI_JOB_TOKEN": JOB_TOKEN,
         "GITLAB_USER_LOGIN": trigger.user,
         "GITLAB_USER_NAME": trigger.user,
         "GITLAB_USER_EMAIL": f"{trigger.user}@localhost",
