@@ -89,10 +89,28 @@ def start_or_join(runs: Runs, work: Work, done: Callable[[], bool]) -> RunAnswer
             console.say(f"Run {run_id} succeeded earlier, but its result is gone; starting anew")
         else:
             return answer
-    raise TriggerError(
-        f"{_ATTEMPTS} runs of {work.label} failed",
-        next_step="Push a change: this version does not train.",
-    )
+    raise _exhausted(work)
+
+
+def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool]) -> tuple[str, bool]:
+    """The id that `start_or_join` would end with, and whether it would start that run, for who starts it otherwise.
+
+    Args:
+        work: What to do.
+        state_of: The state of a run; empty where there is none.
+        done: As for `start_or_join`.
+
+    Raises:
+        TriggerError: when too many runs of this work failed.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        run_id = contract.run_id(work.label, work.identity, attempt)
+        state = state_of(run_id)
+        if not state:
+            return run_id, True
+        if state != "failed" and (state != "success" or done()):
+            return run_id, False
+    raise _exhausted(work)
 
 
 def wait(runs: Runs, dag_id: str, run_id: str, timeout: float, clock: Clock = Clock()) -> RunAnswer:
@@ -225,6 +243,13 @@ def refusal(answer: RunAnswer) -> TriggerError:
         cause=problem.message,
         next_step=problem.next_step,
         link=answer.run_url,
+    )
+
+
+def _exhausted(work: Work) -> TriggerError:
+    return TriggerError(
+        f"{_ATTEMPTS} runs of {work.label} failed",
+        next_step="Push a change: this version does not train.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -255,6 +255,38 @@ def find_champion(sagemaker: SageMakerClient, project: str, model: str) -> Serve
         endpoint_config=endpoint["EndpointConfigName"],
         environment=dict(container.get("Environment", {})),
     )
+
+
+def earlier_job(
+    sagemaker: SageMakerClient, kind: JobKind, names: Sequence[str], about: Mapping[str, str]
+) -> str:
+    """The job that an earlier try of a task started and this one can wait for; empty when there is none.
+
+    Args:
+        sagemaker: Who is asked.
+        kind: Of the jobs.
+        names: The jobs of earlier tries.
+        about: The environment of this try's job: with other data it would be another job.
+    """
+    from botocore.exceptions import ClientError
+
+    description: Any
+    for name in names:
+        try:
+            if kind == "training":
+                description = sagemaker.describe_training_job(TrainingJobName=name)
+                # What was trained is there; what was evaluated may have been cleared for a new comparison.
+                useful = description["TrainingJobStatus"] in {"InProgress", "Completed"}
+            else:
+                description = sagemaker.describe_processing_job(ProcessingJobName=name)
+                useful = description["ProcessingJobStatus"] == "InProgress"
+        except ClientError as error:
+            if missing(error):
+                continue
+            raise
+        if useful and description.get("Environment", {}) == dict(about):
+            return name
+    return ""
 
 
 def job_failure(sagemaker: SageMakerClient, kind: JobKind, name: str) -> str:

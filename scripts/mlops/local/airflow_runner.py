@@ -2,7 +2,8 @@
 
 Four `airflow` commands would each import Airflow and its providers, which takes two cores some 15 seconds.
 Here the children, the executor's workers and every task's process share what this process has imported.
-Ends when it is told to, or when a component dies: Airflow without its scheduler looks alive and does nothing.
+A scheduler, triggerer or DAG processor that was killed is started again, as MWAA does. Everything ends when it is
+told to, or when a component ends otherwise: Airflow without its scheduler looks alive and does nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import gc
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +64,8 @@ CLIENTS = ("ssm", "s3", "sagemaker", "sagemaker-runtime", "logs")
 
 _STARTED = time.monotonic()
 _PATIENCE_SECONDS = 3.0
+# A component that is killed more often than this within a minute does not live.
+_LIVES = 3
 
 
 def say(line: str) -> None:
@@ -142,6 +147,36 @@ def end(running: dict[int, str], code: int) -> NoReturn:
     os._exit(code)
 
 
+def forget_schedulers(home: Path) -> None:
+    """Say in the database that no scheduler lives, so the next one takes over its tasks at once.
+
+    Airflow itself waits for half a minute without a heartbeat, since it cannot know; we do.
+    """
+    with closing(sqlite3.connect(home / "airflow.db", timeout=30)) as database, database:
+        database.execute(
+            "UPDATE job SET state = 'failed' WHERE job_type = 'SchedulerJob' AND state = 'running'"
+        )
+
+
+def watch(running: dict[int, str], home: Path) -> NoReturn:
+    """Start again what is killed; end with the first component that ends otherwise."""
+    killed: list[float] = []
+    while True:
+        pid, status = os.wait()
+        name, code = running.pop(pid), os.waitstatus_to_exitcode(status)
+        killed = [*(at for at in killed if at > time.monotonic() - 60), time.monotonic()]
+        again = name in REST and code < 0 and len(killed) <= _LIVES
+        say(
+            f"{name} ended with exit code {code}; see {home / (name + '.log')}"
+            + ("; started again" if again else "")
+        )
+        if not again:
+            end(running, 1)
+        if name == "scheduler":
+            forget_schedulers(home)
+        running[fork(name, REST[name], home)] = name
+
+
 def warm_up() -> None:
     """One request, or the first task of the first run would wait four seconds for the routes of its API."""
     while True:
@@ -181,10 +216,7 @@ def main() -> None:
         running[fork(name, words, home)] = name
     say("components forked")
     threading.Thread(target=warm_up, daemon=True).start()
-    pid, status = os.wait()
-    name = running.pop(pid)
-    say(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}; see {home / (name + '.log')}")
-    end(running, 1)
+    watch(running, home)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A pipeline that another project started: the code it fetches, and the answer it gives."""
