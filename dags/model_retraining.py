@@ -1,0 +1,103 @@
+"""Look whether a model is due to be trained again, and have `model_training` do it.
+
+`conf` is `mlops.contract.RetrainingConf`: an event asks, such as a drift alarm or new data. `mlops retrain` decides
+the same way in pipelines of schedules, and meets this DAG in the same run of `model_training`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from mlops.contract import RETRAINING_DAG, TRAINING_DAG
+from run_tasks import TASK_DEFAULTS, Context, announce_timeout, at_run_time, final, plan, report
+
+if TYPE_CHECKING:
+    from mlops.retraining_run import RetrainingPlan
+
+RUN_TIMEOUT = timedelta(hours=1)
+
+
+@task
+def validate(**context: Any) -> dict[str, Any]:
+    """Decide. What is not due is skipped, with the reason in the log."""
+    from mlops.clients.alarms import DriftAlarms
+    from mlops.clients.aws import client
+    from mlops.clients.storage import Storage
+    from mlops.decode import encode
+    from mlops.retraining_run import prepare
+
+    decided: RetrainingPlan = final(
+        lambda: prepare(
+            context["dag_run"].conf or {},
+            ssm=client("ssm"),
+            storage=Storage(client("s3")),
+            sagemaker=client("sagemaker"),
+            alarms=lambda project: DriftAlarms(client("cloudwatch"), project),
+            state_of=lambda run_id: _state_of(context, run_id),
+        )
+    )
+    if decided.training is None:
+        raise AirflowSkipException(f"{decided.conf.model} is not due: {decided.why}.")
+    print(f"{decided.conf.model} is due: {decided.why}. Its training is run {decided.training_run}.")  # noqa: T201
+    found: dict[str, Any] = encode(decided)
+    # As the other DAGs' conf has them: a message goes to the model's own channel, a failure's cause to S3.
+    place = f"s3://{decided.settings.bucket}/{decided.conf.project}/{decided.conf.model}/retraining/"
+    found["conf"] |= {"notifications": found["notifications"], "evidence_uri": place}
+    return found
+
+
+def _state_of(context: Context, run_id: str) -> str:
+    """Of a run of `model_training`; empty where there is none."""
+    instance = context["ti"]
+    if not instance.get_dr_count(dag_id=TRAINING_DAG, run_ids=[run_id]):
+        return ""
+    return str(instance.get_dagrun_state(dag_id=TRAINING_DAG, run_id=run_id))
+
+
+def training_run(context: Context) -> str:
+    """The id that everybody gives to the training of this version."""
+    return str(plan(context)["training_run"])
+
+
+def training_conf(context: Context) -> dict[str, Any]:
+    """The conf of `train`, made by `validate`."""
+    made: dict[str, Any] = plan(context)["training"]
+    return made
+
+
+def only_if_new(context: Context) -> None:
+    """Somebody else started it: a run under way is joined, by leaving it alone."""
+    if not plan(context)["starts"]:
+        raise AirflowSkipException(f"Run {training_run(context)} is under way, or done.")
+
+
+with DAG(
+    RETRAINING_DAG,
+    description=__doc__,
+    schedule=None,
+    max_active_runs=100,
+    max_active_tasks=100,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=TASK_DEFAULTS,
+    on_failure_callback=announce_timeout,
+    tags=["ml-ops"],
+):
+    validated = validate()
+    train = TriggerDagRunOperator(
+        task_id="train",
+        trigger_dag_id=TRAINING_DAG,
+        trigger_run_id=at_run_time(training_run),
+        conf=at_run_time(training_conf),
+        logical_date=None,
+        # Two who decide at once meet in one run, and so does a retry of this task.
+        skip_when_already_exists=True,
+        openlineage_inject_parent_info=False,
+        pre_execute=only_if_new,
+    )
+    validated >> train
+    report([validated, train], "train")

@@ -1,0 +1,83 @@
+"""What the DAG `model_retraining` decides: the same as `mlops retrain`, for those who have no manifest at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mlops import due, training_request, waiting
+from mlops.contract import EVENT_SOURCE, RETRAINING_DAG, Notifications, RetrainingConf, TrainingConf
+from mlops.errors import ContractError
+from mlops.evidence import Recipe
+from mlops.run_conf import read_conf, recipe_uri
+from mlops.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_ssm import SSMClient
+
+    from mlops.clients.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingPlan:
+    """What was decided. It travels as XCom."""
+
+    conf: RetrainingConf
+    settings: Settings
+    notifications: Notifications
+    why: str
+    """Why the model is due, or why it is not."""
+    training: TrainingConf | None = None
+    """None where nothing is due."""
+    training_run: str = ""
+    starts: bool = False
+    """Whether that run is to be started; else it is under way, or it is done."""
+
+
+def prepare(  # pylint: disable=too-many-arguments
+    conf: Mapping[str, Any],
+    *,
+    ssm: SSMClient,
+    storage: Storage,
+    sagemaker: SageMakerClient,
+    alarms: Callable[[str], due.Alarms],
+    state_of: Callable[[str], str],
+) -> RetrainingPlan:
+    """Decide by the recipe of the last release. The event is a hint: what it says is looked at, not believed.
+
+    Args:
+        conf: Of the run.
+        ssm: The settings.
+        storage: Recipe, evidence and data.
+        sagemaker: The models.
+        alarms: The drift alarms of a project.
+        state_of: The state of a run of `model_training`; empty where there is none of that id.
+
+    Raises:
+        SettingsError, ContractError, VersionError: when the conf is not one to run.
+        StorageError, AwsError: when S3 or CloudWatch do not tell.
+    """
+    settings = read_settings(ssm)
+    parsed = read_conf(RETRAINING_DAG, conf, storage, settings)
+    if not isinstance(parsed, RetrainingConf):
+        raise ContractError("conf is none of a retraining")
+    plan = RetrainingPlan(conf=parsed, settings=settings, notifications=Notifications(), why="")
+    uri = recipe_uri(settings.bucket, parsed.project, parsed.model)
+    if not storage.exists(uri):
+        return replace(plan, why="no release of it was ever trained: its push does that")
+    recipe = storage.read_record(Recipe, uri)
+    subject = due.of_recipe(recipe)
+    decision = due.decide(
+        subject, settings.bucket, sagemaker=sagemaker, storage=storage, alarms=alarms(parsed.project)
+    )
+    plan = replace(plan, notifications=recipe.notifications, why=decision.why)
+    if not decision.due:
+        return plan
+    version = due.next_version(storage, subject, settings.bucket, decision.last)
+    origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
+    training = training_request.of_recipe(recipe, version, settings.bucket, origin)
+    work = training_request.work(training, parsed.occurrence.id)
+    run_id, starts = waiting.find_run(work, state_of, lambda: due.trained(training, sagemaker, storage))
+    return replace(plan, training=training, training_run=run_id, starts=starts)
