@@ -70,13 +70,14 @@ def test_later_jobs_see_the_upstreams_change(repository: Repository, place: Plac
 
     pipeline = Pipeline.from_environment(
         {
-            **{
-                "CI_PIPELINE_SOURCE": "pipeline",
-                "CI_PROJECT_PATH": "platform/ml-ops",
-                "CI_PIPELINE_ID": "99",
-            },
-            **{"CI_COMMIT_SHA": "f" * 40, "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"},
-            **{"CI_PIPELINE_URL": "https://gitlab/platform/ml-ops/-/pipelines/99", "CI_PROJECT_ID": "1"},
+            "CI_PIPELINE_SOURCE": "pipeline",
+            "CI_PROJECT_PATH": "platform/ml-ops",
+            "CI_PIPELINE_ID": "99",
+            "CI_COMMIT_SHA": "f" * 40,
+            "CI_COMMIT_BRANCH": "main",
+            "CI_DEFAULT_BRANCH": "main",
+            "CI_PIPELINE_URL": "https://gitlab/platform/ml-ops/-/pipelines/99",
+            "CI_PROJECT_ID": "1",
             **found.variables(),
         }
     )

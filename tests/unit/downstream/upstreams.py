@@ -110,6 +110,7 @@ class GitLab:
         return self.merge_requests.get(number, "")
 
     def path_of(self, commit: str) -> str:
+        self.asked.append(f"path of {commit[:8]}")
         return self.upstream.path
 
 

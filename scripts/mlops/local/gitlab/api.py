@@ -6,6 +6,7 @@ with GitLab's own status and message where it does.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from mlops.local.gitlab import projects, records
 from mlops.local.gitlab.projects import Project
 
 Document = dict[str, Any]
+
+_MAINTAINER = 40
 
 _COMMIT = "%x00".join(("%H", "%h", "%P", "%s", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B"))
 
@@ -42,15 +45,44 @@ def project_document(project: Project, url: str) -> Document:
         "namespace": {"full_path": group},
         "http_url_to_repo": f"{url}/{project.path}.git",
         "web_url": f"{url}/{project.path}",
+        # Whoever has a token was let in.
+        "permissions": {
+            "project_access": {"access_level": _MAINTAINER, "notification_level": 3},
+            "group_access": None,
+        },
     }
 
 
-def get_commit(project: Project, ref: str) -> Document:
+def get_commit(project: Project, ref: str, url: str) -> Document:
     """GET /projects/:id/repository/commits/:sha, which may be a branch or a tag too"""
     commit = commit_of(project, ref)
     if not commit:
         raise RefusedError(404, "404 Commit Not Found")
-    return commit_document(project, commit)
+    return {
+        **commit_document(project, commit),
+        "web_url": f"{url}/{project.path}/-/commit/{commit}",
+        "project_id": project.id,
+    }
+
+
+def list_branches(project: Project, query: Mapping[str, str], url: str) -> list[Document]:
+    """GET /projects/:id/repository/branches; `search` knows `^start` and `end$`, and both make a name"""
+    shape = ("for-each-ref", "--format=%(refname:strip=2)", "refs/heads")
+    search = query.get("search", "")
+    pattern = re.escape(search.removeprefix("^").removesuffix("$"))
+    pattern = ("^" if search.startswith("^") else "") + pattern + ("$" if search.endswith("$") else "")
+    return [
+        _branch(project, name, url)
+        for name in projects.git(project.repository, *shape).split()
+        if re.search(pattern, name)
+    ]
+
+
+def get_branch(project: Project, name: str, url: str) -> Document:
+    """GET /projects/:id/repository/branches/:branch"""
+    if not commit_of(project, f"refs/heads/{name}"):
+        raise RefusedError(404, "404 Branch Not Found")
+    return _branch(project, name, url)
 
 
 def list_tags(project: Project, query: Mapping[str, str]) -> list[Document]:
@@ -167,6 +199,21 @@ def update_note(
                 note |= {"body": text, "updated_at": _now()}
                 return dict(note)
     raise RefusedError(404, "404 Note Not Found")
+
+
+def _branch(project: Project, name: str, url: str) -> Document:
+    default = name == projects.DEFAULT_BRANCH
+    return {
+        "name": name,
+        "commit": commit_document(project, f"refs/heads/{name}"),
+        "merged": False,
+        "default": default,
+        "protected": default,
+        "developers_can_push": not default,
+        "developers_can_merge": not default,
+        "can_push": True,
+        "web_url": f"{url}/{project.path}/-/tree/{name}",
+    }
 
 
 def _tag(project: Project, name: str) -> Document:
