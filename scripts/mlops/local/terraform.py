@@ -69,7 +69,7 @@ def apply(  # pylint: disable=too-many-arguments
         PrerequisiteError: when Terraform is missing and cannot be fetched.
         TerraformError: when it fails.
     """
-    values = {
+    values: dict[str, Any] = {
         "dag_trigger_package": str(package.resolve()),
         **(links or {}),
     }
