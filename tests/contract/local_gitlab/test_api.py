@@ -44,7 +44,16 @@ JOB_KEYS = {
     "started_at", "finished_at", "queued_duration", "coverage", "tag_list",
 }  # fmt: skip
 PIPELINE_KEYS = {"id", "iid", "project_id", "ref", "sha", "source", "status", "web_url", "created_at"}
-PROJECT_KEYS = {"id", "path", "name", "path_with_namespace", "default_branch", "web_url", "http_url_to_repo"}
+PROJECT_KEYS = {
+    "id", "path", "name", "path_with_namespace", "default_branch", "web_url", "http_url_to_repo", "permissions",
+}  # fmt: skip
+BRANCH_KEYS = {
+    "name", "commit", "merged", "default", "protected", "developers_can_push", "developers_can_merge", "can_push",
+    "web_url",
+}  # fmt: skip
+MERGE_REQUEST_KEYS = {
+    "id", "iid", "project_id", "title", "state", "sha", "target_branch", "author", "head_pipeline", "web_url",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,11 @@ CALLS = [
     Call("GET", "/pipelines/1", 200, PIPELINE_KEYS),
     Call("GET", "/pipelines/1/jobs", 200, JOB_KEYS),
     Call("GET", "/jobs/1001", 200, JOB_KEYS),
-    Call("GET", "/repository/commits/main", 200, COMMIT),
+    Call("GET", "/repository/commits/main", 200, {*COMMIT, "web_url"}),
+    Call("GET", "/repository/branches", 200, BRANCH_KEYS),
+    Call("GET", "/repository/branches/main", 200, BRANCH_KEYS),
+    Call("GET", "/pipelines", 200, PIPELINE_KEYS),
+    Call("GET", "/merge_requests/42", 200, MERGE_REQUEST_KEYS),
 ]
 
 
@@ -94,6 +107,15 @@ def project(stack: Stack, repository: Path, git: Any) -> Project:
         for number, status in enumerate(states)
     ]
     pipelines.save_jobs(home, pipeline, jobs)
+    pipelines.create(
+        home,
+        made,
+        ref="refs/merge-requests/42/head",
+        sha=sha,
+        source="merge_request_event",
+        tag=False,
+        created_at="2026-01-01T00:00:00Z",
+    )
     return made
 
 
@@ -243,11 +265,29 @@ def test_a_pipeline_belongs_to_its_project(stack: Stack, project: Project) -> No
     assert project.id != other.id
 
 
+def test_pipelines_and_branches_are_found(stack: Stack, project: Project, repository: Path, git: Any) -> None:
+    remote = _api(stack).projects.get(project.id)
+    sha = git(repository, "rev-parse", "HEAD")
+    git(repository, "push", "--quiet", f"{stack.gitlab_url}/{PATH}.git", "main:refs/heads/main-2")
+
+    assert [one.source for one in remote.pipelines.list(sha=sha)] == ["merge_request_event", "push"]
+    assert [one.id for one in remote.pipelines.list(sha=sha, source="push")] == [1]
+    assert remote.pipelines.list(sha="0" * 40) == []
+    assert [one.name for one in remote.branches.list(search="^main$")] == ["main"]
+    assert [one.name for one in remote.branches.list(search="main")] == ["main", "main-2"]
+    assert (remote.branches.get("main").default, remote.branches.get("main-2").default) == (True, False)
+    assert (remote.mergerequests.get(42).sha, remote.mergerequests.get(42).iid) == (sha, 42)
+    with pytest.raises(GitlabGetError):
+        remote.mergerequests.get(43)
+
+
 def test_a_job_token_reads_notes_and_does_not_write_them(stack: Stack, project: Project) -> None:
     remote = gitlab.Gitlab(stack.gitlab_url, job_token="x").projects.get(project.id, lazy=True)
     notes = remote.mergerequests.get(42, lazy=True).notes
 
     assert [note.body for note in notes.list()] == ["A note."]
+    assert remote.mergerequests.get(42).sha == remote.branches.list()[0].commit["id"]
+    assert remote.commits.get("main").web_url.startswith(f"{stack.gitlab_url}/{PATH}/-/commit/")
     assert remote.releases.create({"tag_name": "v9", "ref": "main"}).tag_name == "v9"
     for refused in (
         lambda: notes.create({"body": "x"}),

@@ -144,7 +144,14 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     route("POST", "/releases")(lambda project: api.create_release(home, project, _body(), url))
     route("GET", notes)(lambda project, iid: api.list_notes(home, project, iid))
     route("POST", notes)(lambda project, iid: api.create_note(home, project, iid, _body()))
-    route("GET", "/repository/commits/<path:ref>")(api.get_commit)
+    branches = "/repository/branches"
+    route("GET", "/repository/commits/<path:ref>")(lambda project, ref: api.get_commit(project, ref, url))
+    route("GET", branches)(lambda project: api.list_branches(project, request.args, url))
+    route("GET", f"{branches}/<path:name>")(lambda project, name: api.get_branch(project, name, url))
+    route("GET", "/merge_requests/<int:iid>")(
+        lambda project, iid: jobs.get_merge_request(home, project, iid, url)
+    )
+    route("GET", "/pipelines")(lambda project: jobs.list_pipelines(home, project, request.args, url))
     route("GET", pipeline)(lambda project, number: jobs.get_pipeline(home, project, number, url))
     route("GET", "/jobs/<int:job>")(lambda project, job: jobs.get_job(home, project, job, url))
 

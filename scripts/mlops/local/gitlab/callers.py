@@ -11,18 +11,28 @@ from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
 from mlops.local.gitlab.users import JOB_TOKEN, User
 
+# As app.py routes them.
+_JOBS_READ = (
+    "/jobs/<int:job>/artifacts",
+    "/merge_requests/<int:iid>",
+    "/merge_requests/<int:iid>/notes",
+    "/repository/branches",
+    "/repository/commits/<path:ref>",
+    "/repository/tags",
+)
+
 
 def authorize(home: Path, path: str) -> None:
     """Refuse who is nobody or blocked, and a job token where it is nobody too.
 
-    It makes releases, reads notes and fetches artifacts; GitLab does not know it elsewhere:
+    It makes releases, and reads what `_JOBS_READ` lists; GitLab does not know it elsewhere:
     https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
     """
     if request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization"):
         if user_of(home).state == "blocked":
             raise RefusedError(403, "403 Forbidden - Your account has been blocked.")
         return
-    reads = request.method == "GET" and ("/notes" in path or path.endswith("/artifacts"))
+    reads = request.method == "GET" and path in _JOBS_READ
     if not request.headers.get("JOB-TOKEN") or not (path.startswith("/releases") or reads):
         raise RefusedError(401, "401 Unauthorized")
 

@@ -6,6 +6,7 @@ https://docs.gitlab.com/api/pipelines/, /api/jobs/, /api/job_artifacts/
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,36 @@ REPORTS = ".gitlab-ci-reports"
 def get_pipeline(home: Path, project: Project, number: int, url: str) -> Document:
     """GET /projects/:id/pipelines/:pipeline_id"""
     return pipeline_document(_pipeline(home, project, number), url)
+
+
+def list_pipelines(home: Path, project: Project, query: Mapping[str, str], url: str) -> list[Document]:
+    """GET /projects/:id/pipelines, newest first, by `sha`, `ref`, `source` and `status`"""
+    found = [pipeline_document(one, url) for one in pipelines.of_project(home, project)]
+    wanted = {name: query[name] for name in ("sha", "ref", "source", "status") if query.get(name)}
+    return [one for one in found if wanted.items() <= one.items()]
+
+
+def get_merge_request(home: Path, project: Project, number: int, url: str) -> Document:
+    """GET /projects/:id/merge_requests/:iid; there is one once a pipeline ran for it"""
+    ref = f"refs/merge-requests/{number}/head"
+    found = [one for one in pipelines.of_project(home, project) if one.ref == ref]
+    if not found:
+        raise RefusedError(404, "404 Not found")
+    author = users.find(home, found[-1].user)
+    return {
+        "id": number,
+        "iid": number,
+        "project_id": project.id,
+        "source_project_id": project.id,
+        "target_project_id": project.id,
+        "title": f"Merge request {number}",
+        "state": "opened",
+        "sha": found[0].sha,
+        "target_branch": projects.DEFAULT_BRANCH,
+        "author": users.basic(author, url) if author else None,
+        "head_pipeline": pipeline_document(found[0], url),
+        "web_url": f"{url}/{project.path}/-/merge_requests/{number}",
+    }
 
 
 def list_jobs(home: Path, project: Project, number: int, scope: list[str], url: str) -> list[Document]:

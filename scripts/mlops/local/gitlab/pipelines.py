@@ -146,14 +146,19 @@ def find(home: Path, pipeline_id: int) -> Pipeline | None:
     return None if document is None else decode(Pipeline, document, f"pipeline {pipeline_id}")
 
 
-def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
-    """The pipelines of a commit in a project, the newest first."""
+def of_project(home: Path, project: Project) -> list[Pipeline]:
+    """The pipelines of a project, the newest first."""
     found = [
         decode(Pipeline, document, f"pipeline {number}")
         for number, document in records.read(home / _FILE).items()
-        if document["project_id"] == project.id and document["sha"] == sha
+        if document["project_id"] == project.id
     ]
     return sorted(found, key=lambda pipeline: pipeline.id, reverse=True)
+
+
+def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
+    """The pipelines of a commit in a project, the newest first."""
+    return [pipeline for pipeline in of_project(home, project) if pipeline.sha == sha]
 
 
 def before(home: Path, pipeline: Pipeline) -> Pipeline | None:
