@@ -28,11 +28,11 @@ locals {
 
   # By the alias of one DAG, the function starts that DAG alone: whoever trains does not deploy.
   call_airflow = {
-    for purpose, dag in { train = "model_training", deploy = "model_deployment" } : purpose => {
-      Sid                       = "CallTheTrigger"
-      Effect                    = "Allow"
-      Action                    = "lambda:InvokeFunction"
-      Resource                  = "arn:${local.partition}:lambda:${local.suffix}:function:${var.trigger_function}:${dag}"
+    for purpose, dags in { train = ["model_training", "model_monitoring"], deploy = ["model_deployment"] } : purpose => {
+      Sid                        = "CallTheTrigger"
+      Effect                     = "Allow"
+      Action                     = "lambda:InvokeFunction"
+      Resource                   = [for dag in dags : "arn:${local.partition}:lambda:${local.suffix}:function:${var.trigger_function}:${dag}"]
     }
   }
 

@@ -147,10 +147,13 @@ run "models_reach_what_their_stages_call" {
     error_message = "build reaches the registry, of the listed models alone."
   }
   assert {
-    condition = alltrue([for name in ["train", "deploy"] : [
+    condition = { for name in ["train", "deploy"] : name => flatten([
       for statement in jsondecode(aws_iam_role_policy.models[name].policy).Statement : statement.Resource if statement.Action == "lambda:InvokeFunction"
-    ] == ["arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger:${name == "train" ? "model_training" : "model_deployment"}"]])
-    error_message = "train starts trainings, and deploy deployments, by the alias of that DAG."
+      ]) } == {
+      train  = ["arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger:model_training", "arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger:model_monitoring"]
+      deploy = ["arn:aws:lambda:eu-west-1:111122223333:function:ml-ops-dag-trigger:model_deployment"]
+    }
+    error_message = "train starts trainings and monitoring, and deploy deployments, by the alias of that DAG."
   }
   assert {
     condition = sort([for statement in jsondecode(aws_iam_role_policy.models["deploy"].policy).Statement : statement.Sid]) == tolist([
