@@ -8,11 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.operators.sagemaker import (
-    SageMakerModelOperator,
-    SageMakerProcessingOperator,
-    SageMakerTrainingOperator,
-)
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerModelOperator
 from airflow.sdk import DAG, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -29,8 +25,12 @@ from run_tasks import (
     plan,
     report,
 )
+from sagemaker_jobs import ProcessingJob, TrainingJob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlops.clients.sagemaker import JobKind
     from mlops.training_run import TrainingPlan
 
 # SageMaker ends its jobs after the conf's limits; this ends a run that waits for something that never comes.
@@ -42,8 +42,8 @@ JOB: dict[str, Any] = {
     "print_log": False,
     "deferrable": GIVE_WORKER_BACK,
     "check_interval": CHECK_INTERVAL,
-    "max_attempts": int(RUN_TIMEOUT.total_seconds() / CHECK_INTERVAL),
     "action_if_job_exists": "fail",
+    "max_attempts": int(RUN_TIMEOUT.total_seconds() / CHECK_INTERVAL),
     "retries": 0,
 }
 
@@ -61,9 +61,20 @@ def _trained(context: Context) -> dict[str, Any]:
     return answer
 
 
-def _started(context: Context, kind: str, name: str) -> None:
-    """Note the job's name before it exists, so its failure can be explained whatever becomes of this task."""
-    context["ti"].xcom_push(key="job", value={"kind": kind, "name": name})
+def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """The job of this try, or that of an earlier one which was lost with its worker or scheduler, not with its job.
+
+    Its name is noted before it exists, so its failure can be explained whatever becomes of this task.
+    """
+    from mlops.clients.aws import client
+    from mlops.clients.sagemaker import earlier_job
+
+    attempt = context["ti"].try_number
+    made, key = of_try(attempt), "TrainingJobName" if kind == "training" else "ProcessingJobName"
+    earlier = [of_try(number)[key] for number in range(1, attempt)]
+    made[key] = earlier_job(client("sagemaker"), kind, earlier, made["Environment"]) or made[key]
+    context["ti"].xcom_push(key="job", value={"kind": kind, "name": made[key]})
+    return made
 
 
 @task
@@ -94,15 +105,17 @@ def training_job(context: Context) -> dict[str, Any]:
     from mlops.sagemaker_requests import training_job as request
 
     known = _plan(context)
-    made = request(
-        known.conf,
-        role=known.settings.execution_role_arn,
-        fingerprint=known.fingerprint,
-        run_id=known.run_id,
-        attempt=context["ti"].try_number,
-    )
-    _started(context, "training", made["TrainingJobName"])
-    return made
+
+    def of_try(attempt: int) -> dict[str, Any]:
+        return request(
+            known.conf,
+            role=known.settings.execution_role_arn,
+            fingerprint=known.fingerprint,
+            run_id=known.run_id,
+            attempt=attempt,
+        )
+
+    return _started(context, "training", of_try)
 
 
 def check_model(_context: Context, result: dict[str, Any]) -> None:
@@ -163,18 +176,20 @@ def _evaluation(
     from mlops.sagemaker_requests import evaluation_job
 
     known = _plan(context)
-    made = evaluation_job(
-        known.conf,
-        who=who,
-        image_uri=image_uri,
-        artifact=artifact,
-        variables=variables,
-        role=known.settings.execution_role_arn,
-        run_id=known.run_id,
-        attempt=context["ti"].try_number,
-    )
-    _started(context, "processing", made["ProcessingJobName"])
-    return made
+
+    def of_try(attempt: int) -> dict[str, Any]:
+        return evaluation_job(
+            known.conf,
+            who=who,
+            image_uri=image_uri,
+            artifact=artifact,
+            variables=variables,
+            role=known.settings.execution_role_arn,
+            run_id=known.run_id,
+            attempt=attempt,
+        )
+
+    return _started(context, "processing", of_try)
 
 
 def only_with_champion(context: Context) -> None:
@@ -242,16 +257,14 @@ with DAG(
     tags=["ml-ops"],
 ):
     validated = validate()
-    train = SageMakerTrainingOperator(
-        task_id="train", config=at_run_time(training_job), post_execute=check_model, **JOB
-    )
+    train = TrainingJob(task_id="train", config=at_run_time(training_job), post_execute=check_model, **JOB)
     register = SageMakerModelOperator(
         task_id="register", config=at_run_time(model), aws_conn_id=None, pre_execute=make_room
     )
-    evaluate_challenger = SageMakerProcessingOperator(
+    evaluate_challenger = ProcessingJob(
         task_id="evaluate_challenger", config=at_run_time(evaluate_challenger_job), **JOB
     )
-    evaluate_champion = SageMakerProcessingOperator(
+    evaluate_champion = ProcessingJob(
         task_id="evaluate_champion",
         config=at_run_time(evaluate_champion_job),
         pre_execute=only_with_champion,

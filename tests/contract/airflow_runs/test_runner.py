@@ -23,11 +23,11 @@ class Started:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait_for(self, line: str) -> None:
+    def wait_for(self, line: str, times: int = 1) -> None:
         deadline = time.monotonic() + 60
-        while line not in self.log.read_text() and time.monotonic() < deadline:
+        while self.log.read_text().count(line) < times and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert line in self.log.read_text()
+        assert self.log.read_text().count(line) == times
 
 
 @pytest.fixture
@@ -45,13 +45,30 @@ def started(tmp_path: Path) -> Iterator[Started]:
     process.wait(10)
 
 
-def test_a_component_that_dies_ends_everything_and_is_named(started: Started) -> None:
+def test_a_component_that_is_killed_is_started_again_until_it_does_not_live(started: Started) -> None:
     started.wait_for("components forked")
-    victim = max(psutil.Process(started.process.pid).children(), key=lambda child: child.pid)
-    victim.kill()
+    for number in range(1, 4):
+        newest(started).kill()
+        started.wait_for("triggerer ended with exit code -9", number)
+        assert started.process.poll() is None
+    newest(started).kill()
     started.process.wait(20)
-    assert "triggerer ended with exit code -9" in started.log.read_text()
+    lines = [line for line in started.log.read_text().splitlines() if "triggerer ended" in line]
+    assert [line.endswith("started again") for line in lines] == [True, True, True, False]
     assert processes.group_members(started.process.pid) == []
+
+
+def test_without_its_web_server_everything_ends(started: Started) -> None:
+    started.wait_for("components forked")
+    min(psutil.Process(started.process.pid).children(), key=lambda child: child.pid).kill()
+    started.process.wait(20)
+    assert "api-server ended with exit code -9" in started.log.read_text()
+    assert processes.group_members(started.process.pid) == []
+
+
+def newest(started: Started) -> psutil.Process:
+    """The component that was started last."""
+    return max(psutil.Process(started.process.pid).children(), key=lambda child: child.pid)
 
 
 def test_a_request_to_stop_leaves_nobody(started: Started) -> None:
