@@ -147,6 +147,17 @@ def test_a_lifecycle_rule_keeps_the_number_of_versions_it_leaves_alone(aws: Loca
     assert [rule["NoncurrentVersionExpiration"] for rule in answered] == expirations
 
 
+def test_a_bucket_answers_whether_it_tells_eventbridge(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketNotificationConfiguration.html
+    s3, bucket = aws.client("s3"), "corrections-notification"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    assert "EventBridgeConfiguration" not in s3.get_bucket_notification_configuration(Bucket=bucket)
+    wanted: dict[str, object] = {"EventBridgeConfiguration": {}}
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=wanted)
+    answer = s3.get_bucket_notification_configuration(Bucket=bucket)
+    assert {key: value for key, value in answer.items() if key != "ResponseMetadata"} == wanted
+
+
 def test_an_identity_provider_is_answered_without_scheme_unless_it_has_a_port(aws: LocalAws) -> None:
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetOpenIDConnectProvider.html
     iam = aws.client("iam")

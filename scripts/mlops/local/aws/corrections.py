@@ -28,6 +28,7 @@ def install() -> None:
     _complete_budgets()
     _answer_rotation_periods()
     _keep_newer_versions_of_lifecycles()
+    _answer_whether_buckets_tell_eventbridge()
     _name_identity_providers_with_ports()
 
 
@@ -220,6 +221,29 @@ def _keep_newer_versions_of_lifecycles() -> None:
 
     FakeBucket.set_lifecycle = set_lifecycle  # type: ignore[method-assign]
     S3Response.get_bucket_lifecycle = get_bucket_lifecycle  # type: ignore[method-assign]
+
+
+def _answer_whether_buckets_tell_eventbridge() -> None:
+    """A bucket that sends its events to EventBridge answers so; moto sends them, and answers nothing."""
+    from moto.core.responses import ActionResult
+    from moto.s3.responses import S3Response
+
+    answer: Callable[..., Any] = S3Response.get_bucket_notification
+
+    def get_bucket_notification(self: Any) -> Any:
+        kept = self.backend.get_bucket_notification_configuration(self.bucket_name)
+        if kept is None or kept.event_bridge is None:
+            return answer(self)
+        whole = self.serialized
+
+        def serialized(result: ActionResult) -> Any:
+            answered: Any = result.result or {}
+            return whole(ActionResult({**answered, "EventBridgeConfiguration": {}}))
+
+        self.serialized = serialized
+        return answer(self)
+
+    S3Response.get_bucket_notification = get_bucket_notification  # type: ignore[method-assign]
 
 
 def _name_identity_providers_with_ports() -> None:
