@@ -15,7 +15,7 @@ from mlops.errors import LocalStackError, UsageError
 from mlops.local import changes, paths, pipeline_inputs, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.environment import find_environment
-from mlops.local.gitlab import id_tokens, pipelines, projects, users
+from mlops.local.gitlab import id_tokens, pipelines, projects, statuses, users
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
 from mlops.local.gitlab.variables import for_pipeline as group_variables
 from mlops.local.job_board import JobBoard, JobResult
@@ -49,6 +49,8 @@ class PipelineRun:
     """The CI variables all jobs got."""
     downstream: Mapping[str, PipelineRun] = field(default_factory=dict)
     """The pipelines that its trigger jobs started in other projects, by the trigger job's name."""
+    statuses: tuple[Mapping[str, object], ...] = ()
+    """What others said of the commit, as GitLab answers it."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -71,6 +73,14 @@ class PipelineRun:
     def variables(self) -> dict[str, str]:
         """The dotenv variables of all jobs, later ones on top."""
         return {name: value for job in self.jobs for name, value in job.variables.items()}
+
+
+def deploy_jobs(done: PipelineRun) -> tuple[str, ...]:
+    """The jobs of the stage `deploy` that wait for a click, in the pipeline and in those it started."""
+    own = tuple(job.name for job in done.jobs if job.stage == "deploy" and job.state == "manual")
+    triggers = {job.name for job in done.planned if job.trigger}
+    children = (name for child in done.downstream.values() for name in deploy_jobs(child))
+    return tuple(name for name in own if name not in triggers) + tuple(children)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +243,7 @@ def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
         commit=prepared.pipeline.sha,
         trigger=prepared.trigger,
         jobs=board.finish(),
+        statuses=_said(prepared),
         folder=prepared.folder,
         planned=planned,
         settings=prepared.settings,
@@ -358,7 +369,12 @@ def run_manual(  # pylint: disable=too-many-arguments
             prepared, board = _again(stack, done, {}, options)
             _come_back(stack, board, board.planned(name), child, done.job(name).seconds)
             started = _go_on(prepared, board, echo)
-            return replace(done, jobs=board.finish(), downstream={**done.downstream, name: child, **started})
+            return replace(
+                done,
+                jobs=board.finish(),
+                downstream={**done.downstream, name: child, **started},
+                statuses=_said(prepared),
+            )
     if done.job(job).state == "skipped":
         raise UsageError(
             f"The job '{job}' cannot be started",
@@ -376,7 +392,22 @@ def run_manual(  # pylint: disable=too-many-arguments
     elif found := _start(prepared, board, planned, echo):
         started = {job: found}
     started |= _go_on(prepared, board, echo)
-    return replace(done, jobs=board.finish(), downstream={**done.downstream, **started})
+    return replace(
+        done,
+        jobs=board.finish(),
+        downstream={**done.downstream, **started},
+        statuses=_said(prepared),
+    )
+
+
+def _said(prepared: _Prepared) -> tuple[Mapping[str, object], ...]:
+    """What others than our own jobs said of the commit."""
+    home, pipeline = prepared.stack.folder / "gitlab", prepared.pipeline
+    project = projects.find_project(home, pipeline.project_path)
+    if project is None:
+        return ()
+    said = statuses.list_statuses(home, project, pipeline.sha, {}, prepared.stack.gitlab_url)
+    return tuple(one for one in said if one["id"] >= statuses.FIRST_ID)
 
 
 def _again(

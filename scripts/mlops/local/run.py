@@ -19,6 +19,15 @@ from mlops.local.stack import Stack, require
 from mlops.outcome import Outcome
 
 GROUP = "models"
+_SIGNS = {
+    "success": "✓",
+    "failed": "✗",
+    "warning": "!",
+    "manual": "▶",
+    "skipped": "-",
+    "canceled": "-",
+    "running": "…",
+}
 
 
 def run(arguments: Namespace) -> Outcome:
@@ -137,22 +146,42 @@ def upload_data(stack: Stack, repository: Path, say: Callable[[str], None] = con
 
 
 def table(done: PipelineRun) -> str:
-    """One line a job."""
-    signs = {"success": "✓", "failed": "✗", "warning": "!", "manual": "▶", "skipped": "-"}
+    """One line a job, then the pipelines that its trigger jobs started, and what came back of them."""
     lines = [
         f"{done.project} {done.commit[:8]}: pipeline {done.id} {'passed' if done.succeeded else 'failed'}"
     ]
-    width = max([13, *(len(job.name) for job in done.jobs)])
+    width = max((len(job.name) for job in done.jobs), default=0) + 2
     for job in done.jobs:
-        seconds = f"{job.seconds:6.1f} s" if job.exit_code is not None else " " * 8
-        lines.append(f"  {signs[job.state]} {job.name:<{width}} {seconds}  {job.state}")
+        ran = job.exit_code is not None or job.name in done.downstream
+        seconds = f"{job.seconds:6.1f} s" if ran else " " * 8
+        started = done.downstream.get(job.name)
+        arrow = f" → pipeline {started.id} of {started.project}" if started else ""
+        lines.append(f"  {_SIGNS[job.state]} {job.name:<{max(width, 14)}}{seconds}  {job.state}{arrow}")
+    lines.append(f"  {done.url}")
+    for name, child in done.downstream.items():
+        lines += ["", f"Started by {name}:", table(child)]
+        lines += [f"  ← {note}" for note in came_back(done, name)]
     return "\n".join(lines)
+
+
+def came_back(done: PipelineRun, name: str) -> list[str]:
+    """What the upstream has of a pipeline that its trigger job started."""
+    child = done.downstream[name]
+    told = [f"the trigger job {name} is {done.job(name).state}"]
+    return told + [f"commit status {status['name']}: {status['status']}" for status in statuses(done, child)]
+
+
+def statuses(done: PipelineRun, child: PipelineRun) -> list[dict[str, str]]:
+    """The statuses of the upstream's commit that lead to the other pipeline."""
+    found = [one for one in done.statuses if str(one["target_url"] or "").startswith(child.url)]
+    return [{"name": str(one["name"]), "status": str(one["status"])} for one in found]
 
 
 def document(done: PipelineRun) -> dict[str, object]:
     """The pipeline for `--json`."""
     return {
         "pipeline": done.id,
+        "project": done.project,
         "url": done.url,
         "commit": done.commit,
         "passed": done.succeeded,
@@ -167,6 +196,10 @@ def document(done: PipelineRun) -> dict[str, object]:
             }
             for job in done.jobs
         ],
+        "downstream": {
+            name: {**document(child), "statuses": statuses(done, child)}
+            for name, child in done.downstream.items()
+        },
     }
 
 

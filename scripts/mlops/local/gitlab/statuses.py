@@ -18,6 +18,8 @@ from mlops.local.gitlab.users import User
 _STATES = {"pending": "enqueue", "running": "run", "success": "success", "failed": "drop", "canceled": "cancel",
            "skipped": "skip"}  # fmt: skip
 _OPEN = ("pending", "running")
+FIRST_ID = 900_000_001
+"""Of the statuses that are no jobs."""
 
 
 def list_statuses(
@@ -65,7 +67,7 @@ def create_status(  # pylint: disable=too-many-arguments,too-many-positional-arg
             )
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         status = alike[0] if alike else {
-            "id": 900_000_000 + 1 + sum(len(one) for one in known.values()),
+            "id": FIRST_ID + sum(len(one) for one in known.values()),
             "sha": commit,
             "ref": pipeline.ref,
             "name": name,
