@@ -66,7 +66,7 @@ class Approval:
     """Who approved and why, in one line for people."""
 
 
-def register(
+def register(  # pylint: disable=too-many-arguments
     conf: TrainingConf,
     comparison: Comparison,
     *,
@@ -85,8 +85,6 @@ def register(
         StorageError: when deployment.json cannot be written.
         SettingsError: when Terraform has made no group for this model.
     """
-    from botocore.exceptions import ClientError
-
     if ModelVersion.parse(conf.model_version).image.prerelease:
         return None
     group, description = (
@@ -100,24 +98,7 @@ def register(
         TRAINING_RUN: run_id,
         **_keep_deployment(conf, storage),
     }
-    try:
-        known = list(model_packages.find(sagemaker, group, description))
-    except ClientError as error:
-        if not missing(error):
-            raise
-        raise SettingsError(
-            f"SageMaker has no model package group {group}",
-            cause="the version is trained and evaluated, but cannot be registered",
-            next_step="List the model in terraform/root/models.auto.tfvars, apply, then clear the task "
-            "register_package of this run in Airflow.",
-        ) from error
-    arn = ""
-    for found in known:
-        package = model_packages.describe(sagemaker, found)
-        if package is not None and package.artifact == artifact:
-            arn = found
-        elif package is not None:
-            sagemaker.delete_model_package(ModelPackageName=found)
+    arn = _registered(sagemaker, group, description, artifact)
     if not arn:
         request = model_package(
             conf,
@@ -129,6 +110,30 @@ def register(
         arn = sagemaker.create_model_package(**request)["ModelPackageArn"]
     if comparison.gate != "passed":
         _reject(sagemaker, arn, "gate failed: " + "; ".join(comparison.reasons()))
+    return arn
+
+
+def _registered(sagemaker: SageMakerClient, group: str, description: str, artifact: str) -> str:
+    """The package of this version with this artifact, or nothing; those with another are removed."""
+    from botocore.exceptions import ClientError
+
+    arn = ""
+    try:
+        for found in list(model_packages.find(sagemaker, group, description)):
+            package = model_packages.describe(sagemaker, found)
+            if package is not None and package.artifact == artifact:
+                arn = found
+            elif package is not None:
+                sagemaker.delete_model_package(ModelPackageName=found)
+    except ClientError as error:
+        if not missing(error):
+            raise
+        raise SettingsError(
+            f"SageMaker has no model package group {group}",
+            cause="the version is trained and evaluated, but cannot be registered",
+            next_step="List the model in terraform/root/models.auto.tfvars, apply, then clear the task "
+            "register_package of this run in Airflow.",
+        ) from error
     return arn
 
 

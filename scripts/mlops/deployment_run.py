@@ -76,7 +76,7 @@ class DeploymentPlan:
 
 
 def is_busy(conf: Mapping[str, Any], sagemaker: SageMakerClient) -> bool:
-    """Whether an approval has to wait: the endpoint is about to change, or to go. Jobs do not wait, they refuse."""
+    """Whether an approval has to wait, as the endpoint is about to change, or to go. Jobs are refused."""
     if "package_arn" not in conf:
         return False
     name = endpoint_name(str(conf.get("project")), str(conf.get("model")))
@@ -84,7 +84,7 @@ def is_busy(conf: Mapping[str, Any], sagemaker: SageMakerClient) -> bool:
     return endpoint is not None and endpoint["EndpointStatus"] in _CHANGING
 
 
-def prepare(  # pylint: disable=too-many-arguments
+def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     conf: Mapping[str, Any],
     run_id: str,
     created_at: str,
@@ -133,11 +133,8 @@ def prepare(  # pylint: disable=too-many-arguments
     if approval is not None:
         _check_still_wanted(approval, before, sagemaker)
     objections = evidence_objections(parsed, storage, before, model["PrimaryContainer"])
-    if approval is not None and before is not None and _is_older(parsed.model_version, before.version):
-        # A person goes back to it: what it was compared with then does not matter now.
-        objections = [one for one in objections if not one.startswith(_CHAMPION_CHANGED)]
-    if objections and approval is not None:
-        refused(approval, objections, sagemaker)
+    if approval is not None:
+        objections = _objections_to(approval, objections, before, sagemaker)
     if objections:
         _override(parsed, objections, run_id, created_at, storage)
     storage.delete(parsed.evidence_uri + FAILURE)
@@ -173,6 +170,18 @@ def _check_still_wanted(approval: Approval, before: ServedModel | None, sagemake
             f"{before.version} was decided on at {decided}, after this approval of {conf.model_version} "
             f"at {approval.decided_at}. To deploy it all the same, approve it anew."
         )
+
+
+def _objections_to(
+    approval: Approval, objections: list[str], before: ServedModel | None, sagemaker: SageMakerClient
+) -> list[str]:
+    """What remains of the objections when a person approved the version; the registry is told of it."""
+    if before is not None and _is_older(approval.conf.model_version, before.version):
+        # A person goes back to it: what it was compared with then does not matter now.
+        objections = [one for one in objections if not one.startswith(_CHAMPION_CHANGED)]
+    if objections:
+        refused(approval, objections, sagemaker)
+    return objections
 
 
 def _is_older(version: str, than: str) -> bool:

@@ -29,7 +29,7 @@ class ModelPackage:
     """The S3 object of its model.tar.gz."""
     metadata: Mapping[str, str]
     decided_by: str
-    """Who changed it last: a Studio user, or the last part of an IAM principal's ARN; empty when AWS does not say."""
+    """Who changed it last: a Studio user, or the end of a principal's ARN; empty when AWS does not say."""
     reason: str
     """What was given as the reason of the last decision."""
 

@@ -139,7 +139,8 @@ class Stack:
             if name in {"PATH", "HOME"} or name.startswith(("PIP_", "UV_", "SSL_CERT", "HTTPS_PROXY"))
         }
         aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
-        self._aws = self._spawn("aws", [*aws, "--port", str(self.aws_port)], environment)
+        aws += ["--port", str(self.aws_port), "--airflow-url", self.airflow]
+        self._aws = self._spawn("aws", aws, environment)
         began = time.monotonic()
         self._airflow = self._spawn(
             "airflow",

@@ -1,25 +1,25 @@
 """SageMaker's model registry in a real Airflow: what a training registers, and what an approval deploys.
 
-In the order of a model's life, with a model of its own. Events go through the Lambda's table, as they arrive there.
+In the order of a model's life, with a model of its own: an approval goes by EventBridge and the Lambda to Airflow.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from event_shapes import parse
-from events import Order, decide
+from mlops import lambda_package
 
 from .conftest import TRAINING
 from .stack import ACCOUNT, BUCKET, MODEL, PROJECT, REGION, Run, Stack
 
 DEPLOYMENT = "model_deployment"
+FUNCTION = "ml-ops-dag-trigger"
 NAME = "spam-mail"
 GROUP = f"{PROJECT}--{NAME}"
 TRAININGS = {
@@ -37,7 +37,6 @@ class Registry:
         self.stack = stack
         self.image = stack.push(f"{PROJECT}/{NAME}")
         self.sagemaker = stack.client("sagemaker")
-        self.approvals = 0
 
     def training(self, version: str, **parameters: str) -> dict[str, Any]:
         return self._ours(self.stack.training_conf(version, **parameters))
@@ -65,40 +64,47 @@ class Registry:
         [found] = self.packages(version)
         return found
 
-    def approve(self, version: str, reason: str = "looks good") -> dict[str, Any]:
-        """Approve a version, and return the event that SageMaker sends of it."""
-        arn = self.package(version)["ModelPackageArn"]
+    def approve(self, version: str, reason: str = "looks good") -> Run:
+        """Approve a version, and wait for the run that comes of it."""
+        package = self.package(version)["ModelPackageArn"]
+        before = self.runs(package)
         self.sagemaker.update_model_package(
-            ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription=reason
+            ModelPackageArn=package, ModelApprovalStatus="Approved", ApprovalDescription=reason
         )
-        return self.event(version)
+        return self.next_run(package, before)
 
-    def event(self, version: str, at: datetime | None = None) -> dict[str, Any]:
+    def next_run(self, package: str, before: set[str]) -> Run:
+        for _ in range(600):
+            new = self.runs(package) - before
+            if new:
+                assert len(new) == 1, new
+                return self.stack.wait(DEPLOYMENT, new.pop())
+            time.sleep(0.1)
+        raise AssertionError(f"no run came of {package}")
+
+    def runs(self, package: str) -> set[str]:
+        """The runs of approvals of this package."""
+        listing = self.stack.call("GET", f"/dags/{DEPLOYMENT}/dagRuns?limit=100")[1]["dag_runs"]
+        return {run["dag_run_id"] for run in listing if run["conf"].get("package_arn") == package}
+
+    def event(self, version: str, at: datetime) -> Run:
+        """The run of an event as SageMaker would send it, of another time."""
         found = self.package(version)
         told = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelApprovalStatus")
-        self.approvals += 1
-        return {
+        event = {
             "version": "0",
-            "id": f"00000000-0000-0000-0000-{self.approvals:012}",
+            "id": "00000000-0000-0000-0000-000000000001",
             "detail-type": "SageMaker Model Package State Change",
             "source": "aws.sagemaker",
             "account": ACCOUNT,
-            "time": (at or datetime.now(UTC)).isoformat(timespec="seconds"),
+            "time": at.isoformat(timespec="seconds"),
             "region": REGION,
             "resources": [found["ModelPackageArn"]],
             "detail": {key: found[key] for key in told},
         }
-
-    def start(self, event: Mapping[str, Any]) -> str:
-        """Start the run of an event as the Lambda does."""
-        order = decide(parse(event), 3600)
-        assert isinstance(order, Order)
-        assert order.request.dag_id == DEPLOYMENT
-        self.stack.trigger(DEPLOYMENT, order.request.run_id, order.request.conf)
-        return order.request.run_id
-
-    def answer(self, event: Mapping[str, Any]) -> Run:
-        return self.stack.wait(DEPLOYMENT, self.start(event))
+        answer = self.stack.client("lambda").invoke(FunctionName=FUNCTION, Payload=json.dumps(event).encode())
+        run_id = json.loads(answer["Payload"].read())["run_id"]
+        return self.stack.wait(DEPLOYMENT, run_id)
 
     def served(self) -> str:
         answer = self.stack.client("sagemaker-runtime").invoke_endpoint(
@@ -116,7 +122,43 @@ class Registry:
 
 
 @pytest.fixture(scope="module")
-def registry(stack: Stack) -> Registry:
+def function(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Lambda, and the rule that leads approvals to it."""
+    package = lambda_package.build(tmp_path_factory.mktemp("lambda") / "dag-trigger.zip")
+    service = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [service]})
+    role = stack.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    functions, events = stack.client("lambda"), stack.client("events")
+    arn = functions.create_function(
+        FunctionName=FUNCTION,
+        Runtime="python3.13",
+        Role=role,
+        Handler="handler.handler",
+        Code={"ZipFile": package.read_bytes()},
+        Timeout=60,
+        Environment={"Variables": {"AIRFLOW_ENVIRONMENT": "ml-ops-local", "ALLOWED_DAGS": DEPLOYMENT}},
+    )["FunctionArn"]
+    pattern = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Model Package State Change"]}
+    rule = events.put_rule(Name="packages", EventPattern=json.dumps(pattern))["RuleArn"]
+    events.put_targets(Rule="packages", Targets=[{"Id": "function", "Arn": arn}])
+    functions.add_permission(
+        FunctionName=FUNCTION,
+        StatementId="packages",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+        SourceArn=rule,
+    )
+    yield FUNCTION
+    events.disable_rule(Name="packages")
+
+
+@pytest.fixture(scope="module")
+def registry(stack: Stack, function: str) -> Registry:
+    assert function
     ours = Registry(stack)
     s3 = stack.client("s3")
     for channel in ("train", "test"):
@@ -160,7 +202,7 @@ def test_a_merge_request_s_version_is_not_registered(registry: Registry) -> None
 
 
 def test_an_approval_alone_deploys(registry: Registry) -> None:
-    run = registry.answer(registry.approve("1.0.0+retrain.0"))
+    run = registry.approve("1.0.0+retrain.0")
     assert run.state == "success", run.tasks
     assert registry.served() == "1.0.0+retrain.0"
     assert registry.told("1.0.0+retrain.0", "deployed") == ["email", "slack"]
@@ -168,13 +210,13 @@ def test_an_approval_alone_deploys(registry: Registry) -> None:
     assert "Approved in the model registry by local: looks good" in text
 
 
-def test_an_approval_told_again_does_nothing(registry: Registry) -> None:
-    assert nothing_done(registry.answer(registry.event("1.0.0+retrain.0")))
+def test_an_approval_told_twice_does_nothing_more(registry: Registry) -> None:
+    assert nothing_done(registry.event("1.0.0+retrain.0", datetime.now(UTC)))
     assert registry.told("1.0.0+retrain.0", "deployed") == ["email", "slack"]
 
 
 def test_an_approval_against_the_evidence_is_refused_told_and_taken_back(registry: Registry) -> None:
-    run = registry.answer(registry.approve("1.2.0+retrain.0", "I like it"))
+    run = registry.approve("1.2.0+retrain.0", "I like it")
     assert (run.state, run.tasks["validate"]) == ("failed", "failed")
     assert registry.told("1.2.0+retrain.0", "FAILED at validate") == ["email", "slack"]
     package = registry.package("1.2.0+retrain.0")
@@ -184,7 +226,7 @@ def test_an_approval_against_the_evidence_is_refused_told_and_taken_back(registr
 
 
 def test_a_newer_version_must_have_been_compared_with_what_is_in_production(registry: Registry) -> None:
-    run = registry.answer(registry.approve("1.1.0+retrain.0"))  # compared when nothing was deployed
+    run = registry.approve("1.1.0+retrain.0")  # compared when nothing was deployed
     assert run.state == "failed"
     assert "the champion changed" in registry.package("1.1.0+retrain.0")["ApprovalDescription"]
 
@@ -198,25 +240,25 @@ def test_a_version_that_is_trained_again_is_registered_anew(registry: Registry) 
 
 
 def test_what_a_job_deploys_is_approved_and_the_event_of_that_does_nothing(registry: Registry) -> None:
+    arn = registry.package("1.1.0+retrain.0")["ModelPackageArn"]
+    before = registry.runs(arn)
     run = registry.stack.run(DEPLOYMENT, "spam-job", registry.deployment("1.1.0+retrain.0"))
     assert run.state == "success", run.tasks
     package = registry.package("1.1.0+retrain.0")
     assert package["ModelApprovalStatus"] == "Approved"
     assert package["ApprovalDescription"].endswith("run spam-job")
-    assert nothing_done(registry.answer(registry.event("1.1.0+retrain.0")))
+    assert nothing_done(registry.next_run(arn, before))
 
 
 def test_an_approval_of_an_older_version_goes_back_to_it(registry: Registry) -> None:
-    run = registry.answer(registry.approve("1.0.0+retrain.0", "1.1.0 is too slow"))
+    run = registry.approve("1.0.0+retrain.0", "1.1.0 is too slow")
     assert run.state == "success", run.tasks
     assert registry.served() == "1.0.0+retrain.0"
 
 
 def test_an_approval_that_arrives_late_undoes_nothing(registry: Registry) -> None:
-    late = registry.event("1.1.0+retrain.0", datetime.now(UTC) - timedelta(hours=1))
-    assert nothing_done(registry.answer(late))
-    # and what the platform approved itself it does not take for a person's decision
-    assert nothing_done(registry.answer(registry.event("1.1.0+retrain.0")))
+    late = datetime.now(UTC) - timedelta(hours=1)
+    assert nothing_done(registry.event("1.1.0+retrain.0", late))
     assert registry.served() == "1.0.0+retrain.0"
 
 
@@ -227,7 +269,7 @@ def test_an_approval_joins_the_deployment_under_way(registry: Registry) -> None:
         if registry.sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointStatus"] == "Updating":
             break
         time.sleep(0.05)
-    run = registry.answer(registry.approve("1.3.0+retrain.0"))
+    run = registry.approve("1.3.0+retrain.0")
     assert nothing_done(run), run.tasks
     assert registry.stack.wait(DEPLOYMENT, "spam-3-job").state == "success"
     assert registry.served() == "1.3.0+retrain.0"

@@ -31,7 +31,7 @@ Changed = Callable[[Record], None]
 
 
 class ModelPackages:
-    """The model package groups of one account and the versions in them; packages without a group there are none.
+    """The model package groups of one account and their versions; there are no packages without a group.
 
     `changed` hears of each new state of a package, as EventBridge does.
     """
@@ -76,7 +76,8 @@ class ModelPackages:
         if self._versions(group["ModelPackageGroupName"]):
             raise ServiceError(
                 "ConflictException",
-                f"Model Package Group {group['ModelPackageGroupArn']} cannot be deleted as it contains Model Packages.",
+                f"Model Package Group {group['ModelPackageGroupArn']} cannot be deleted: "
+                "it contains model packages.",
             )
         self.groups.remove(group["ModelPackageGroupName"])
         return {}
