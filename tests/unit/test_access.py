@@ -135,6 +135,27 @@ def test_other_services(service: str, given: dict[str, Any], action: str, resour
     assert calls(service, **given) == [(action, (resource,))]
 
 
+def test_a_schedule_belongs_to_its_group_and_takes_a_role() -> None:
+    prefix = "arn:aws:scheduler:eu-west-1:111111111111:"
+    role = "arn:aws:iam::111111111111:role/ml-ops-schedules"
+    body = json.dumps({"GroupName": "ml-ops", "Target": {"Arn": "x", "RoleArn": role}}).encode()
+    assert calls("scheduler", path="/schedules/p--m--monitoring", body=body) == [
+        ("scheduler:CreateSchedule", (f"{prefix}schedule/ml-ops/p--m--monitoring",)),
+        ("iam:PassRole", (role,)),
+    ]
+    one = {"method": "GET", "path": "/schedules/p--m--monitoring", "query": "groupName=ml-ops"}
+    assert calls("scheduler", **one) == [
+        ("scheduler:GetSchedule", (f"{prefix}schedule/ml-ops/p--m--monitoring",))
+    ]
+    assert calls("scheduler", method="DELETE", path="/schedule-groups/ml-ops") == [
+        ("scheduler:DeleteScheduleGroup", (f"{prefix}schedule-group/ml-ops",))
+    ]
+    tags = {"method": "GET", "path": "/tags/arn%3Aaws%3Ascheduler%3Aeu-west-1%3A1%3Aschedule-group%2Fml-ops"}
+    assert calls("scheduler", **tags) == [
+        ("scheduler:ListTagsForResource", ("arn:aws:scheduler:eu-west-1:1:schedule-group/ml-ops",))
+    ]
+
+
 def test_metrics_tell_their_namespace() -> None:
     (call,) = read(request("monitoring", body=b"Action=PutMetricData&Namespace=ml-ops"), HERE)
     assert (call.action, call.context) == ("cloudwatch:PutMetricData", {"cloudwatch:namespace": ("ml-ops",)})

@@ -38,6 +38,7 @@ _ACTIONS = {
 }
 _INVOCATION = re.compile(r"/endpoints/(?P<name>[^/]+)/(?:async-)?invocations")
 _LAMBDA_NAME = re.compile(r"/[0-9-]+/functions/(?P<name>[^/]+)")
+_SCHEDULE = re.compile(r"/(?P<kind>schedules|schedule-groups|tags)/(?P<name>.+)")
 _RPC = re.compile(r"/service/\w+/operation/(?P<name>\w+)")
 _AIRFLOW_REST = re.compile(r"/restapi/(?P<name>[^/]+)")
 # What the platform's callers may be in Airflow; the request does not say it, IAM adds it.
@@ -102,6 +103,9 @@ def read(request: Request, place: Place) -> Iterator[Call]:
         yield Call(_ACTIONS.get(action, action), resources, context)
     if prefix == "sagemaker":
         yield from _passed_roles(operation, members)
+    if prefix == "scheduler" and members.get("RoleArn"):
+        service = {"iam:passedtoservice": ("scheduler.amazonaws.com",)}
+        yield Call("iam:PassRole", (str(members["RoleArn"]),), service, through="scheduler")
 
 
 def _operation(request: Request) -> tuple[str, dict[str, Any]]:
@@ -114,12 +118,30 @@ def _operation(request: Request) -> tuple[str, dict[str, Any]]:
         return "InvokeRestApi", {"Name": unquote(match["name"])}
     if match := _RPC.fullmatch(request.path):
         return match["name"], {}
+    if request.service == "scheduler":
+        return _rest_operation("scheduler", request.method, request.path), _schedule_members(request)
     if request.service in ("lambda", "airflow"):
         name = _LAMBDA_NAME.match(request.path)
         members = {"FunctionName": unquote(name["name"])} if name else {}
         return _rest_operation(request.service, request.method, request.path), members
     form = {key: values[0] for key, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
     return form.get("Action", ""), form
+
+
+def _schedule_members(request: Request) -> dict[str, Any]:
+    found = _SCHEDULE.fullmatch(unquote(request.path))
+    if found is None:
+        return {}
+    document = _document(request.body)
+    group = document.get("GroupName") or parse_qs(request.query).get("groupName", ["default"])[0]
+    resources = {
+        "schedules": f"schedule/{group}/{found['name']}",
+        "schedule-groups": f"schedule-group/{found['name']}",
+        "tags": found["name"],
+    }
+    target = document.get("Target")
+    role = target.get("RoleArn") if isinstance(target, Mapping) else None
+    return {"Name": resources[found["kind"]], "RoleArn": role}
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -276,6 +298,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any], Place], Resources]] = {
     "lambda": _named("FunctionName", "lambda function:"),
     "logs": _logs,
     "sagemaker": _sagemaker,
+    "scheduler": _named("Name", "scheduler "),
     "secretsmanager": _secret,
     "sns": _topic,
     "sqs": _queue,
