@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlops import metric_rows
 from mlops.contract import DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.evidence import COMPARISON, Comparison, DriftReport, Failure, Lineage
 from mlops.versions import endpoint_name
@@ -186,17 +187,7 @@ def with_note(message: Message, note: str) -> Message:
 
 def metric_table(comparison: Comparison) -> str:
     """champion, challenger, change and gate of every metric, in aligned columns."""
-    rows = [("metric", "champion", "challenger", "change", "gate")]
-    rows += [
-        (
-            line.name,
-            "-" if line.champion is None else f"{line.champion:.4f}",
-            f"{line.challenger:.4f}",
-            "-" if line.change is None else f"{line.change:+.4f}",
-            line.gate,
-        )
-        for line in comparison.metrics
-    ]
+    rows = [metric_rows.HEADERS, *metric_rows.rows(comparison, why=False)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

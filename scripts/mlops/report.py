@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops import metric_rows
 from mlops.decode import dumps
-from mlops.evidence import COMPARISON, Comparison, ConfusionMatrix, EvaluationReport, MetricComparison
+from mlops.evidence import COMPARISON, Comparison, ConfusionMatrix, EvaluationReport
+from mlops.metric_rows import HEADERS, number
 
 MARKDOWN = "evaluation.md"
 METRICS = "metrics.txt"
 ANNOTATIONS = "annotations.json"
 
-_HEADERS = ("metric", "champion", "challenger", "change", "gate")
 _NUMBERS = ("left", "right", "right", "right", "left")
 _CELL_LIMIT = 200
 # A matrix of more classes than this is unreadable in a merge request; comparison and evaluation have it all.
@@ -50,8 +51,8 @@ def table(comparison: Comparison) -> str:
     """Champion, challenger, change and gate of every metric, in aligned columns."""
     from tabulate import tabulate
 
-    rows = [_row(line) for line in comparison.metrics]
-    return tabulate(rows, headers=_HEADERS, tablefmt="simple", colalign=_NUMBERS, disable_numparse=True)
+    found = metric_rows.rows(comparison, why=True)
+    return tabulate(found, headers=HEADERS, tablefmt="simple", colalign=_NUMBERS, disable_numparse=True)
 
 
 def write(directory: Path, evaluated: Evaluated) -> str:
@@ -82,6 +83,7 @@ def markdown(evaluated: Evaluated) -> str:
         parts += ["**Why the gate failed**", "", *(f"- {_text(why)}" for why in comparison.reasons()), ""]
         parts += ["The job `deploy` refuses this version, unless somebody overrides it with a reason.", ""]
     parts += _link_list(evaluated.links)
+    parts += _details("Other metrics", _others(evaluated))
     parts += _details("Confusion matrices", _matrices(evaluated))
     parts += _details("Slices", _slices(evaluated))
     parts += _details("Counts", _counts(evaluated))
@@ -121,38 +123,14 @@ def job_links(links: Iterable[Link]) -> str:
     return json.dumps({"Model evaluation": section}, indent=2) + "\n"
 
 
-def _row(line: MetricComparison) -> tuple[str, ...]:
-    gate = line.gate if line.gate == "passed" else f"FAILED: {line.reason}"
-    champion = "-" if line.champion is None else _number(line.champion)
-    return (line.name, champion, _number(line.challenger), _change(line), gate)
-
-
-def _change(line: MetricComparison) -> str:
-    if line.change is None:
-        return "-"
-    if line.change == 0:
-        return "same"
-    better = (line.change > 0) == (line.goal == "maximize")
-    sign = "+" if line.change > 0 else ""
-    return f"{sign}{_number(line.change)} {'better' if better else 'worse'}"
-
-
-def _number(value: float) -> str:
-    """Four decimals where that says something, as for most scores; exponents for the very large and small."""
-    size = abs(value)
-    if size == 0 or 0.001 <= size < 1000:
-        return f"{value:.4f}"
-    return f"{value:,.1f}" if 1000 <= size < 1e9 else f"{value:.3e}"
-
-
 def _plain(value: float) -> str:
     """What is no metric of the gate is often a count."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else _number(value)
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else number(value)
 
 
 def _markdown_table(comparison: Comparison) -> str:
-    rows = [[_cell(value) for value in _row(line)] for line in comparison.metrics]
-    return _github(rows, _HEADERS, _NUMBERS)
+    found = [[_cell(value) for value in row] for row in metric_rows.rows(comparison, why=True)]
+    return _github(found, HEADERS, _NUMBERS)
 
 
 def _github(rows: Sequence[Sequence[str]], headers: Sequence[str], alignment: Sequence[str]) -> str:
@@ -164,6 +142,19 @@ def _github(rows: Sequence[Sequence[str]], headers: Sequence[str], alignment: Se
 def _roles(evaluated: Evaluated) -> list[tuple[str, EvaluationReport]]:
     roles = [("challenger", evaluated.challenger)]
     return roles if evaluated.champion is None else [*roles, ("champion", evaluated.champion)]
+
+
+def _others(evaluated: Evaluated) -> list[str]:
+    """What the models report beside the metrics of the gate."""
+    gated = {line.name for line in evaluated.comparison.metrics}
+    names = sorted({name for _, report in _roles(evaluated) for name in report.metrics} - gated)
+    roles = _roles(evaluated)
+    found = [
+        [_cell(name), *(number(one.metrics[name]) if name in one.metrics else "-" for _, one in roles)]
+        for name in names
+    ]
+    headers = ["metric", *(role for role, _ in roles)]
+    return [_github(found, headers, ["left", *["right"] * len(roles)]), ""] if found else []
 
 
 def _matrices(evaluated: Evaluated) -> list[str]:
@@ -186,18 +177,19 @@ def _matrix(matrix: ConfusionMatrix) -> str:
 
 
 def _slices(evaluated: Evaluated) -> list[str]:
-    names = [line.name for line in evaluated.comparison.metrics]
-    rows = []
+    told = {metric for _, report in _roles(evaluated) for part in report.slices.values() for metric in part}
+    names = [line.name for line in evaluated.comparison.metrics if line.name in told]
+    found = []
     for name in sorted({name for _, report in _roles(evaluated) for name in report.slices}):
         for role, report in _roles(evaluated):
             values: Mapping[str, float] = report.slices.get(name, {})
             if values:
                 others = [f"{other} {_plain(value)}" for other, value in values.items() if other not in names]
-                found = [_number(values[metric]) if metric in values else "-" for metric in names]
-                rows.append([_cell(name), role, *found, _cell(", ".join(others))])
+                numbers = [number(values[metric]) if metric in values else "-" for metric in names]
+                found.append([_cell(name), role, *numbers, _cell(", ".join(others))])
     headers = ["slice", "model", *(_cell(name) for name in names), "more"]
     alignment = ["left", "left", *["right"] * len(names), "left"]
-    return [_github(rows, headers, alignment), ""] if rows else []
+    return [_github(found, headers, alignment), ""] if found else []
 
 
 def _counts(evaluated: Evaluated) -> list[str]:

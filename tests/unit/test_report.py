@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,29 @@ def test_markdown_of_a_failed_gate_gives_the_reasons() -> None:
 
 
 def test_nothing_empty_is_folded() -> None:
-    bare = replace(MULTICLASS, challenger=evaluation())
+    bare = replace(MULTICLASS, challenger=evaluation(metrics={"f1_macro": 0.6}))
     assert report.markdown(bare).count("<details>") == 1
+
+
+def test_metrics_without_a_gate_are_shown_too() -> None:
+    _, _, folded = report.markdown(REGRESSION).partition("<summary>Other metrics</summary>")
+    assert "| r2       |    1.000e-05 |          - |" in folded.partition("</details>")[0]
+
+
+def test_the_matrix_of_three_classes_is_shown_whole() -> None:
+    text = report.markdown(MULTICLASS)
+    shown = [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| [abc] ", line)]
+    assert [[cell.strip() for cell in row] for row in shown] == [
+        ["a", "1", "2", "3"],
+        ["b", "4", "5", "6"],
+        ["c", "7", "8", "9"],
+    ]
+
+
+def test_slices_have_no_column_for_a_metric_that_none_of_them_has() -> None:
+    _, _, folded = report.markdown(BINARY).partition("<summary>Slices</summary>")
+    header = next(line for line in folded.splitlines() if line.startswith("| slice"))
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == ["slice", "model", "f1", "more"]
 
 
 def test_a_matrix_of_a_hundred_classes_is_summed_up() -> None:

@@ -76,8 +76,8 @@ def assert_within_limits(message: Message) -> None:
 def test_a_finished_training_has_the_table_and_the_links(training: TrainingConf) -> None:
     message = finished(training, 0.91)
     assert message.subject == "phishing-url 1.3.0+retrain.0: trained, gate passed"
-    assert "metric    champion  challenger   change  gate" in message.body
-    assert "f1          0.9000      0.9100  +0.0100  passed" in message.body
+    assert "metric    champion  challenger          change  gate" in message.body
+    assert "f1          0.9000      0.9100  +0.0100 better  passed" in message.body
     assert "Pipeline: https://gitlab.example/web/phishing/-/pipelines/7" in message.body
     assert "run the job `deploy`" in message.body
     assert "<https://gitlab.example/web/phishing/-/pipelines/7|Pipeline>" in slack_text(message)
