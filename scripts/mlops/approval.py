@@ -1,6 +1,6 @@
 """SageMaker's model registry, where people approve versions: what it is told, and what an approval asks for.
 
-A released version is registered once it was evaluated: as pending where its gate passed, as rejected where not.
+A released version is registered once it was evaluated: pending where its gate passed, rejected where it failed.
 What is deployed on approval stands in `deployment.json` beside the model; the package holds its URI and hash.
 """
 
@@ -165,7 +165,7 @@ def resolve(
     *,
     whatever_state: bool = False,
 ) -> Approval:
-    """What an approval asks to be deployed; with `whatever_state`, what it asked for before it was taken back.
+    """What an approval asks to be deployed; with `whatever_state`, also one that was taken back.
 
     Raises:
         NothingToDeploy: when the version is approved no longer, or the platform approved it itself.
