@@ -1,6 +1,6 @@
 """SageMaker's model registry, where people approve versions: what it is told, and what an approval asks for.
 
-A released version is registered once it was evaluated: pending where its gate passed, rejected where it failed.
+A released version is registered once it was evaluated: pending where its gate passed, else rejected.
 What is deployed on approval stands in `deployment.json` beside the model; the package holds its URI and hash.
 """
 
