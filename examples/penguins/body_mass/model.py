@@ -19,6 +19,6 @@ def grams(model: Model, rows: list[Row]) -> list[float]:
     return found
 
 
-def predict(model: Model, rows: list[Row]) -> Iterator[dict[str, float]]:
+def predict(model: Model, rows: list[Row]) -> Iterator[dict[str, float | str]]:
     for value in grams(model, rows):
-        yield {LABEL: round(value, 1)}
+        yield {"value": round(value, 1), "unit": "g"}

@@ -50,15 +50,18 @@ def test_slices_cover_all_penguins(report: dict[str, Any]) -> None:
         assert mse == pytest.approx(report["metrics"]["mse"])
 
 
-def test_there_is_no_confusion_matrix(report: dict[str, Any]) -> None:
+def test_predictions_take_the_place_of_a_confusion_matrix(report: dict[str, Any], rows: list[Row]) -> None:
     assert "confusion_matrix" not in report
+    assert len(report["predictions"]["numbers"]) == len(rows)
 
 
 def test_the_answer_is_in_grams(trained: Trained, rows: list[Row]) -> None:
     model = artifact.load(trained(PROGRAM).model)
     answers = list(predict(model, rows))
-    assert [answer[LABEL] for answer in answers] == pytest.approx(grams(model, rows), abs=0.05)
-    assert all(2000 < answer[LABEL] < 7000 for answer in answers)
+    assert {answer["unit"] for answer in answers} == {"g"}
+    values = [float(answer["value"]) for answer in answers]
+    assert values == pytest.approx(grams(model, rows), abs=0.05)
+    assert all(2000 < value < 7000 for value in values)
 
 
 def test_a_wrong_hyper_parameter_is_named(paths: Paths) -> None:
