@@ -175,6 +175,20 @@ resource "aws_iam_role_policy" "dags" {
         Resource = [for part in ["recipe.json", "capture/*", "monitoring/*"] : "${var.platform_bucket_arn}/*/*/${part}"]
       },
       {
+        # How the newest release is trained, for retrainings that no pipeline starts.
+        Sid      = "KeepRecipe"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${var.platform_bucket_arn}/*/*/recipe.json"
+      },
+      {
+        # CloudWatch answers for many alarms at once, so it wants a permission for all of them.
+        Sid      = "SeeDriftAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:DescribeAlarms"
+        Resource = "arn:${local.partition}:cloudwatch:${local.region}:${local.account}:alarm:*"
+      },
+      {
         Sid      = "WriteMonitoring"
         Effect   = "Allow"
         Action   = "s3:PutObject"
@@ -250,10 +264,10 @@ resource "aws_iam_role_policy" "dags" {
         Resource = ["${local.sagemaker}:model-package-group/*--*", "${local.sagemaker}:model-package/*--*/*"]
       },
       {
-        # Its resource is optional, and a list is of no version yet.
+        # The resource of one is optional, and the other knows none: a list is of no version yet.
         Sid      = "FindVersions"
         Effect   = "Allow"
-        Action   = "sagemaker:ListModelPackages"
+        Action   = ["sagemaker:ListModelPackages", "sagemaker:ListModels"]
         Resource = "*"
       },
       {

@@ -26,8 +26,9 @@ locals {
       Effect = "Allow"
       Action = [
         "airflow:InvokeRestApi", "airflow:PublishMetrics",
+        "cloudwatch:DescribeAlarms",
         "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:DescribeImages",
-        "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+        "ecr:DescribeRepositories", "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
         "firehose:PutRecord", "firehose:PutRecordBatch",
         "kinesis:PutRecord", "kinesis:PutRecords",
         "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey",
@@ -54,6 +55,7 @@ locals {
       Resource = [
         "arn:${local.partition}:airflow:${local.suffix}:environment/${var.airflow_environment}",
         "arn:${local.partition}:airflow:${local.suffix}:role/${var.airflow_environment}/Op",
+        "arn:${local.partition}:cloudwatch:${local.suffix}:alarm:*",
         "arn:${local.partition}:ecr:${local.suffix}:repository/*",
         "arn:${local.partition}:firehose:${local.suffix}:deliverystream/*",
         "arn:${local.partition}:kinesis:${local.suffix}:stream/*",

@@ -109,6 +109,20 @@ locals {
         Resource = local.served
       },
       {
+        # What retrain asks: the newest release of each model, and where it is pulled from.
+        Sid      = "SeeReleases"
+        Effect   = "Allow"
+        Action   = ["ecr:DescribeImages", "ecr:DescribeRepositories"]
+        Resource = local.repositories
+      },
+      {
+        # CloudWatch answers for many alarms at once, so it wants a permission for all of them.
+        Sid      = "SeeDriftAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:DescribeAlarms"
+        Resource = "arn:${local.partition}:cloudwatch:${local.suffix}:alarm:*"
+      },
+      {
         Sid      = "NotifyByEmail"
         Effect   = "Allow"
         Action   = "sns:Publish"

@@ -135,6 +135,13 @@ run "role" {
     error_message = "DAGs tell every channel of the platform, nobody else, and note it."
   }
   assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.dags.policy).Statement : statement.Sid => [statement.Action, statement.Resource] if contains(["KeepRecipe", "SeeDriftAlarms"], statement.Sid) } == {
+      KeepRecipe     = ["s3:PutObject", "arn:aws:s3:::ml-ops-prod-111122223333/*/*/recipe.json"]
+      SeeDriftAlarms = ["cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*"]
+    }
+    error_message = "DAGs keep recipes, and see alarms without changing them."
+  }
+  assert {
     condition = jsondecode(aws_iam_role.this.assume_role_policy).Statement[0].Condition == {
       StringEquals = { "aws:SourceAccount" = "111122223333" }
       ArnLike      = { "aws:SourceArn" = "arn:aws:airflow:eu-west-1:111122223333:environment/ml-ops-prod" }

@@ -166,7 +166,7 @@ run "models_reach_what_their_stages_call" {
       "arn:aws:s3:::ml-ops-prod-111122223333/fraud/*/conf/*.json",
       "arn:aws:s3:::ml-ops-prod-111122223333/web-safety/*/conf/*.json",
     ], ["arn:aws:s3:::ml-ops-prod-111122223333/*/told/*.json"]]
-    error_message = "No job writes the evidence that a deployment rests on."
+    error_message = "No job writes the evidence that a deployment rests on, nor the recipe."
   }
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.models["train"].policy).Statement : statement.Sid => statement.Resource if startswith(statement.Sid, "Notify") } == {
@@ -177,6 +177,16 @@ run "models_reach_what_their_stages_call" {
       ]
     }
     error_message = "Jobs tell every channel of the platform, and nobody else."
+  }
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.models["train"].policy).Statement : statement.Sid => [statement.Action, statement.Resource] if contains(["SeeReleases", "SeeDriftAlarms"], statement.Sid) } == {
+      SeeReleases = [["ecr:DescribeImages", "ecr:DescribeRepositories"], [
+        "arn:aws:ecr:eu-west-1:111122223333:repository/fraud/card-payments",
+        "arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url",
+      ]]
+      SeeDriftAlarms = ["cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*"]
+    }
+    error_message = "retrain sees releases and alarms, and changes none."
   }
   assert {
     condition = length([for action in flatten([for statement in jsondecode(aws_iam_policy.boundary.policy).Statement : statement.Action if statement.Effect == "Allow"]) :
