@@ -15,6 +15,7 @@ Beside the versions of a model:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from mlops.contract import Deployment, Evaluation, Monitoring, Notifications, Origin, Retraining, Training
@@ -251,5 +252,6 @@ class DriftReport:
 
 
 def monitoring_key(window_end: str) -> str:
-    """Where the report of a window lies, below the model's own prefix."""
-    return f"monitoring/{window_end.replace(':', '-')}.json"
+    """Where the report of a window lies, below the model's own prefix; its end is ISO 8601 with a time zone."""
+    end = datetime.fromisoformat(window_end).astimezone(UTC)
+    return f"monitoring/{end:%Y-%m-%dT%H-%M-%SZ}.json"

@@ -114,8 +114,7 @@ def monitor(stack: Stack, run_id: str, asked: Rows) -> tuple[Run, Any]:
         time.sleep(0.1)
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
     run = stack.run(DAG, run_id, conf(end))
-    key = f"{PROJECT}/{MODEL}/monitoring/{end.isoformat().replace(':', '-')}.json"
-    return run, stack.document(key)
+    return run, stack.document(f"{PROJECT}/{MODEL}/monitoring/{end:%Y-%m-%dT%H-%M-%SZ}.json")
 
 
 def metric(stack: Stack, name: str, since: datetime) -> list[float]:
