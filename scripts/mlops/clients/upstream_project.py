@@ -204,8 +204,10 @@ def connect(server_url: str, project_id: int, token: str, job_token: str) -> Ups
 
 
 def _expired(record: Any) -> str:
-    kept = [one for one in getattr(record, "artifacts", []) if one.get("file_type") == "archive"]
-    when = str(getattr(record, "artifacts_expire_at", "") or "")
+    # By its name as an attribute it would be python-gitlab's method.
+    facts = record.attributes
+    kept = [one for one in facts.get("artifacts") or [] if one.get("file_type") == "archive"]
+    when = str(facts.get("artifacts_expire_at") or "")
     if kept and not (when and _moment(when) <= datetime.now(UTC)):
         return ""
     return when or "long ago"

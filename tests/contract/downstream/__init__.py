@@ -1,0 +1,1 @@
+"""Pipelines of models that another project starts here, by the real templates."""

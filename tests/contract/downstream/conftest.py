@@ -1,0 +1,74 @@
+"""A local GitLab that has this checkout's templates as platform/ml-ops, and a model repository that triggers it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gitlab
+import pytest
+
+from mlops.local.gitlab.projects import Project, create_project
+from mlops.local.gitlab.users import PROJECT_TOKEN
+from mlops.local.pipeline import Options, PipelineRun, publish_templates, run
+from mlops.local.pipeline_variables import Trigger
+from mlops.local.stack import TEMPLATES_PROJECT, Stack
+
+from ..local_gitlab.conftest import git, stack
+from ..templates.conftest import planner, templates
+
+__all__ = ["git", "planner", "stack", "templates"]
+
+UPSTREAM = "models/phishing-url"
+CI = """\
+include:
+  - project: platform/ml-ops
+    ref: "1"
+    file: ci-templates/downstream.yml
+phishing-url:
+  extends: .mlops-trigger
+  trigger:
+    inputs: {model: phishing-url}
+"""
+MANIFEST = "version: 1\nproject: web-safety\nmodels: {phishing-url: {}}\n"
+
+
+@dataclass
+class Lab:
+    """The model repository's clone, its project, and the platform's."""
+
+    stack: Stack
+    folder: Path
+    git: Any
+    project: Project
+
+    def commit(self, files: dict[str, str], message: str) -> str:
+        for name, text in files.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_text(text)
+        self.git(self.folder, "add", "--all")
+        self.git(self.folder, "commit", "--quiet", "--allow-empty", f"--message={message}")
+        self.git(self.folder, "push", "--quiet", "origin", "HEAD")
+        return str(self.git(self.folder, "rev-parse", "HEAD"))
+
+    def run(self, commit: str, trigger: Trigger | None = None, **variables: str) -> PipelineRun:
+        tools = (Path(sys.executable).parent,)
+        options = Options(variables=variables, tools=tools, limit_seconds=240)
+        return run(self.stack, UPSTREAM, commit, trigger, echo=lambda _: None, options=options)
+
+    def remote(self, path: str = UPSTREAM) -> Any:
+        return gitlab.Gitlab(self.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(path)
+
+
+@pytest.fixture
+def lab(stack: Stack, tmp_path: Path, git: Any) -> Lab:
+    publish_templates(stack, TEMPLATES_PROJECT)
+    project = create_project(stack.folder / "gitlab", UPSTREAM)
+    folder = tmp_path / "phishing-url"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
+    git(folder, "remote", "add", "origin", f"{stack.gitlab_url}/{UPSTREAM}.git")
+    made = Lab(stack, folder, git, project)
+    made.commit({".gitlab-ci.yml": CI, "mlops.yml": MANIFEST}, "feat: begin")
+    return made
