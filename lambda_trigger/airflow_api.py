@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -64,6 +64,22 @@ class DagRun:
     conf: Mapping[str, Any]
 
 
+@dataclass
+class Memory:
+    """What one container of the Lambda knows from earlier invocations, so that it need not ask again."""
+
+    switched_on: dict[str, float] = field(default_factory=dict)
+    """When a DAG was last seen not to be paused."""
+    runs: dict[tuple[str, str], DagRun] = field(default_factory=dict)
+    """The last runs that were started or found, for those who only want them to exist."""
+
+    def keep(self, dag_id: str, run: DagRun) -> None:
+        """Remember a run, and forget the oldest beyond 100."""
+        self.runs[dag_id, run.run_id] = run
+        while len(self.runs) > _PAGE:
+            del self.runs[next(iter(self.runs))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wait:
     """One pause before another attempt, for the log."""
@@ -83,7 +99,7 @@ class AirflowApi:
         remaining: Seconds until the Lambda is cut off.
         sleep: Waits for that many seconds.
         told: Hears of each wait.
-        switched_on: When each DAG was last seen not to be paused; kept between invocations.
+        memory: What is kept between invocations.
     """
 
     def __init__(  # pylint: disable=too-many-arguments,too-many-positional-arguments
@@ -93,14 +109,14 @@ class AirflowApi:
         remaining: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
         told: Callable[[Wait], None] | None = None,
-        switched_on: dict[str, float] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._client = client
         self._environment = environment
         self._remaining = remaining
         self._sleep = sleep
         self._told = told
-        self._switched_on = {} if switched_on is None else switched_on
+        self._memory = memory or Memory()
         self.calls = 0
         self.waited = 0.0
 
@@ -110,7 +126,8 @@ class AirflowApi:
         Raises:
             AirflowError: also when there is no such DAG.
         """
-        if time.monotonic() - self._switched_on.get(dag_id, -_SEEN_SECONDS) < _SEEN_SECONDS:
+        seen = self._memory.switched_on.get(dag_id)
+        if seen is not None and time.monotonic() - seen < _SEEN_SECONDS:
             return False
         try:
             paused = self._call("GET", f"/dags/{dag_id}").get("is_paused")
@@ -119,7 +136,7 @@ class AirflowApi:
         if not isinstance(paused, bool):
             raise AirflowError(_unexpected("a DAG without is_paused"))
         if not paused:
-            self._switched_on[dag_id] = time.monotonic()
+            self._memory.switched_on[dag_id] = time.monotonic()
         return paused
 
     def start(
@@ -167,6 +184,23 @@ class AirflowApi:
                     found = self.find(dag_id, run_id)
                     if found is not None:
                         return accept(found), True
+
+    def ensure(
+        self, dag_id: str, run_id: str, conf: Mapping[str, Any], run_after: str
+    ) -> tuple[DagRun, bool]:
+        """As `start`, for who only wants the run to be there: any conf will do, and a run once seen is not asked for.
+
+        Hundreds of events may mean one run, and MWAA takes 10 calls a second.
+
+        Raises:
+            AirflowError: when Airflow does not take it.
+        """
+        known = self._memory.runs.get((dag_id, run_id))
+        if known is not None:
+            return known, False
+        run, created = self.start(dag_id, run_id, conf, run_after, any_conf=True)
+        self._memory.keep(dag_id, run)
+        return run, created
 
     def find(self, dag_id: str, run_id: str) -> DagRun | None:
         """The run, or None.

@@ -32,7 +32,16 @@ from botocore.config import Config
 
 import event_shapes
 import events
-from airflow_api import CONNECT_SECONDS, READ_SECONDS, AirflowApi, AirflowError, DagRun, RestApiClient, Wait
+from airflow_api import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    AirflowApi,
+    AirflowError,
+    DagRun,
+    Memory,
+    RestApiClient,
+    Wait,
+)
 from mlops.contract import CONF_LIMIT, ErrorKind, RunAnswer, RunProblem, RunRequest, canonical, parse_request
 from mlops.decode import encode
 from mlops.errors import ContractError
@@ -99,15 +108,15 @@ def _client() -> RestApiClient:
 
 
 @functools.cache
-def _switched_on() -> dict[str, float]:
-    """What one container remembers of DAGs that are not paused."""
-    return {}
+def _memory() -> Memory:
+    """What this container knows from earlier invocations."""
+    return Memory()
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
     """The Lambda's entry point."""
     surroundings = Surroundings.read(os.environ).called_as(context.invoked_function_arn)
-    return respond(event, context, _client(), surroundings, switched_on=_switched_on())
+    return respond(event, context, _client(), surroundings, memory=_memory())
 
 
 def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
@@ -116,7 +125,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     client: RestApiClient,
     surroundings: Surroundings,
     sleep: Callable[[float], None] = time.sleep,
-    switched_on: dict[str, float] | None = None,
+    memory: Memory | None = None,
 ) -> dict[str, Any]:
     """Answer one run request or event; one log line says what came of it, and one each wait for MWAA.
 
@@ -142,7 +151,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         lambda: context.get_remaining_time_in_millis() / 1000,
         sleep,
         told,
-        switched_on,
+        memory,
     )
     facts: dict[str, object] = {}
     if event_shapes.is_event(event):
@@ -193,9 +202,17 @@ def _take(
         if order.unless_busy and (run := _at_work(order, event, api)):
             facts["ignored"] = f"run {run.run_id} of {order.unless_busy} tells of it itself"
             return RunAnswer(dag_id="", run_id="")
-        return _start(request, api, surroundings, order.run_after, any_conf=True)
+        return _ensure(order, api, surroundings)
     except AirflowError as error:
         return RunAnswer(dag_id=request.dag_id, run_id=request.run_id, problem=error.problem)
+
+
+def _ensure(order: events.Order, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+    request = order.request
+    if api.is_paused(request.dag_id):
+        raise _paused(request.dag_id)
+    run, created = api.ensure(request.dag_id, request.run_id, request.conf, order.run_after)
+    return _answer_with(request, run, surroundings, created=created)
 
 
 def _at_work(order: events.Order, event: event_shapes.Event, api: AirflowApi) -> DagRun | None:
@@ -266,21 +283,13 @@ def _check(request: RunRequest, surroundings: Surroundings) -> None:
         )
 
 
-def _start(
-    request: RunRequest,
-    api: AirflowApi,
-    surroundings: Surroundings,
-    run_after: str = "",
-    *,
-    any_conf: bool = False,
-) -> RunAnswer:
+def _start(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
     if api.is_paused(request.dag_id):
         run = api.find(request.dag_id, request.run_id)
-        same = run is not None and (any_conf or canonical(run.conf) == canonical(request.conf))
-        if run is None or run.state not in _FINISHED or not same:
+        if run is None or run.state not in _FINISHED or canonical(run.conf) != canonical(request.conf):
             raise _paused(request.dag_id)
         return _answer_with(request, run, surroundings)  # a run that is over does not mind
-    run, created = api.start(request.dag_id, request.run_id, request.conf, run_after, any_conf=any_conf)
+    run, created = api.start(request.dag_id, request.run_id, request.conf)
     return _answer_with(request, run, surroundings, created=created)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_api import Memory
 from event_shapes import is_event, parse
 from events import RULES, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
@@ -299,6 +300,20 @@ def test_the_same_event_twice_starts_one_run() -> None:
     assert len(mwaa.runs) == 1
     respond(alarm(state="OK"), Clock(), mwaa, ALL)  # an OK that overtakes nothing
     assert len(mwaa.runs) == 1
+
+
+def test_a_thousand_new_objects_cost_airflow_two_calls() -> None:
+    mwaa, memory = FakeMwaa(dags=set(DAGS)), Memory()
+    for number in range(1000):
+        key = f"data/web-safety/phishing-url/train/part-{number}.csv"
+        answer = respond(stored(key), Clock(), mwaa, ALL, memory=memory)
+        assert answer["created"] is (number == 0)
+    assert mwaa.calls == [f"GET /dags/{RETRAINING_DAG}", f"POST /dags/{RETRAINING_DAG}/dagRuns"]
+    assert len(mwaa.runs) == 1
+    for number in range(300):
+        respond(stored(f"data/web-safety/m-{number}/a.csv"), Clock(), mwaa, ALL, memory=memory)
+    assert len(memory.runs) == 100
+    assert len(mwaa.runs) == 301
 
 
 def test_an_event_airflow_does_not_take_is_an_exception_so_that_lambda_keeps_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
-from mlops.clients.trigger import Trigger
+from mlops.clients.trigger import PATIENCE, Trigger
 from mlops.contract import (
     CONF_LIMIT,
     Deployment,
@@ -128,12 +129,28 @@ def test_start_waits_for_trouble_to_pass_and_status_leaves_that_to_its_caller(fu
     assert len(function.slept) == 2
 
 
-def test_start_gives_up_after_a_while_with_the_problem(function: Lambda) -> None:
-    for _ in range(4):
-        function.answers(run(BUSY))
-    answer = function.trigger.start(DAG, RUN, conf(), SPILL)
-    assert answer.problem == BUSY
-    function.stub.assert_no_pending_responses()
+def test_start_gives_up_after_a_while_with_the_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [0.0]
+    asked: list[float] = []
+
+    class Busy:
+        """A Lambda that Airflow keeps waiting."""
+
+        def invoke(self, **_: object) -> dict[str, Any]:
+            clock[0] += 3.0
+            asked.append(clock[0])
+            return {"Payload": io.BytesIO(json.dumps(encode(run(BUSY))).encode())}
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    trigger = Trigger(Busy(), FUNCTION, FakeStorage(), sleep, lambda: clock[0])  # type: ignore[arg-type]
+    assert trigger.start(DAG, RUN, conf(), SPILL).problem == BUSY
+    assert 240 < clock[0] <= PATIENCE + 3
+    pauses = [later - earlier - 3.0 for earlier, later in itertools.pairwise(asked)]
+    assert all(0.5 <= pause <= 10 for pause in pauses)
+    assert len(set(pauses)) == len(pauses)  # nobody comes back with the others
+    assert capsys.readouterr().err.count("throttled: asking again in") == len(pauses)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlops import console
 from mlops.clients.storage import Storage
 from mlops.contract import (
     CONF_LIMIT,
@@ -27,10 +30,13 @@ from mlops.errors import ContractError, TriggerError
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# The Lambda has tried for its own time-out before each of these, in seconds.
-_PAUSES = (2.0, 5.0, 10.0)
-# The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done, and the
-# run id lets the next call find it. https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
+# How long `start` goes on asking, in seconds. MWAA takes 10 calls a second, for everybody together: of many
+# pipelines that start at once the last has to wait for the others.
+PATIENCE = 300.0
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 10.0
+# The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done, and
+# the run id lets the next call find it. https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
 _CUT_OFF = frozenset({"Sandbox.Timedout", "Runtime.ExitError"})
 _PASSING = frozenset(
     {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "ResourceNotReadyException"}
@@ -45,19 +51,22 @@ class Trigger:
         function: The Lambda's name.
         storage: Takes a conf that is too large to travel.
         sleep: Waits for that many seconds.
+        now: The time, in seconds.
     """
 
-    def __init__(
+    def __init__(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         self,
         client: LambdaClient,
         function: str,
         storage: Storage,
         sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._function = function
         self._storage = storage
         self._sleep = sleep
+        self._now = now
 
     def start(self, dag_id: str, run_id: str, conf: Conf | EventConf, spill_uri: str) -> RunAnswer:
         """Start the run, or find it when it has this conf. Trouble that may pass is waited out for a while.
@@ -80,12 +89,19 @@ class Trigger:
         request = RunRequest(
             schema_version=SCHEMA_VERSION, action="trigger", dag_id=dag_id, run_id=run_id, conf=document
         )
-        for pause in _PAUSES:
+        began = self._now()
+        for attempt in itertools.count():
             answer = self._ask(request)
+            longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+            # Jitter: callers that were turned away together do not come back together.
+            pause = random.uniform(longest / 4, longest)  # noqa: S311  # spreads load, keeps no secret
             if answer.problem is None or not answer.problem.retryable:
                 return answer
+            if self._now() - began + pause > PATIENCE:
+                break
+            console.say(f"{answer.problem.kind.replace('_', ' ')}: asking again in {pause:.0f} s")
             self._sleep(pause)
-        return self._ask(request)
+        return answer
 
     def status(self, dag_id: str, run_id: str) -> RunAnswer:
         """How the run does, asked once.
