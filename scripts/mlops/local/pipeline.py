@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -28,6 +29,9 @@ _DEPTH = 20
 
 # Jobs talk to this machine's own Docker daemon, where there is one, not to the service of a template.
 _DOCKER = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS_CERTDIR")
+
+# With a template's `job-prefix` before it.
+_DEPLOY = re.compile(r"(.*[-:.])?deploy")
 
 Echo = Callable[[str], None]
 
@@ -76,11 +80,10 @@ class PipelineRun:
 
 
 def deploy_jobs(done: PipelineRun) -> tuple[str, ...]:
-    """The jobs of the stage `deploy` that wait for a click, in the pipeline and in those it started."""
-    own = tuple(job.name for job in done.jobs if job.stage == "deploy" and job.state == "manual")
-    triggers = {job.name for job in done.planned if job.trigger}
-    children = (name for child in done.downstream.values() for name in deploy_jobs(child))
-    return tuple(name for name in own if name not in triggers) + tuple(children)
+    """The deploy jobs of models that wait for a click, in the pipeline and in those it started."""
+    children = [name for child in done.downstream.values() for name in deploy_jobs(child)]
+    own = [job.name for job in done.jobs if job.state == "manual" and _DEPLOY.fullmatch(job.name)]
+    return (*own, *children)
 
 
 @dataclass(frozen=True, kw_only=True)

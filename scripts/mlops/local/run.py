@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from argparse import Namespace
@@ -44,9 +43,8 @@ def run(arguments: Namespace) -> Outcome:
     done = pipeline.run(stack, project, commit, _trigger(arguments), echo=console.say)
     if arguments.deploy:
         variables = {"MLOPS_OVERRIDE": arguments.override} if arguments.override else {}
-        for job in done.jobs:
-            if job.state == "manual" and re.fullmatch(r"(.*[-:.])?deploy", job.name):
-                done = pipeline.run_manual(stack, done, job.name, variables, echo=console.say)
+        for job in pipeline.deploy_jobs(done):
+            done = pipeline.run_manual(stack, done, job, variables, echo=console.say)
     return Outcome(summary=table(done), data=document(done), exit_code=0 if done.succeeded else 1)
 
 
