@@ -36,7 +36,8 @@ PATIENCE = 300.0
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 10.0
 # The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done, and
-# the run id lets the next call find it. https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
+# the run id lets the next call find it.
+# https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
 _CUT_OFF = frozenset({"Sandbox.Timedout", "Runtime.ExitError"})
 _PASSING = frozenset(
     {"TooManyRequestsException", "ServiceException", "ResourceConflictException", "ResourceNotReadyException"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -42,6 +43,24 @@ class LocalAws:
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": 2}),
         )
+
+    def post(self, page: str, document: object) -> None:
+        """Tell the local AWS something that AWS does by itself."""
+        urlopen(
+            Request(self.endpoint + page, json.dumps(document).encode(), method="POST"), timeout=10
+        ).close()
+
+    def logged(self, group: str, key: str, count: int) -> list[dict[str, Any]]:
+        """The JSON lines of a log group that have a key, once there are so many."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            events = self.client("logs").filter_log_events(logGroupName=group, filterPattern=f'"{key}"')[
+                "events"
+            ]
+            if len(events) >= count:
+                return [json.loads(event["message"]) for event in events]
+            time.sleep(0.2)
+        raise AssertionError(f"{group} has fewer than {count} lines with {key}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlops import contract
 from mlops.local import terraform
 from mlops.settings import Settings, read_settings
 
@@ -80,7 +81,37 @@ def test_the_real_lambda_answers(applied: Applied) -> None:
     answer = functions.invoke(FunctionName="ml-ops-dag-trigger", Payload=b"{}")
     assert json.load(answer["Payload"])["problem"]["kind"] == "malformed"
     settings = functions.get_function_configuration(FunctionName="ml-ops-dag-trigger")
-    assert settings["Environment"]["Variables"]["ALLOWED_DAGS"] == "model_deployment,model_training"
+    assert settings["Environment"]["Variables"]["ALLOWED_DAGS"] == ",".join(sorted(contract.CONFS))
+
+
+def test_events_and_schedules_reach_the_real_lambda(applied: Applied) -> None:
+    aws = applied.aws
+    aws.client("s3").put_object(Bucket=BUCKET, Key="data/fraud/card-payments/train/a.csv", Body=b"1")
+    aws.client("s3").put_object(Bucket=BUCKET, Key="fraud/card-payments/recipe.json", Body=b"{}")
+    cloudwatch = aws.client("cloudwatch")
+    for name in ("ml-ops-drift-fraud--card-payments", "ml-ops-other"):
+        cloudwatch.put_metric_alarm(
+            AlarmName=name,
+            Namespace="ml-ops/models",
+            MetricName="drift",
+            Statistic="Maximum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=0.2,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="drifted")
+    schedule = {"name": "fraud--card-payments--monitoring", "group": "ml-ops", "time": "2026-03-01T00:00:00Z"}
+    aws.post("/_mlops/events/fire", schedule)
+    lines = aws.logged("/aws/lambda/ml-ops-dag-trigger", "event_id", 3)
+    told = {(line["source"], line["dag_id"], line["outcome"]) for line in lines}
+    # no Airflow answers here, so Lambda tries each of them again
+    assert told == {
+        ("aws.s3", "model_retraining", "airflow_unavailable"),
+        ("aws.cloudwatch", "model_retraining", "airflow_unavailable"),
+        ("ml-ops.schedule", "model_monitoring", "airflow_unavailable"),
+    }
+    cloudwatch.delete_alarms(AlarmNames=["ml-ops-drift-fraud--card-payments", "ml-ops-other"])
 
 
 def test_the_bucket_takes_data_and_is_closed(applied: Applied) -> None:
@@ -102,6 +133,8 @@ def test_no_policy_is_wider_than_it_must_be(applied: Applied) -> None:
     assert set(policies) == {
         "role ml-ops-dag-trigger",
         "role ml-ops-dag-trigger trust",
+        "role ml-ops-schedules",
+        "role ml-ops-schedules trust",
         "role ml-ops-sagemaker-execution",
         "role ml-ops-sagemaker-execution trust",
         "bucket",
@@ -150,6 +183,7 @@ def _everything(aws: LocalAws) -> dict[str, list[Any]]:
         "dashboards": aws.client("cloudwatch").list_dashboards()["DashboardEntries"],
         "alarms": aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "rules": aws.client("events").list_rules()["Rules"],
+        "schedules": aws.client("scheduler").list_schedules()["Schedules"],
         "parameters": aws.client("ssm").describe_parameters()["Parameters"],
         "secrets": aws.client("secretsmanager").list_secrets()["SecretList"],
     }
