@@ -20,7 +20,7 @@ from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, Deploym
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
-from mlops.run_conf import capture_uri, read_conf
+from mlops.run_conf import read_conf
 from mlops.sagemaker_requests import Request, endpoint_config, renamed
 from mlops.settings import Settings, read_settings
 from mlops.versions import ModelVersion, endpoint_name, resource_name
@@ -113,13 +113,6 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
             "conf.deployment.endpoint_name is another model's endpoint",
             cause=f"found {parsed.deployment.endpoint_name}, "
             f"allowed is {endpoint_name(parsed.project, parsed.model)}",
-        )
-    capture = parsed.deployment.data_capture
-    allowed = capture_uri(settings.bucket, parsed.project, parsed.model)
-    if capture is not None and capture.destination != allowed:
-        raise ContractError(
-            "conf.deployment.data_capture.destination is not where this platform keeps captured requests",
-            cause=f"found {capture.destination}, allowed is {allowed}",
         )
     name = resource_name(parsed.project, parsed.model, ModelVersion.parse(parsed.model_version))
     model = describe_model(sagemaker, name)

@@ -46,6 +46,14 @@ def _check_version(parsed: Conf, settings: Settings) -> None:
         )
     if isinstance(parsed, TrainingConf):
         _check_image(parsed, version)
+    capture = parsed.deployment.data_capture if parsed.deployment else None
+    allowed = capture_uri(settings.bucket, parsed.project, parsed.model)
+    if capture is not None and capture.destination != allowed:
+        raise ContractError(
+            "conf.deployment.data_capture.destination is not where this platform keeps what endpoints are asked",
+            cause=f"found {capture.destination}, allowed is {allowed}",
+            next_step="Check that CI and Airflow belong to the same environment.",
+        )
 
 
 def evidence_uri(bucket: str, project: str, model: str, version: ModelVersion) -> str:

@@ -13,8 +13,8 @@ from botocore.validate import ParamValidator
 
 from mlops import approval
 from mlops import sagemaker_requests as requests
+from mlops.contract import DataCapture, Evaluation, Metric, SmokeTest, Training, TrainingConf
 from mlops.contract import Deployment as Wanted
-from mlops.contract import Evaluation, Metric, SmokeTest, Training, TrainingConf
 
 ROLE = "arn:aws:iam::123456789012:role/sagemaker-execution"
 FINGERPRINT = "f" * 64
@@ -77,6 +77,7 @@ def endpoint_config(one: TrainingConf) -> dict[str, Any]:
         instance_count=1,
         startup_timeout_seconds=120,
         smoke_test=SmokeTest(content_type="application/json", body="{}"),
+        data_capture=DataCapture(sampling_percent=20, destination="s3://ml-ops/web/url/capture/"),
     )
     return requests.renamed(requests.endpoint_config(name, wanted, requests.tags(one)))
 

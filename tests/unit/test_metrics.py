@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from mlops.clients import metrics
-from mlops.evidence import Comparison, MetricComparison
+from mlops.evidence import ColumnDrift, Comparison, DriftReport, MetricComparison
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -100,3 +100,59 @@ def test_the_dashboards_search_where_it_is_written() -> None:
     block = variables.read_text(encoding="utf-8").split('variable "metric_namespace"')[1]
     default = re.search(r'default\s+= "([^"]+)"', block)
     assert default and default[1] == metrics.NAMESPACE
+
+
+def report(state: Literal["drifted", "stable", "too_few_rows"]) -> DriftReport:
+    column = ColumnDrift(
+        name="https",
+        kind="category",
+        drifted=state == "drifted",
+        psi=0.4,
+        ks=None,
+        p_value=0.0,
+        missing=0.0,
+        baseline_missing=0.0,
+        unseen=0.0,
+    )
+    return DriftReport(
+        schema_version=1,
+        project="web-safety",
+        model="phishing-url",
+        model_version="1.0.0+retrain.0",
+        state=state,
+        window_start="2026-03-01T00:00:00+00:00",
+        window_end="2026-03-08T00:00:00+00:00",
+        rows=500,
+        baseline_rows=1000,
+        columns=() if state == "too_few_rows" else (column,),
+        predictions=None,
+        notes=(),
+        dag_run_id="r",
+        created_at="2026-03-08T00:00:00+00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "values"),
+    [
+        ("drifted", {"Drift": 1.0, "DriftedFeatures": 1.0, "WorstPSI": 0.4, "MonitoredRows": 500.0}),
+        ("stable", {"Drift": 0.0, "DriftedFeatures": 0.0, "WorstPSI": 0.4, "MonitoredRows": 500.0}),
+        ("too_few_rows", {"MonitoredRows": 500.0}),
+    ],
+)
+def test_drift_is_sent_by_endpoint(
+    state: Literal["drifted", "stable", "too_few_rows"], values: dict[str, float]
+) -> None:
+    cloudwatch = CloudWatch()
+    metrics.publish_drift(cast("CloudWatchClient", cloudwatch), report(state))
+    (sent,) = cloudwatch.sent
+    assert sent["Namespace"] == "ml-ops/models"
+    assert {one["MetricName"]: one["Value"] for one in sent["MetricData"]} == values
+    dimensions = [{"Name": "EndpointName", "Value": "web-safety--phishing-url"}]
+    assert all(one["Dimensions"] == dimensions for one in sent["MetricData"])
+
+
+def test_drift_that_cloudwatch_does_not_take_is_an_error() -> None:
+    """Without the metric there is no alarm."""
+    with pytest.raises(ClientError):
+        metrics.publish_drift(cast("CloudWatchClient", CloudWatch(DENIED)), report("drifted"))

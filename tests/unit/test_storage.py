@@ -91,3 +91,18 @@ def test_what_is_no_s3_uri_is_refused(uri: str) -> None:
 def test_a_uri_splits_into_bucket_and_key() -> None:
     assert split_uri("s3://ml-ops-test/a/b.json") == ("ml-ops-test", "a/b.json")
     assert split_uri("s3://ml-ops-test/") == ("ml-ops-test", "")
+
+
+def test_lines_of_a_large_object_are_read_up_to_a_limit(s3: S3Client) -> None:
+    s3.put_object(Bucket="ml-ops-test", Key="a.jsonl", Body=b"one\ntwo\nthree")
+    storage = Storage(s3)
+    assert list(storage.lines("s3://ml-ops-test/a.jsonl", 1000)) == [b"one\n", b"two\n", b"three"]
+    assert list(storage.lines("s3://ml-ops-test/a.jsonl", 10)) == [b"one\n", b"two\n"], "not half a line"
+    assert list(storage.lines("s3://ml-ops-test/a.jsonl", 8)) == [b"one\n", b"two\n"]
+
+
+def test_an_empty_object_has_no_lines_and_a_missing_one_is_named(s3: S3Client) -> None:
+    s3.put_object(Bucket="ml-ops-test", Key="empty", Body=b"")
+    assert list(Storage(s3).lines("s3://ml-ops-test/empty", 10)) == []
+    with pytest.raises(StorageError, match="does not exist"):
+        list(Storage(s3).lines("s3://ml-ops-test/none", 10))

@@ -25,6 +25,7 @@ WORK = {
         "compare",
         "register_package",
     ],
+    "model_monitoring": ["validate", "measure"],
     "model_deployment": [
         "wait_for_turn",
         "validate",

@@ -14,8 +14,9 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
+from mlops import deployment_run
 from mlops.clients.sagemaker import ServedModel
-from mlops.contract import DeploymentConf
+from mlops.contract import DataCapture, DeploymentConf
 from mlops.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
 from mlops.errors import DeploymentRefusedError, RunFailedError
 from mlops.sagemaker_requests import endpoint_config, renamed
@@ -309,3 +310,30 @@ def test_other_settings_give_another_name_of_the_same_length_at_most(plan: Deplo
     one, two = renamed(plan.endpoint_config), renamed(endpoint_config(CONFIG, more, []))
     assert one["EndpointConfigName"] != two["EndpointConfigName"]
     assert renamed(endpoint_config("a" * 63, more, []))["EndpointConfigName"].startswith("a" * 54 + "-")
+
+
+CAPTURE = DataCapture(sampling_percent=50, destination="s3://ml-ops-test/web-safety/phishing-url/capture/")
+
+
+def test_a_configuration_that_keeps_requests_is_another_one(plan: DeploymentPlan) -> None:
+    keeping = endpoint_config(CONFIG, replace(plan.conf.deployment, data_capture=CAPTURE), [])
+    assert keeping["DataCaptureConfig"]["InitialSamplingPercentage"] == 50
+    assert keeping["DataCaptureConfig"]["DestinationS3Uri"] == CAPTURE.destination
+    assert "DataCaptureConfig" not in plan.endpoint_config
+    names = {renamed(one)["EndpointConfigName"] for one in (keeping, plan.endpoint_config)}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("found_keeps", [True, False])
+def test_one_that_keeps_no_requests_is_not_taken_for_one_that_does(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan, found_keeps: bool
+) -> None:
+    wanted = replace(plan.conf, deployment=replace(plan.conf.deployment, data_capture=CAPTURE))
+    asked, there = (plan.conf, wanted) if found_keeps else (wanted, plan.conf)
+    found = endpoint_config(CONFIG, there.deployment, [])
+    del found["Tags"]
+    stub.add_response("describe_endpoint_config", found | {"EndpointConfigArn": ARN, "CreationTime": NOW})
+    stub.add_client_error("describe_endpoint_config", "ValidationException", GONE)
+    chosen, exists = deployment_run._choose_config(sagemaker, asked, CONFIG)
+    assert (exists, chosen["EndpointConfigName"] != CONFIG) == (False, True)
+    assert ("DataCaptureConfig" in chosen) is not found_keeps

@@ -184,6 +184,20 @@ def test_a_champion_whose_model_was_deleted_is_named(cloud: Cloud, training: Tra
         ({"image_version": "1.2.0"}, ContractError, "contradict each other"),
         ({"schema_version": 2}, ContractError, "schema version 2"),
         ({"project": "Web Safety"}, MlopsError, "not valid"),
+        (
+            {
+                "deployment": {
+                    "endpoint_name": "web-safety--phishing-url",
+                    "instance_type": "ml.m5.large",
+                    "instance_count": 1,
+                    "startup_timeout_seconds": 60,
+                    "smoke_test": {"content_type": "application/json", "body": "{}"},
+                    "data_capture": {"sampling_percent": 100, "destination": "s3://somebody-else/capture/"},
+                }
+            },
+            ContractError,
+            "is not where this platform keeps what endpoints are asked",
+        ),
     ],
 )
 def test_a_conf_that_asks_for_what_is_not_allowed_is_refused(
