@@ -21,6 +21,8 @@ module "identity" {
   deployment_tier  = var.gitlab.deployment_tier
   model_projects   = local.model_projects
 
+  downstream_project = var.gitlab.downstream_project
+
   # Names, not what other modules answer: so a plan shows every policy.
   repositories        = local.repositories
   bucket              = "${var.name}-${var.environment}-${var.account_id}"

@@ -167,7 +167,7 @@ variable "network" {
 }
 
 variable "gitlab" {
-  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here; deployment_tier is that of the protected GitLab environments that deploy, where `sub` names it."
+  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here; downstream_project runs pipelines that model repositories start in it; deployment_tier is that of the protected GitLab environments that deploy, where `sub` names it."
   type = object({
     url              = string
     audience         = optional(string)
@@ -175,6 +175,8 @@ variable "gitlab" {
     protected_branch = optional(string, "main")
     merge_requests   = optional(bool, false)
     deployment_tier  = optional(string)
+
+    downstream_project = optional(string)
   })
   default = null
 

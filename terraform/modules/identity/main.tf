@@ -45,27 +45,38 @@ locals {
   # of each role denies everything to other projects of these groups: `sub` lasts as long as the session.
   # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#condition-keys-wif
   groups  = sort(distinct([for project in local.model_projects : dirname(project)]))
-  too_big = { for purpose, subjects in local.subjects : purpose => length(jsonencode(subjects)) > 1650 }
+  too_big = { for purpose, subjects in local.subjects : purpose => length(jsonencode(subjects)) > (var.downstream_project == null ? 1650 : 1150) }
   trusted = {
     for purpose, subjects in local.subjects : purpose => !local.too_big[purpose] ? subjects : flatten([
       for group in local.groups : [for ref in local.refs[purpose] : "project_path:${group}/*:${ref}"]
     ])
   }
+  # Jobs of models in the platform's project have an audience of their own: no other claim that AWS reads tells
+  # them from the platform's own jobs, which plan and apply. Only the protected branch says which audience a job has.
+  downstream_audience = "${var.gitlab_url}/downstream"
+  downstream = var.downstream_project == null ? {} : {
+    for purpose, refs in { build = local.branches, train = local.branches, deploy = ["${local.branch}${local.environments}"] } :
+    purpose => [for ref in refs : "project_path:${var.downstream_project}:${ref}"]
+  }
+
   others_denied = anytrue(values(local.too_big)) ? toset(["listed-projects"]) : []
 
   trust = {
     for purpose, subjects in local.trusted : purpose => jsonencode({
       Version = "2012-10-17"
-      Statement = [{
+      Statement = [for one in concat(
+        [{ audience = local.audience, subjects = subjects }],
+        [for more in try([local.downstream[purpose]], []) : { audience = local.downstream_audience, subjects = more }],
+        ) : {
         Effect    = "Allow"
         Principal = { Federated = local.provider }
         Action    = "sts:AssumeRoleWithWebIdentity"
         # AWS knows these two claims of GitLab's tokens, and no other.
         Condition = merge(
-          strcontains(join("", subjects), "*") ? { StringLike = { "${local.issuer}:sub" = subjects } } : {},
+          strcontains(join("", one.subjects), "*") ? { StringLike = { "${local.issuer}:sub" = one.subjects } } : {},
           { StringEquals = merge(
-            { "${local.issuer}:aud" = local.audience },
-            strcontains(join("", subjects), "*") ? {} : { "${local.issuer}:sub" = subjects },
+            { "${local.issuer}:aud" = one.audience },
+            strcontains(join("", one.subjects), "*") ? {} : { "${local.issuer}:sub" = one.subjects },
           ) },
         )
       }]
@@ -77,7 +88,7 @@ locals {
 # https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateOpenIDConnectProviderThumbprint.html
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = "https://${local.issuer}"
-  client_id_list = [local.audience]
+  client_id_list = var.downstream_project == null ? [local.audience] : [local.audience, local.downstream_audience]
 }
 
 resource "aws_iam_role" "models" {
@@ -123,13 +134,13 @@ resource "aws_iam_policy" "listed_projects" {
       Effect    = "Deny"
       Action    = "*"
       Resource  = "*"
-      Condition = { StringNotLike = { "${local.issuer}:sub" = [for project in local.model_projects : "project_path:${project}:*"] } }
+      Condition = { StringNotLike = { "${local.issuer}:sub" = [for project in concat(local.model_projects, var.downstream_project[*]) : "project_path:${project}:*"] } }
     }]
   })
 
   lifecycle {
     precondition {
-      condition     = length(jsonencode(local.model_projects)) <= 6144 - 200 - 16 * length(local.model_projects)
+      condition     = length(jsonencode(local.model_projects)) <= 6144 - 300 - 16 * length(local.model_projects)
       error_message = "IAM takes 6,144 characters of a policy: there are too many GitLab projects."
     }
   }

@@ -55,6 +55,23 @@ variable "model_projects" {
   }
 }
 
+variable "downstream_project" {
+  description = "The GitLab project that runs the pipelines which model repositories start in it; null where their own projects run them. Its jobs come with the audience `<gitlab_url>/downstream`."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.downstream_project == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", var.downstream_project))
+    error_message = "downstream_project must be a path such as platform/ml-ops."
+  }
+
+  # One audience for both would let the jobs of models plan and apply the platform.
+  validation {
+    condition     = var.downstream_project == null || var.audience != "${var.gitlab_url}/downstream"
+    error_message = "audience must not be <gitlab_url>/downstream, which is that of the models' jobs."
+  }
+}
+
 variable "protected_branch" {
   description = "The branch whose jobs may take the roles: the default branch of every project, protected there."
   type        = string

@@ -98,6 +98,70 @@ run "merge_requests_never_deploy" {
   }
 }
 
+run "models_in_the_platforms_project_never_apply_it" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  variables {
+    downstream_project = "platform/ml-ops"
+    model_projects     = ["models/phishing-url"]
+    deployment_tier    = "production"
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role.models["deploy"].assume_role_policy).Statement[*].Condition == [
+      { StringEquals = {
+        "gitlab.example.com:aud" = "https://gitlab.example.com"
+        "gitlab.example.com:sub" = ["project_path:models/phishing-url:ref_type:branch:ref:main:environment_protected:true:deployment_tier:production"]
+      } },
+      { StringEquals = {
+        "gitlab.example.com:aud" = "https://gitlab.example.com/downstream"
+        "gitlab.example.com:sub" = ["project_path:platform/ml-ops:ref_type:branch:ref:main:environment_protected:true:deployment_tier:production"]
+      } },
+    ]
+    error_message = "Whoever deploys comes from the protected branch, and with the audience of where it runs."
+  }
+  assert {
+    condition = alltrue([for name in ["build", "train"] : alltrue([
+      jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[1].Condition.StringEquals["gitlab.example.com:aud"] == "https://gitlab.example.com/downstream",
+      jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[1].Condition.StringLike["gitlab.example.com:sub"] == [
+        "project_path:platform/ml-ops:ref_type:branch:ref:main",
+        "project_path:platform/ml-ops:ref_type:branch:ref:main:*",
+      ],
+    ])])
+    error_message = "The downstream project builds and trains from its protected branch alone."
+  }
+  assert {
+    condition = alltrue([for name in ["plan", "apply"] : alltrue([
+      length(jsondecode(aws_iam_role.platform[name].assume_role_policy).Statement) == 1,
+      jsondecode(aws_iam_role.platform[name].assume_role_policy).Statement[0].Condition.StringEquals["gitlab.example.com:aud"] == "https://gitlab.example.com",
+    ])])
+    error_message = "No token of a model's job opens the platform's own roles."
+  }
+  assert {
+    condition     = toset(aws_iam_openid_connect_provider.gitlab.client_id_list) == toset(["https://gitlab.example.com", "https://gitlab.example.com/downstream"])
+    error_message = "AWS takes tokens of both audiences."
+  }
+}
+
+run "one_audience_for_both_is_refused" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  variables {
+    downstream_project = "platform/ml-ops"
+    audience           = "https://gitlab.example.com/downstream"
+  }
+
+  expect_failures = [var.downstream_project]
+}
+
 run "trust_names_the_environment_where_gitlab_tells_it" {
   command = plan
 
@@ -261,6 +325,8 @@ run "sixty_models_fit" {
   variables {
     model_projects = [for number in range(60) : "models/group-${number % 3}/a-model-of-the-company-${number}"]
     repositories   = [for number in range(60) : "project-${number % 6}/model-of-company-${number}"]
+
+    downstream_project = "platform/ml-ops"
   }
 
   assert {
@@ -280,8 +346,8 @@ run "sixty_models_fit" {
   assert {
     condition = [for statement in jsondecode(aws_iam_policy.listed_projects["listed-projects"].policy).Statement : [
       statement.Effect, statement.Action, statement.Resource, length(statement.Condition.StringNotLike["gitlab.example.com:sub"])
-    ]] == [["Deny", "*", "*", 60]] && keys(aws_iam_role_policy_attachment.listed_projects) == ["build", "deploy", "train"]
-    error_message = "And every other project of these groups is denied everything."
+    ]] == [["Deny", "*", "*", 61]] && keys(aws_iam_role_policy_attachment.listed_projects) == ["build", "deploy", "train"]
+    error_message = "And every other project of these groups is denied everything, but not the one that runs their pipelines."
   }
 }
 
