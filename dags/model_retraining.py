@@ -56,7 +56,8 @@ def _state_of(context: Context, run_id: str) -> str:
     instance = context["ti"]
     if not instance.get_dr_count(dag_id=TRAINING_DAG, run_ids=[run_id]):
         return ""
-    return str(instance.get_dagrun_state(dag_id=TRAINING_DAG, run_id=run_id))
+    state = instance.get_dagrun_state(dag_id=TRAINING_DAG, run_id=run_id)
+    return str(getattr(state, "value", state))  # an enum, whatever its type says
 
 
 def training_run(context: Context) -> str:

@@ -89,16 +89,16 @@ def missing(error: ClientError) -> bool:
 
 
 def list_models(
-    sagemaker: SageMakerClient, project: str, model: str, image_version: str = ""
+    sagemaker: SageMakerClient, project: str, model: str, image_version: str = "", first_page: int = _PAGE
 ) -> Iterator[ListedModel]:
-    """All versions of one model, or of one of its images, newest first; who stops early saves the calls for the rest.
+    """All versions of one model, or of one of its images, newest first; who stops early saves calls.
 
     SageMaker finds `NameContains` anywhere in a name, so `a--url` also brings `a--url-old` and `data--url`:
     every name is parsed and compared.
     """
     token: str | None = ""
     while token is not None:
-        page = _page(sagemaker, project, model, image_version, token)
+        page = _page(sagemaker, project, model, image_version, token, _LONG_PAGE if token else first_page)
         yield from page.models
         token = page.next_token
 
@@ -135,7 +135,7 @@ def newest_models(
         and datetime.fromisoformat(newest.created_at) < released_at
     )
     if of_image is None and page.next_token and not older:
-        of_image = latest_model(sagemaker, project, model, image_version)
+        of_image = next(list_models(sagemaker, project, model, image_version, _LONG_PAGE), None)
         newest = newest or of_image
     return NewestModels(
         newest=newest,
@@ -149,15 +149,20 @@ def _image(listed: ListedModel) -> Version:
     return ModelVersion.parse(listed.version).image
 
 
-def _page(
-    sagemaker: SageMakerClient, project: str, model: str, image_version: str = "", token: str = ""
+def _page(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+    sagemaker: SageMakerClient,
+    project: str,
+    model: str,
+    image_version: str = "",
+    token: str = "",
+    size: int = _PAGE,
 ) -> _Page:
     more: Any = {"NextToken": token} if token else {}
     answer = sagemaker.list_models(
         NameContains=resource_prefix(project, model, image_version),
         SortBy="CreationTime",
         SortOrder="Descending",
-        MaxResults=_LONG_PAGE if token else _PAGE,
+        MaxResults=size,
         **more,
     )
     models = []

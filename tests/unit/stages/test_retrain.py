@@ -60,14 +60,16 @@ class Schedule:
             alarms=self.alarms,
         )
         models = self.manifest(rules).models.values()
-        options = {"dry_run": False, "table": self.folder / "retraining.md"} | options
+        table = options.pop("table", self.folder / "retraining.md")
         source = pipeline("schedule", number)
         source = replace(source, origin=replace(source.origin, pipeline_source="schedule"))
-        return retrain(models, source, platform, **options)
+        return retrain(models, source, platform, dry_run=bool(options.get("dry_run")), table=table)
+
+    text: str = MANIFEST + RULES
 
     def manifest(self, rules: str) -> Manifest:
         file = self.folder / "mlops.yml"
-        file.write_text(MANIFEST + RULES.format(rules=rules), encoding="utf-8")
+        file.write_text(self.text.replace("{{{rules}}}", f"{{{rules}}}"), encoding="utf-8")
         return manifest.load(file)
 
     def line(self, rules: str = "on_new_data: false", **options: Any) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def schedule(world: World, tmp_path: Path) -> Iterator[Schedule]:
     def count(model: Any, **_: object) -> None:
         made.calls.append(f"{model.service_model.service_name} {model.name}")
 
-    hooks = [("after-call.sagemaker.ListModels", tell_time), ("before-call", count)]
+    hooks: list[tuple[str, Any]] = [("after-call.sagemaker.ListModels", tell_time), ("before-call", count)]
     for client in (world.sagemaker, world.s3, world.ecr):
         for event, hook in hooks:
             client.meta.events.register(event, hook)
@@ -360,14 +362,12 @@ def test_without_an_alarm_the_last_report_of_monitoring_tells(
 
 
 def test_one_models_trouble_does_not_stop_the_others(
-    world: World, schedule: Schedule, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, schedule: Schedule, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.model("1.3.0+retrain.0")
-    text = MANIFEST + RULES.format(rules="max_age: 1d")
-    broken = text.partition("models:\n")[2].replace("phishing-url:", "absent:")
-    (tmp_path / "both.yml").write_text(text.replace("models:\n", f"models:\n{broken}"), encoding="utf-8")
-    schedule.manifest = lambda _: manifest.load(tmp_path / "both.yml")  # type: ignore[method-assign]
-    outcome = schedule.run()
+    broken = schedule.text.partition("models:\n")[2].replace("phishing-url:", "absent:")
+    schedule.text = schedule.text.replace("models:\n", f"models:\n{broken}")
+    outcome = schedule.run("max_age: 1d")
     assert outcome.exit_code == RetrainingError.exit_code == 35
     assert outcome.summary == "1 of 2 models due: phishing-url; trouble with absent"
     assert len(world.airflow.runs) == 1
