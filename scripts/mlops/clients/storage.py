@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mlops.decode import dumps, loads
@@ -154,7 +154,7 @@ class Storage:
         return True
 
     def age(self, uri: str) -> float:
-        """How many seconds ago an object was written, by the clock of S3.
+        """How many seconds ago an object was written, by the clock of S3, which tells it with every answer.
 
         Raises:
             StorageError: when there is none, or S3 does not tell.
@@ -168,7 +168,8 @@ class Storage:
             answer = self._s3.head_object(Bucket=bucket, Key=key)
         except (ClientError, BotoCoreError) as error:
             _refuse("look at", uri, error)
-        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
         return (now - answer["LastModified"]).total_seconds()
 
     def exists(self, uri: str) -> bool:

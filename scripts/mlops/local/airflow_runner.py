@@ -165,16 +165,14 @@ def watch(running: dict[int, str], home: Path) -> NoReturn:
         pid, status = os.wait()
         name, code = running.pop(pid), os.waitstatus_to_exitcode(status)
         killed = [*(at for at in killed if at > time.monotonic() - 60), time.monotonic()]
-        again = name in REST and code < 0 and len(killed) <= _LIVES
-        say(
-            f"{name} ended with exit code {code}; see {home / (name + '.log')}"
-            + ("; started again" if again else "")
-        )
-        if not again:
+        ended = f"{name} ended with exit code {code}; see {home / (name + '.log')}"
+        if name not in REST or code >= 0 or len(killed) > _LIVES:
+            say(ended)
             end(running, 1)
         if name == "scheduler":
             forget_schedulers(home)
         running[fork(name, REST[name], home)] = name
+        say(f"{ended}; started again")
 
 
 def warm_up() -> None:

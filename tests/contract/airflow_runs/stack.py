@@ -48,6 +48,8 @@ if verb == "train":
         time.sleep(300)
     if parameters.get("do") == "slow":
         time.sleep(4)
+    while parameters.get("until") and not pathlib.Path(parameters["until"]).exists():
+        time.sleep(0.1)
     if parameters.get("do") != "nothing":
         (base / "model/model.json").write_text(json.dumps(parameters))
 elif verb == "evaluate":
@@ -128,6 +130,10 @@ class Stack:
     @property
     def airflow_pid(self) -> int:
         return self._airflow.pid
+
+    @property
+    def aws_pid(self) -> int:
+        return self._aws.pid
 
     def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
