@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops import console, due, training_request, waiting
+from mlops import console, due, ledger, training_request, waiting
 from mlops.decode import dumps, encode
 from mlops.errors import MlopsError, RetrainingError
+from mlops.ledger import Ledger
 from mlops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mlops.manifest import Model
     from mlops.pipeline import Pipeline
 
+# The name by which `mlops notify` knows what settles an earlier failure of this job.
+JOB = "retrain"
 _HEADERS = ("model", "due", "why", "since", "last", "training")
 
 
@@ -130,13 +133,15 @@ def _look_after(model: Model, pipeline: Pipeline, platform: Platform, *, dry_run
         with explained():
             image, decision = _decide(model, platform)
             line = _decided(line, image, decision)
-            return (
-                line
-                if dry_run or not decision.due
-                else _start(line, model, image, decision, pipeline, platform)
-            )
+            if decision.due and not dry_run:
+                line = _start(line, model, image, decision, pipeline, platform)
     except MlopsError as error:
         return replace(line, trouble=tuple(error.lines()))
+    if pipeline.kind == "schedule" and not dry_run:
+        folder = ledger.folder_of(platform.bucket, model.project, model.name)
+        teller = Ledger(platform.storage, folder, f"pipeline {pipeline.pipeline_id}")
+        teller.succeeded(JOB, pipeline.pipeline_id)
+    return line
 
 
 def _decide(model: Model, platform: Platform) -> tuple[ReleasedImage, Decision]:

@@ -15,6 +15,7 @@ from mlops.clients.alarms import AlarmState
 from mlops.contract import RunProblem, TrainingConf
 from mlops.errors import RetrainingError
 from mlops.evidence import COMPARISON, LINEAGE, RECIPE, DriftReport, Lineage, Recipe
+from mlops.ledger import Ledger, folder_of
 from mlops.lineage import data_fingerprint
 from mlops.manifest import Manifest
 from mlops.outcome import Outcome
@@ -133,7 +134,7 @@ def test_a_young_model_is_left_alone_at_the_price_of_one_call_to_sagemaker(
 ) -> None:
     world.model("1.3.0+retrain.0")
     schedule.calls.clear()
-    line = schedule.line("max_age: 7d, on_new_data: false")
+    line = schedule.line("max_age: 7d, on_new_data: false", dry_run=True)
     assert (line["due"], line["why"]) == (False, "1.3.0+retrain.0 is 2 d old")
     assert schedule.calls == ["ecr DescribeImages", "sagemaker ListModels", "s3 HeadObject"]
     assert not world.airflow.runs
@@ -438,3 +439,14 @@ class Once:
         for hook in self._hooks:
             hook(**facts)
         self._hooks = []
+
+
+def test_what_went_well_settles_an_earlier_failure_of_the_job(world: World, schedule: Schedule) -> None:
+    ledger = Ledger(world.storage, folder_of(BUCKET, PROJECT, MODEL), "somebody")
+    schedule.run()  # nothing was released yet
+    assert ledger.last_success("retrain") == ""
+    world.model("1.3.0+retrain.0")
+    schedule.run(dry_run=True)
+    assert ledger.last_success("retrain") == ""
+    schedule.run(number="78")
+    assert ledger.last_success("retrain") == "78"
