@@ -72,7 +72,6 @@ resource "aws_iam_role_policy" "mwaa" {
           "logs:GetLogEvents",
           "logs:GetLogGroupFields",
           "logs:GetLogRecord",
-          "logs:GetQueryResults",
           "logs:PutLogEvents",
         ]
         Resource = "${local.logs}:airflow-${var.environment_name}-*"

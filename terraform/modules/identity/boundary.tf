@@ -34,7 +34,7 @@ locals {
         "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey",
         "lambda:InvokeFunction",
         "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:GetLogEvents",
-        "logs:GetLogGroupFields", "logs:GetLogRecord", "logs:GetQueryResults", "logs:PutLogEvents",
+        "logs:GetLogGroupFields", "logs:GetLogRecord", "logs:PutLogEvents",
         "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock",
         "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions", "s3:PutObject",

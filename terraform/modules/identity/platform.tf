@@ -257,10 +257,12 @@ locals {
         ] } }
       },
       {
-        # A policy that lets a service write logs belongs to the account, and has no name in IAM.
+        # A policy that lets a service write logs belongs to the account, and has no name in IAM. Nor has a delivery of
+        # logs, which EC2 asks for where flow logs are made:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
         Sid      = "LetServicesWriteLogs"
         Effect   = "Allow"
-        Action   = ["logs:DeleteResourcePolicy", "logs:PutResourcePolicy"]
+        Action   = ["logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:DeleteResourcePolicy", "logs:PutResourcePolicy"]
         Resource = "*"
       },
       {
@@ -293,7 +295,7 @@ locals {
           "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission",
           "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateAlias", "lambda:UpdateFunctionCode",
           "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig",
-          "logs:AssociateKmsKey", "logs:CreateLogDelivery", "logs:CreateLogGroup", "logs:DeleteLogGroup",
+          "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup",
           "logs:DeleteMetricFilter", "logs:DeleteRetentionPolicy", "logs:DeleteSubscriptionFilter", "logs:DisassociateKmsKey",
           "logs:PutMetricFilter", "logs:PutRetentionPolicy", "logs:PutSubscriptionFilter", "logs:TagResource",
           "logs:UntagResource",

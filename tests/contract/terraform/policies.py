@@ -15,6 +15,8 @@ WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "kms:CreateKey",
     "kms:ListAliases",
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
     "logs:DeleteResourcePolicy",
     "logs:DescribeResourcePolicies",
     "logs:GetQueryResults",
@@ -76,6 +78,10 @@ def objections(policy: Mapping[str, Any], *, of_key: bool = False) -> Iterator[s
             and not statement.get("Condition")
         ):
             yield f"{name} lets a service act for any account"
+        if "Resource" in statement and "*" not in _listed(statement["Resource"]):
+            # IAM compares such an action with no resource but every one, so it would be refused.
+            for action in sorted(set(actions) & WITHOUT_RESOURCE):
+                yield f"{name} allows {action} on resources it does not know"
         if "*" in _listed(statement.get("Resource")) and not of_key:
             for action in sorted(set(actions) - WITHOUT_RESOURCE):
                 if _LISTS.fullmatch(action):

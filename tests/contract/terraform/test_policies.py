@@ -30,6 +30,7 @@ def test_a_narrow_statement_passes() -> None:
         ({"Resource": "*"}, "allows s3:GetObject on every resource"),
         ({"Resource": ["*"], "Action": ["ecr:GetAuthorizationToken", "ecr:PutImage"]}, "allows ecr:PutImage"),
         ({"Action": "cloudwatch:PutMetricData", "Resource": "*"}, "without a condition"),
+        ({"Action": "sagemaker:ListModels"}, "allows sagemaker:ListModels on resources it does not know"),
         ({"NotAction": "iam:*"}, "everything but"),
         ({"Principal": "*"}, "allows anyone"),
         ({"Principal": {"AWS": ["*"]}}, "allows anyone"),
