@@ -42,6 +42,7 @@ SECTIONS: dict[str, type[manifest_schema.Section]] = {
     "training": manifest_schema.Training,
     "evaluation": manifest_schema.Evaluation,
     "retraining": manifest_schema.Retraining,
+    "monitoring": manifest_schema.Monitoring,
     "deployment": manifest_schema.Deployment,
     "notifications": manifest_schema.Notifications,
 }
@@ -560,6 +561,60 @@ def test_the_schema_is_current() -> None:
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_without_the_section_no_request_is_kept(tmp_path: Path) -> None:
+    model = manifest.load(write(tmp_path, MINIMAL)).model()
+    assert manifest.monitoring(model, "bucket") is None
+    assert manifest.deployment(model, "bucket").data_capture is None
+
+
+def test_an_empty_section_monitors_against_the_training_data(tmp_path: Path) -> None:
+    model = manifest.load(
+        write(tmp_path, replaced("    evaluation:", "    monitoring: {}\n    evaluation:"))
+    ).model()
+    assert manifest.monitoring(model, "bucket") == contract.Monitoring(
+        baseline="s3://bucket/data/phishing-url/train/"
+    )
+    assert manifest.deployment(model, "bucket").data_capture == contract.DataCapture(
+        sampling_percent=100, destination="s3://bucket/web-safety/phishing-url/capture/"
+    )
+
+
+def test_all_of_monitoring_travels(tmp_path: Path) -> None:
+    text = """    monitoring:
+      sampling_percent: 5
+      window: 1d
+      baseline: s3://elsewhere/rows
+      ignored_columns: [id]
+      min_rows: 1000
+      thresholds: {psi: 0.1}
+    evaluation:"""
+    model = manifest.load(write(tmp_path, replaced("    evaluation:", text))).model()
+    assert manifest.monitoring(model, "bucket") == contract.Monitoring(
+        baseline="s3://elsewhere/rows/",
+        sampling_percent=5,
+        window_seconds=86400,
+        min_rows=1000,
+        ignored_columns=("id",),
+        thresholds=contract.DriftThresholds(psi=0.1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("{sampling_percent: 0}", "sampling_percent"),
+        ("{window: 60d}", "window"),
+        ("{min_rows: 5}", "min_rows"),
+        ("{thresholds: {psi: 0}}", "psi"),
+        ("{threshold: {}}", "threshold"),
+    ],
+)
+def test_what_monitoring_cannot_be_is_named(tmp_path: Path, section: str, key: str) -> None:
+    text = replaced("    evaluation:", f"    monitoring: {section}\n    evaluation:")
+    with pytest.raises(ManifestError, match=key):
+        manifest.load(write(tmp_path, text))
 
 
 def examples() -> list[str]:
