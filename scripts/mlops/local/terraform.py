@@ -57,7 +57,7 @@ def apply(  # pylint: disable=too-many-arguments
         home: A folder of the stack, for copy, state and log.
         aws_endpoint: Such as `http://127.0.0.1:4566`.
         package: The Lambda's zip.
-        models: Projects and their models, beside those of `models.auto.tfvars`; by default the environment's own.
+        models: Projects and their models, beside those of `models.auto.tfvars`; by default the environment's.
         links: `airflow_url` and `log_group_url`, where people find runs and logs on this machine.
         environment: Whose values apply; by default those of `local`.
         gitlab_url: Of the local GitLab, whose jobs take the roles of a whole environment.
