@@ -90,7 +90,7 @@ resource "aws_iam_role_policy" "schedules" {
         Sid      = "CallTheFunction"
         Effect   = "Allow"
         Action   = "lambda:InvokeFunction"
-        Resource = var.function_arn
+        Resource = "arn:${local.partition}:lambda:${local.suffix}:function:${var.function_name}" # known before it is
       },
       ], var.keep_failed_events ? [
       {
