@@ -28,7 +28,7 @@ from mlops.clients import aws, gitlab
 from mlops.clients.git import Repository
 from mlops.clients.registry import Image, Registry
 from mlops.content import read_content
-from mlops.errors import GitLabError, RegistryError, SettingsError, UsageError, VersionError
+from mlops.errors import GitLabError, RegistryError, SettingsError, SourceError, UsageError, VersionError
 from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.pipeline import Pipeline
@@ -94,7 +94,7 @@ def read_source(
     """What the checked-out commit has for a model.
 
     Raises:
-        SourceError: when there is no history, no Dockerfile or no file.
+        SourceError: when there is no history, no Dockerfile or no file, or another commit than the upstream's.
         UsageError: on a branch that makes no images.
     """
     if pipeline.kind == "branch":
@@ -104,6 +104,13 @@ def read_source(
             next_step="Open a merge request for this branch.",
         )
     repository = Repository.open(model.directory)
+    if pipeline.downstream and repository.head != pipeline.commit_sha:
+        # Without the upstream's own history, git finds the one of the project around it.
+        raise SourceError(
+            "This is not the upstream's code",
+            cause=f"{model.directory} is at {repository.head}, and the upstream's commit is {pipeline.commit_sha}",
+            next_step="Keep source/ and source.git/ of the job fetch together, as ci-templates/fetch.yml does.",
+        )
     content = read_content(repository, model, build_arguments, assembler)
     return Source(
         model=model,

@@ -12,7 +12,14 @@ from mlops import containerize as stage
 from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
 from mlops.clients.registry import Registry
 from mlops.containerize import Result, containerize, find_release
-from mlops.errors import GitLabError, RegistryError, SettingsError, UsageError, VersionError
+from mlops.errors import (
+    GitLabError,
+    RegistryError,
+    SettingsError,
+    SourceError,
+    UsageError,
+    VersionError,
+)
 from mlops.pipeline import Pipeline
 
 from .model import MERGE_REQUEST, ModelRepository, on_main
@@ -260,6 +267,38 @@ def test_a_branch_makes_no_image(work: ModelRepository) -> None:
     with pytest.raises(UsageError, match="No image is made of the branch side") as caught:
         work.source({"CI_COMMIT_BRANCH": "side", "CI_COMMIT_REF_NAME": "side"})
     assert "merge request" in caught.value.next_step
+
+
+def upstream(work: ModelRepository, **facts: str) -> dict[str, str]:
+    """A pipeline that another project started, as the job fetch describes it."""
+    said = {
+        "COMMIT": work.git("rev-parse", "HEAD"),
+        "CHANGE": "default_branch",
+        "PROJECT_PATH": "models/phish",
+    }
+    told = {f"MLOPS_UPSTREAM_{name}": value for name, value in {**said, **facts}.items()}
+    return {"CI_PIPELINE_SOURCE": "pipeline", **told}
+
+
+def test_an_upstreams_release_names_the_upstream(work: ModelRepository) -> None:
+    source = work.source(upstream(work))
+
+    assert source.version(Version(1)) == Version(1)
+    assert source.labels(Version(1))["org.opencontainers.image.source"] == (
+        "https://gitlab.example.org/models/phish"
+    )
+
+
+def test_an_upstreams_merge_request_makes_a_pre_release(work: ModelRepository) -> None:
+    source = work.source(upstream(work, CHANGE="merge_request", MERGE_REQUEST="42"))
+
+    assert str(source.version(Version(1))) == "1.0.0-mr42.7"
+
+
+def test_the_history_of_the_project_around_the_code_is_not_taken_for_it(work: ModelRepository) -> None:
+    with pytest.raises(SourceError, match="not the upstream's code") as caught:
+        work.source(upstream(work, COMMIT="b" * 40))
+    assert "source.git/" in caught.value.next_step
 
 
 def test_without_a_pipeline_nothing_is_pushed(
