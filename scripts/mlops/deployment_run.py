@@ -275,6 +275,19 @@ def put_endpoint(
     Raises:
         DeploymentRefusedError: when somebody else is changing the endpoint or has done so, or it is broken.
     """
+    from botocore.exceptions import ClientError
+
+    try:
+        return _put(plan, sagemaker, pause)
+    except ClientError as error:
+        # Of two deployments at once SageMaker takes one; the other looks again, and sees whose turn it is.
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        if not any(words in message for words in ("already existing", "in-progress")):
+            raise
+        return _put(plan, sagemaker, pause)
+
+
+def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[float], None]) -> bool:
     name = plan.conf.deployment.endpoint_name
     config = plan.endpoint_config["EndpointConfigName"]
     endpoint = describe_endpoint(sagemaker, name)
@@ -335,6 +348,14 @@ def confirm(
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
     status, serves = endpoint["EndpointStatus"], endpoint["EndpointConfigName"]
     reason = endpoint.get("FailureReason", "SageMaker gives no reason")
+    pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName", config)
+    was = plan.before.endpoint_config if plan.before else ""
+    if pending != config or (status == "InService" and serves not in (config, was)):
+        raise RunFailedError(
+            f"The endpoint {name} was taken over by another deployment before this one was confirmed",
+            cause=f"it is {status} with {pending if pending != config else serves}",
+            next_step="Look at that deployment; deploy this version again if it is the one that is wanted.",
+        )
     if status == "InService" and serves != config:
         raise RunFailedError(
             f"The endpoint {name} was rolled back and serves {serves} again",

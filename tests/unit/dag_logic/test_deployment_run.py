@@ -150,6 +150,53 @@ def test_an_endpoint_in_service_is_updated(
     put_endpoint(plan, sagemaker, no_pause)
 
 
+IN_PROGRESS = f'Cannot update in-progress endpoint "{ARN}".'
+TAKEN = f'Cannot create already existing endpoint "{ARN}".'
+OTHERS = f"{NAME}--1-4-0--r0"
+
+
+@pytest.mark.parametrize(
+    ("before", "call", "refusal", "after"),
+    [
+        (
+            endpoint("InService", OLD),
+            "update_endpoint",
+            IN_PROGRESS,
+            endpoint("Updating", OLD, PendingDeploymentSummary={"EndpointConfigName": OTHERS}),
+        ),
+        (None, "create_endpoint", TAKEN, endpoint("Creating", OTHERS)),
+    ],
+)
+def test_of_two_deployments_at_once_one_goes_on_and_the_other_is_refused(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    plan: DeploymentPlan,
+    before: dict[str, Any] | None,
+    call: str,
+    refusal: str,
+    after: dict[str, Any],
+) -> None:
+    if before is None:
+        stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    else:
+        stub.add_response("describe_endpoint", before)
+    stub.add_client_error(call, "ValidationException", refusal)
+    stub.add_response("describe_endpoint", after)
+    with pytest.raises(DeploymentRefusedError, match="cannot be changed now") as caught:
+        put_endpoint(plan, sagemaker, no_pause)
+    assert caught.value.next_step == "Wait for the other deployment and try again."
+
+
+def test_two_runs_of_one_deployment_at_once_are_no_quarrel(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    stub.add_client_error("update_endpoint", "ValidationException", IN_PROGRESS)
+    again = endpoint("Updating", OLD, PendingDeploymentSummary={"EndpointConfigName": CONFIG})
+    stub.add_response("describe_endpoint", again)
+    assert put_endpoint(plan, sagemaker, no_pause) is False
+
+
 @pytest.mark.parametrize(
     "found",
     [
@@ -245,6 +292,26 @@ def test_in_service_is_not_enough(
         confirm(plan, sagemaker, runtime)
     assert caught.value.cause == "ping failed"
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        endpoint("InService", OTHERS),
+        endpoint("Updating", CONFIG, PendingDeploymentSummary={"EndpointConfigName": OTHERS}),
+    ],
+)
+def test_a_deployment_that_was_overtaken_says_so_and_restores_nothing(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    plan: DeploymentPlan,
+    found: dict[str, Any],
+) -> None:
+    stub.add_response("describe_endpoint", found)
+    with pytest.raises(RunFailedError, match="taken over by another deployment") as caught:
+        confirm(plan, sagemaker, runtime)
+    assert OTHERS in caught.value.cause
 
 
 def test_production_goes_back_when_the_smoke_test_fails(
