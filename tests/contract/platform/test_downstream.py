@@ -113,6 +113,15 @@ def test_nothing_runs_before_the_code_is_checked(jobs: Any) -> None:
     }
 
 
+def test_whoever_tells_of_a_failure_has_the_upstreams_code(templates: Any) -> None:
+    given = {one["inputs"]["code-job"] for one in said()["include"] if "code-job" in one.get("inputs", {})}
+    whole = templates["model-pipeline"].filled(job_prefix="spam:", code_job="fetch")
+    (notify,) = [one for one in whole["include"] if one["local"].endswith("/notify.yml")]
+
+    assert given == {"fetch"}
+    assert notify["inputs"]["variables-of"][0] == "spam:fetch"
+
+
 def test_deployments_of_repositories_do_not_meet() -> None:
     """Two repositories may have models of one name; here they share a project."""
     (include, *_) = [one for one in said()["include"] if "model-path" in one["inputs"]]
