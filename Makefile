@@ -56,7 +56,7 @@ node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
 setup: prerequisites $(VENV)/.ready $(AIRFLOW)/.ready node_modules/.ready ## fetch everything into this checkout
 
 .PHONY: demo
-demo: setup ## four pushes, from git push to a served prediction
+demo: setup ## five pushes, from git push to a served prediction
 	$(BIN)/mlops local demo --summary demo-summary.json
 
 .PHONY: lint

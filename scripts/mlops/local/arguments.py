@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     down = actions.add_parser("down", help="stop everything this stack started")
     down.add_argument("--all", action="store_true", help="every stack of this checkout")
 
-    demo = actions.add_parser("demo", help="four pushes, from git push to a served prediction")
+    demo = actions.add_parser("demo", help="five pushes, from git push to a served prediction")
     demo.add_argument("--engine", choices=("auto", "docker", "process"), default="auto", help="as for `up`")
     demo.add_argument("--summary", default="demo-summary.json", metavar="FILE", help="where the summary goes")
     demo.add_argument("--keep", action="store_true", help="leave the stack running")

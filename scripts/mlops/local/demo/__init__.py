@@ -1,1 +1,1 @@
-"""`make demo`: four pushes of the example, from git push to a served prediction."""
+"""`make demo`: five pushes of the examples, from git push to a served prediction."""

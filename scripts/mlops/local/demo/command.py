@@ -12,12 +12,13 @@ from mlops import console, manifest
 from mlops.errors import LocalStackError
 from mlops.local import pipeline, sdk
 from mlops.local.demo import summary as summaries
-from mlops.local.demo.pushes import PUSHES, Push, commit, start_repository
+from mlops.local.demo.pushes import EXAMPLE, PUSHES, Push, commit, start_repository
 from mlops.local.down import down
+from mlops.local.job_board import JobResult
 from mlops.local.pipeline import PipelineRun
 from mlops.local.pipeline_variables import Trigger
+from mlops.local.run import came_back, upload_data
 from mlops.local.run import push as push_repository
-from mlops.local.run import upload_data
 from mlops.local.stack import Stack, require
 from mlops.local.up import up
 from mlops.outcome import Outcome
@@ -27,7 +28,8 @@ _VERDICT = re.compile(r"^[✓✗] |gate (passed|failed)$")
 
 
 def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
-    """Four pushes: a first model, an improvement, a documentation change, a model that is worse.
+    """Five pushes: a first model, an improvement, a change of documentation, a model that is worse, and one of a
+    repository whose pipeline runs in the platform's project.
 
     Raises:
         LocalStackError: when a push does not end as it should; the log of the job says why.
@@ -44,9 +46,9 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
     inbox = "\n".join(f"  {message['channel']:<6} {message['subject']}" for message in document["inbox"])
     return Outcome(
         summary=(
-            f"\nFour pushes in {seconds:.0f} s, with start and stop {time.monotonic() - started:.0f} s\n\n"
+            f"\nFive pushes in {seconds:.0f} s, with start and stop {time.monotonic() - started:.0f} s\n\n"
             f"{summaries.table(document['pushes'])}\n\nInbox\n{inbox}\n\n"
-            f"{document['endpoint']['name']} serves {document['endpoint']['model_version']}"
+            f"{_serving(document['pushes'])}"
         ),
         data=document,
         next_steps=(f"read {summary}", "mlops local up, to keep a stack and push your own model repo"),
@@ -55,19 +57,20 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
 
 def _pushes(stack: Stack) -> tuple[dict[str, Any], float]:
     """All pushes and the seconds they took; what they left is the summary's document."""
-    repository = start_repository(stack.folder / "demo")
-    upload_data(stack, repository)
     started = time.monotonic()
+    repositories: dict[str, Path] = {}
     pushes = []
-    answer: dict[str, Any] = {}
     for number, push in enumerate(PUSHES, 1):
-        done, seconds = _push(stack, repository, number, push)
-        pushes.append(summaries.push_document(done, seconds))
-        answer = _ask(stack, repository)
-        console.say(f"  the endpoint answers {answer['predictions'][0]} as {answer['model']['version']}")
+        if push.example not in repositories:
+            repositories[push.example] = start_repository(stack.folder / "demo", push)
+            upload_data(stack, repositories[push.example])
+        done, seconds = _push(stack, repositories[push.example], number, push)
+        answer = _ask(stack, repositories[push.example], push.model)
+        pushes.append({**summaries.push_document(done, seconds), "endpoint": answer})
+        console.say(f"  the endpoint answers {answer['prediction']} as {answer['model_version']}")
     took = time.monotonic() - started
-    endpoint = manifest.deployment(manifest.load(repository / "mlops.yml").model()).endpoint_name
-    return summaries.document(stack, pushes, summaries.endpoint_document(endpoint, answer)), took
+    first = [push for push, made in zip(pushes, PUSHES, strict=True) if made.model == EXAMPLE]
+    return summaries.document(stack, pushes, first[-1]["endpoint"]), took
 
 
 def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[PipelineRun, dict[str, float]]:
@@ -78,31 +81,48 @@ def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[Pipe
     project, sha = push_repository(stack, repository)
     done = pipeline.run(stack, project, sha, Trigger(user="ada"), echo=_quiet)
     if not done.succeeded:
-        failed = next(job for job in done.jobs if job.state == "failed")
+        failed = next(job for job in _all_jobs(done)[::-1] if job.state == "failed")
         raise LocalStackError(
             f"The job '{failed.name}' of push {number} failed",
             cause=failed.log.read_text(encoding="utf-8", errors="replace")[-3000:],
             link=str(failed.log),
         )
-    done = pipeline.run_manual(stack, done, "deploy", echo=_quiet)
-    seconds = {job.name: job.seconds for job in done.jobs if job.exit_code is not None}
-    for job in done.jobs:
-        if job.exit_code is not None:
-            console.say(f"  {job.name:<14}{job.seconds:6.1f} s  {job.state:<8} {_headline(job.log)}")
+    for name in pipeline.deploy_jobs(done):
+        done = pipeline.run_manual(stack, done, name, echo=_quiet)
+    ran = [job for job in _all_jobs(done) if job.exit_code is not None]
+    seconds = {job.name.rpartition(":")[2]: job.seconds for job in ran}
+    width = max(len(job.name) for job in ran) + 2
+    for job in ran:
+        console.say(
+            f"  {job.name:<{max(width, 14)}}{job.seconds:6.1f} s  {job.state:<8} {_headline(job.log)}"
+        )
+    for name, child in done.downstream.items():
+        console.say(f"  {name} → {child.project}: {', '.join(came_back(done, name))}")
     seconds["total"] = round(time.monotonic() - started, 2)
     return done, seconds
 
 
-def _ask(stack: Stack, repository: Path) -> dict[str, Any]:
-    """Send the manifest's own sample request to the endpoint."""
-    wanted = manifest.deployment(manifest.load(repository / "mlops.yml").model())
+def _all_jobs(done: PipelineRun) -> list[JobResult]:
+    """The jobs of a push, those in the platform's project last; trigger jobs run nothing themselves."""
+    children = [job for child in done.downstream.values() for job in _all_jobs(child)]
+    return [*(job for job in done.jobs if job.name not in done.downstream), *children]
+
+
+def _serving(pushes: list[dict[str, Any]]) -> str:
+    """One line an endpoint."""
+    versions = {push["endpoint"]["name"]: push["endpoint"]["model_version"] for push in pushes}
+    return "\n".join(f"{name} serves {version}" for name, version in versions.items())
+
+
+def _ask(stack: Stack, repository: Path, model: str) -> dict[str, Any]:
+    """What the endpoint answers to the manifest's own sample request."""
+    wanted = manifest.deployment(manifest.load(repository / "mlops.yml").model(model))
     response = sdk.client(stack, "sagemaker-runtime").invoke_endpoint(
         EndpointName=wanted.endpoint_name,
         ContentType=wanted.smoke_test.content_type,
         Body=wanted.smoke_test.body.encode(),
     )
-    answer: dict[str, Any] = json.loads(response["Body"].read())
-    return answer
+    return summaries.endpoint_document(wanted.endpoint_name, json.loads(response["Body"].read()))
 
 
 def _headline(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""The four pushes, as a data scientist would make them."""
+"""The five pushes, as data scientists would make them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from mlops.local import paths
 from mlops.local.run import git
 
 EXAMPLE = "phishing-url"
-_PATCHES = Path(__file__).parent / "patches"
+_HERE = Path(__file__).parent
+_PATCHES = _HERE / "patches"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """One push: `patch` is a file of changes, none for the example as it is."""
+    """One push of an example: `patch` is a file of changes, none for the example as it is."""
 
     title: str
     message: str
     patch: str = ""
+    example: str = EXAMPLE
+    model: str = EXAMPLE
+    pipeline: str = ""
+    """A CI file that takes the place of the example's."""
 
 
 PUSHES = (
@@ -33,15 +38,24 @@ PUSHES = (
         message="fix: simplify the features",
         patch="worsen.patch",
     ),
+    Push(
+        title="Another repository, whose pipeline runs in the platform's project",
+        message="feat: tell the species of penguins",
+        example="penguins",
+        model="species",
+        pipeline="downstream.gitlab-ci.yml",
+    ),
 )
 
 
-def start_repository(folder: Path) -> Path:
-    """A model repo with the example in it, not committed yet."""
-    repository = folder / EXAMPLE
+def start_repository(folder: Path, push: Push) -> Path:
+    """A model repo with the push's example in it, not committed yet."""
+    repository = folder / push.example
     shutil.rmtree(repository, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".gitlab-ci-local")
-    shutil.copytree(paths.checkout() / "examples" / EXAMPLE, repository, ignore=ignored)
+    shutil.copytree(paths.checkout() / "examples" / push.example, repository, ignore=ignored)
+    if push.pipeline:
+        shutil.copyfile(_HERE / push.pipeline, repository / ".gitlab-ci.yml")
     git(repository, "init", "--quiet", "--initial-branch=main")
     git(repository, "config", "user.name", "Ada")
     git(repository, "config", "user.email", "ada@example.com")

@@ -11,6 +11,7 @@ from typing import Any
 from mlops.local import sdk
 from mlops.local.environment import find_environment
 from mlops.local.inbox import messages
+from mlops.local.job_board import JobResult
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack
 
@@ -19,11 +20,15 @@ STAGES = ("lint", "test", "containerize", "train", "evaluate", "deploy")
 
 def push_document(done: PipelineRun, seconds: dict[str, float]) -> dict[str, Any]:
     """One push: from the dotenv reports of its jobs, and the comparison beside its evaluation."""
-    variables = done.variables
-    comparison = _comparison(done)
-    deploy = done.job("deploy")
+    models = model_pipeline(done)
+    variables = models.variables
+    comparison = _comparison(models)
+    deploy = _stage(models, "deploy")
     return {
         "commit": done.commit,
+        "project": done.project,
+        "pipeline": models.url,
+        "downstream": _downstream(done),
         "image_version": variables["IMAGE_VERSION"],
         "image_digest": variables["IMAGE_DIGEST"],
         "model_version": variables["MODEL_VERSION"],
@@ -77,8 +82,26 @@ def table(pushes: Sequence[dict[str, Any]]) -> str:
     return tabulate(rows, headers=["push", "model version", "gate", "deployed", *STAGES, "total"])
 
 
+def model_pipeline(done: PipelineRun) -> PipelineRun:
+    """The pipeline with the model's own jobs: the one in the platform's project where that runs them."""
+    return next(iter(done.downstream.values()), done)
+
+
+def _downstream(done: PipelineRun) -> dict[str, Any] | None:
+    """Where the model's jobs ran, and what the upstream's commit has of it."""
+    for name, child in done.downstream.items():
+        told = {str(one["name"]): one["status"] for one in done.statuses}
+        return {"project": child.project, "trigger_job": name, "state": done.job(name).state, "told": told}
+    return None
+
+
+def _stage(done: PipelineRun, stage: str) -> JobResult:
+    """The job of a stage, whatever prefix its name has."""
+    return next(job for job in done.jobs if job.name.rpartition(":")[2] == stage)
+
+
 def _comparison(done: PipelineRun) -> dict[str, Any]:
-    (file,) = done.job("evaluate").artifacts.rglob("comparison.json")
+    (file,) = _stage(done, "evaluate").artifacts.rglob("comparison.json")
     comparison: dict[str, Any] = json.loads(file.read_bytes())
     return comparison
 
