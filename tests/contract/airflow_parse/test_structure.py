@@ -16,6 +16,7 @@ from mlops.local import paths
 DAGS = Path(__file__).parents[3] / "dags"
 WORK = {
     "model_notice": ["validate", "word"],
+    "model_retraining": ["validate", "train"],
     "model_training": [
         "validate",
         "train",
