@@ -308,7 +308,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         source="aws.s3",
         detail_type="Object Created",
-        when="below data/<project>/<model>/",
+        when="below `data/<project>/<model>/`",
         holds=_always,
         dag_id=RETRAINING_DAG,
         conf=_new_data,

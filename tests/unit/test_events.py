@@ -13,7 +13,7 @@ import pytest
 
 from airflow_api import Memory
 from event_shapes import is_event, parse
-from events import RULES, Ignored, Order, decide
+from events import DAY, HOUR, RULES, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
 from mlops.contract import (
     DEPLOYMENT_DAG,
@@ -383,3 +383,18 @@ def test_the_rules_name_only_what_may_be_started() -> None:
         assert rule.dag_id in DAGS | {""}
     first = RULES[0]
     assert replace(first, when="x") != first
+
+
+def test_the_document_has_the_table() -> None:
+    lines = []
+    for rule in RULES:
+        starts = f"`{rule.dag_id}`" if rule.dag_id else f"nothing: {rule.because}"
+        if rule.unless_busy:
+            starts += f", unless a run of `{rule.unless_busy}` tells of it"
+        window = {0: "its own time", HOUR: "an hour", DAY: "a day"}[rule.window]
+        one = "the data window, at its end" if rule.at_end else window
+        one = f"a model and {one}" if rule.dag_id else ""
+        lines.append(f"| `{rule.source}` | {rule.detail_type} | {rule.when} | {starts} | {one} |")
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = text.partition("|---|---|---|---|---|\n")[2].partition("\n\n")[0]
+    assert rows == "\n".join(lines)
