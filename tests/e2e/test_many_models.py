@@ -1,0 +1,139 @@
+"""Two models of one repository, through real engines: three pushes, on the stack that the demo left."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlops.local import paths, pipeline, sdk
+from mlops.local.inbox import messages
+from mlops.local.pipeline import PipelineRun
+from mlops.local.run import git, push, upload_data
+from mlops.local.stack import Stack
+from tests.e2e.conftest import Demo
+
+CHECKS = ("lint", "test")
+CHAIN = (*CHECKS, "containerize", "train", "evaluate", "deploy", "notify")
+TRAINED = dict.fromkeys((*CHECKS, "containerize", "train", "evaluate"), "success")
+GREEN = {**TRAINED, "deploy": "manual", "notify": "skipped"}
+STOPPED = dict.fromkeys(("containerize", "train", "evaluate", "deploy"), "skipped")
+
+
+@dataclass(frozen=True)
+class Pushes:
+    """What three pushes came to, and what was told after the second."""
+
+    stack: Stack
+    both: PipelineRun
+    one_broken: PipelineRun
+    repaired: PipelineRun
+    told: list[str]
+
+
+@pytest.fixture(scope="module")
+def pushes(in_processes: Demo, tmp_path_factory: pytest.TempPathFactory) -> Pushes:
+    """Both models; a better `species` and a `body-mass` whose tests fail; a `body-mass` that works again."""
+    stack = in_processes.stack
+    repository = tmp_path_factory.mktemp("pushes") / "penguins"
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv")
+    shutil.copytree(paths.checkout() / "examples" / "penguins", repository, ignore=ignored)
+    git(repository, "init", "--quiet", "--initial-branch=main")
+    upload_data(stack, repository)
+    both = _push(stack, repository, "feat: tell species and body mass of penguins")
+    before = len(messages(stack))
+    _change(repository / "species" / "model.py", '("bill_length_mm",', '("bill_length_mm", "bill_depth_mm",')
+    _change(repository / "body_mass" / "model.py", 'LABEL = "body_mass_g"', 'LABEL = "body_mass_kg"')
+    one_broken = _push(stack, repository, "feat: look at the depth of the bill, and weigh in kilograms")
+    told = [message["subject"] for message in messages(stack)[before:]]
+    _change(repository / "body_mass" / "model.py", 'LABEL = "body_mass_kg"', 'LABEL = "body_mass_g"')
+    _change(repository / "body_mass" / "model.py", '"sex")', '"sex", "species")')
+    repaired = _push(stack, repository, "fix: weigh in grams again, and look at the species")
+    return Pushes(stack, both, one_broken, repaired, told)
+
+
+def _change(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def _push(stack: Stack, repository: Path, message: str) -> PipelineRun:
+    git(repository, "add", "--all")
+    git(
+        repository,
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@localhost",
+        "commit",
+        "--quiet",
+        "-m",
+        message,
+    )
+    project, commit = push(stack, repository)
+    return pipeline.run(stack, project, commit, echo=lambda _: None)
+
+
+def states(done: PipelineRun) -> dict[str, str]:
+    return {job.name: job.state for job in done.jobs}
+
+
+def of(model: str, wanted: dict[str, str]) -> dict[str, str]:
+    return {f"{model}:{job}": state for job, state in wanted.items()}
+
+
+def test_one_push_trains_both_models(pushes: Pushes) -> None:
+    done = pushes.both
+
+    assert states(done) == of("species", GREEN) | of("body-mass", GREEN)
+    for model in ("species", "body-mass"):
+        assert done.job(f"{model}:containerize").variables["MODEL_NAME"] == model
+        assert done.job(f"{model}:containerize").variables["IMAGE_VERSION"] == "1.0.0"
+        # Of this model's own training, though both have variables of the same names.
+        assert done.job(f"{model}:evaluate").variables["GATE"] == "passed"
+        assert f"/penguins/{model}/1.0.0_" in done.job(f"{model}:train").variables["EVIDENCE_URI"]
+
+
+def test_each_report_is_of_its_kind(pushes: Pushes) -> None:
+    reports = {
+        model: (pushes.both.job(f"{model}:evaluate").artifacts / "evaluation" / "evaluation.md").read_text()
+        for model in ("species", "body-mass")
+    }
+
+    assert "| Chinstrap " in reports["species"] and "| f1\\_macro " in reports["species"]
+    assert "Confusion" not in reports["body-mass"]
+    for metric in ("mse", "rmse", "mae", "r2"):
+        assert f"| {metric} " in reports["body-mass"]
+
+
+def test_a_model_that_fails_leaves_the_other_green(pushes: Pushes) -> None:
+    done = pushes.one_broken
+    broken = {"lint": "success", "test": "failed", **STOPPED, "notify": "success"}
+
+    found = states(done)
+    # The pipeline has failed, so GitLab offers each model's notify; that of `species` has nothing to tell.
+    assert found.pop("species:notify") == "success"
+    assert found == of("species", {**TRAINED, "deploy": "manual"}) | of("body-mass", broken)
+    assert not done.succeeded
+    assert done.job("species:train").variables["MODEL_VERSION"] == "1.1.0+retrain.0"
+    failures = [subject for subject in pushes.told if "FAILED" in subject]
+    assert failures and all("body-mass:test" in subject for subject in failures)
+    assert not any(subject.startswith("species") for subject in failures)
+
+
+def test_a_push_that_touches_one_model_builds_only_that(pushes: Pushes) -> None:
+    done = pushes.repaired
+
+    assert states(done) == of("body-mass", GREEN)
+    assert done.job("body-mass:containerize").variables["IMAGE_BUILT"] == "true"
+    assert done.job("body-mass:containerize").variables["IMAGE_VERSION"] == "1.1.0"
+    models = sdk.client(pushes.stack, "sagemaker").list_models(NameContains="penguins--")["Models"]
+    assert {model["ModelName"] for model in models} == {
+        "penguins--species--1-0-0--r0",
+        "penguins--species--1-1-0--r0",
+        "penguins--body-mass--1-0-0--r0",
+        "penguins--body-mass--1-1-0--r0",
+    }
