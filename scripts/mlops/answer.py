@@ -1,7 +1,7 @@
 """`mlops answer`: tell the upstream how its pipeline here went, as far as a token may write there.
 
-A status on its commit leads to this pipeline, and the report stands on its merge request. Both are extras: the
-upstream's trigger job shows the same state and link without any token.
+A status on its commit leads to this pipeline, and the report stands on its merge request. Both are extras:
+the upstream's trigger job shows the same state and link without any token.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """`mlops fetch`: the code of the pipeline that started this one, checked against what GitLab knows.
 
     who is it     the project, and whether its pipelines are accepted here
-    what is it    commit, branch or merge request, and pipeline of the job that made the artifact, as GitLab says
+    what is it    commit, branch or merge request of the job that made the artifact, as GitLab says
     is it whole   the archive's entries and sizes, its checksum, and git's own, which is the commit's id
 
-What the trigger claims is compared with that, and nothing of it is used: a branch that nobody reviewed cannot pose
-as the default branch.
+What the trigger claims is compared with that, and nothing of it is used: a branch that nobody reviewed
+cannot pose as the default branch.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def ask_with_job_token(claim: Claim, source: Source, accepted: str) -> Known:
         raise SettingsError(
             "Nothing says which job made the upstream's artifact",
             cause=f"a job token may not look it up, and {TOKEN} is not set",
-            next_step=f"Set {TOKEN} in this project, or forward-artifact in the upstream: docs/downstream.md.",
+            next_step=f"Set {TOKEN} here, or forward-artifact in the upstream: docs/downstream.md.",
         )
     path = source.path_of(claim.commit)
     # Everybody may let our job token into a project of their own.
@@ -303,7 +303,7 @@ def _check_accepted(path: str, member: bool, accepted: str) -> None:
     raise UpstreamError(
         f"Pipelines of {path} are not accepted here",
         cause=cause,
-        next_step=f"Make the user of {TOKEN} a member there, or name it in MLOPS_UPSTREAMS, if it may train here.",
+        next_step=f"If it may train here: make the user of {TOKEN} a member, or name it in MLOPS_UPSTREAMS.",
     )
 
 

@@ -1,7 +1,7 @@
 """What a pipeline that another project started is about: what its trigger claims, and what GitLab says.
 
-The trigger's inputs are words of whoever wrote the upstream's `.gitlab-ci.yml`, on any branch. Only what GitLab
-says reaches the stages, by way of the variables below.
+The trigger's inputs are words of whoever wrote the upstream's `.gitlab-ci.yml`, on any branch. Only what
+GitLab says reaches the stages, by way of the variables below.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """What GitLab says. `merge_request` is zero where the pipeline has none, `pipeline_id` where nobody knows."""
+    """What GitLab says; `merge_request` is zero where there is none, `pipeline_id` where nobody knows."""
 
     project_id: int
     project_path: str

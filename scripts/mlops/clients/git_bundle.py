@@ -1,7 +1,7 @@
 """A commit with its history in one file, from somebody else: git proves that it is that commit.
 
-What git runs is ours alone: no hooks, no template, no configuration from the bundle, which has none. The history
-lies beside the files, so that a runner keeps both as artifacts; it leaves folders named `.git` out.
+What git runs is ours alone: no hooks, no template, and a bundle holds no configuration. The history lies
+beside the files and not in a folder named `.git`, of which a runner warns and others make no artifacts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def unpack(bundle: Path, commit: str, files: Path, history: Path) -> str:
         history: A folder for git, which must not exist.
 
     Raises:
-        ArtifactError: when the bundle is none, is not whole, is of another commit, or has links that leave it.
+        ArtifactError: when the bundle is none, not whole, of another commit, or has links that leave it.
         SourceError: when git is missing.
     """
     files.mkdir(parents=True)
@@ -55,7 +55,7 @@ def _check_links(files: Path) -> None:
             path = Path(folder) / name
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise ArtifactError(
-                    f"{path.relative_to(files)} in the upstream's commit is a link that leaves the repository",
+                    f"{path.relative_to(files)} in the upstream's commit is a link that leaves it",
                     cause=f"it points to {path.readlink()}",
                     next_step="Commit the file itself instead.",
                 )

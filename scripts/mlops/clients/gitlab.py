@@ -163,7 +163,7 @@ def connect(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
 
 
 def connect_upstream(variables: Mapping[str, str] = os.environ) -> GitLabProject | None:
-    """The project that started this pipeline; None where no token may speak there, or nobody knows which it is."""
+    """The project that started this pipeline; None without a token for it, or where it is not known."""
     token, url = variables.get(UPSTREAM_TOKEN, ""), variables.get("CI_SERVER_URL", "")
     project_id = variables.get(f"{PREFIX}PROJECT_ID", "")
     if not (token and url and project_id):

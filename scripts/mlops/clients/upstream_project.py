@@ -1,8 +1,8 @@
 """What GitLab says of the project whose pipeline started this one.
 
-With `MLOPS_UPSTREAM_TOKEN`, which reads the project, GitLab tells everything of the job that made the artifact. The
-job's own token may fetch artifacts by their job's number (Premium), and read branches and merge requests, but no
-jobs: https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
+With `MLOPS_UPSTREAM_TOKEN`, which reads the project, GitLab tells everything of the job that made the
+artifact. The job's own token may fetch artifacts by their job's number (Premium), and read branches and merge
+requests, but no jobs: https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class UpstreamProject:
         )
 
     def newest_pipeline(self, commit: str, source_is_merge_request: bool) -> int:
-        """The newest pipeline of a commit; zero when there is none. For GitLab before 18.9, which does not say it."""
+        """The newest pipeline of a commit, zero when there is none: GitLab before 18.9 does not say it."""
         with self._errors(f"list the pipelines of {commit[:8]}"):
             for one in self._project.pipelines.list(sha=commit, per_page=20, get_all=False):
                 if (getattr(one, "source", "") == "merge_request_event") is source_is_merge_request:
@@ -168,7 +168,7 @@ class UpstreamProject:
                 raise UpstreamError(
                     f"GitLab knows nothing of it: {what} of project {self._id}",
                     cause=f"404: {error.error_message}"[:500],
-                    next_step=f"Look whether the upstream has it, and whether {self._token} may read that project.",
+                    next_step=f"Look whether the upstream has it, and whether {self._token} may read it.",
                 ) from error
             raise GitLabError(
                 f"GitLab did not {what} of project {self._id}",

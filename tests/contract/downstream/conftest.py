@@ -1,4 +1,4 @@
-"""A local GitLab that has this checkout's templates as platform/ml-ops, and a model repository that triggers it."""
+"""A local GitLab with this checkout's templates as platform/ml-ops, and a model repository that triggers it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from .conftest import CI, Lab
 
 CODE = {
     "train.py": '"""Trains."""\n\nANSWER = 42\n',
-    "tests/test_train.py": '"""Tests."""\n\nimport train\n\n\ndef test_answer():\n    """It is."""\n    assert train.ANSWER == 42\n',
+    "tests/test_train.py": '"""Tests."""\n\nimport train\n\n\n'
+    'def test_answer():\n    """It is."""\n    assert train.ANSWER == 42\n',
     "pytest.ini": "[pytest]\npythonpath = .\n",
     "requirements-dev.txt": "pylint\npytest\n",
 }

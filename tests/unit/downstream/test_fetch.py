@@ -331,7 +331,7 @@ def test_a_link_that_leaves_the_repository_is_refused(
 
     error = refused(repository, place, archive(repository.bundle()))
 
-    assert "data in the upstream's commit is a link that leaves the repository" in error.what
+    assert "data in the upstream's commit is a link that leaves it" in error.what
 
 
 def test_links_that_leave_it_together_are_refused(repository: Repository, place: Place) -> None:
