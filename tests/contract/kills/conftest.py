@@ -223,7 +223,7 @@ def scheduler(stack: Stack) -> psutil.Process:
 
     def look() -> list[psutil.Process]:
         components = psutil.Process(stack.airflow_pid).children()
-        return [one for one in components if any(title(child).startswith(WORKER) for child in one.children())]
+        return [one for one in components if any(title(child).startswith(WORKER) for child in below(one))]
 
     found: list[psutil.Process] = eventually(look)
     return found[0]
@@ -231,17 +231,20 @@ def scheduler(stack: Stack) -> psutil.Process:
 
 def workers(stack: Stack, words: str) -> list[psutil.Process]:
     """The processes of Airflow whose title is `airflow worker -- ` and these words."""
-    processes = psutil.Process(stack.airflow_pid).children(recursive=True)
-    return [one for one in processes if title(one) == WORKER + words]
+    return [one for one in below(psutil.Process(stack.airflow_pid)) if title(one) == WORKER + words]
 
 
 def trainings(stack: Stack) -> list[psutil.Process]:
     """The processes of the local AWS that train a model."""
-    return [
-        one
-        for one in psutil.Process(stack.aws_pid).children(recursive=True)
-        if title(one).endswith(".py train")
-    ]
+    return [one for one in below(psutil.Process(stack.aws_pid)) if title(one).endswith(".py train")]
+
+
+def below(process: psutil.Process) -> list[psutil.Process]:
+    """All that it and its children started; none when it ended while we looked."""
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
 
 
 def title(process: psutil.Process) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from mlops.contract import TRAINING_DAG
 
-from .conftest import Repository, eventually, kill, scheduler, trainings, workers
+from .conftest import Repository, below, eventually, kill, scheduler, trainings, workers
 
 TRAINED = [("email", "trained, gate passed"), ("slack", "trained, gate passed")]
 
@@ -57,7 +57,7 @@ def test_the_scheduler_in_the_middle_of_a_dag(
     pipeline.run("train")
     eventually(lambda: trainings(pipeline.stack))
     old = scheduler(pipeline.stack)
-    lost = old.children(recursive=True) if with_workers else []
+    lost = below(old) if with_workers else []
     kill([old, *lost])
     assert scheduler(pipeline.stack).pid != old.pid
     # The task is taken over, and does not train again.
@@ -119,4 +119,4 @@ def _while_running(task: dict[str, str]) -> str:
 
 
 def _is_second_try(task: dict[str, Any]) -> bool:
-    return task["try_number"] == 2 and task["state"] == "running"
+    return bool(task["try_number"] == 2 and task["state"] == "running")
