@@ -31,7 +31,8 @@ from mlops.errors import PrerequisiteError
 PLUGINS = "/usr/local/airflow/plugins"
 # What the DAGs need and MWAA's image lacks.
 LOCK = "requirements/mwaa.txt"
-# https://github.com/aws/amazon-mwaa-docker-images: images/airflow/3.2.1, on Amazon Linux 2023, whose glibc is 2.34
+# On Amazon Linux 2023, whose glibc is 2.34:
+# https://github.com/aws/amazon-mwaa-docker-images: images/airflow/3.2.1
 MWAA_PYTHON = "3.12"
 _MWAA_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
@@ -52,7 +53,7 @@ def build(
         folder: For `dags/`, `plugins.zip` and `requirements.txt`; what else is there stays.
         checkout: Of ml-ops; by default the one this module runs from, or the current folder.
         download: Fetches wheels; by default pip does, from the index that is set up.
-        python: The version that wheels of compiled code are for; another than MWAA's is for this machine's platform.
+        python: The version that wheels of compiled code are for; one that is not MWAA's means this machine.
 
     Raises:
         PrerequisiteError: when there is no checkout, or a wheel cannot be fetched.

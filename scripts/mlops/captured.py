@@ -119,7 +119,7 @@ def _text(payload: Mapping[str, Any]) -> str:
 
 
 def _rows(text: str, content_type: str) -> list[Mapping[str, object] | list[object]]:
-    """The rows of a request: JSON as TensorFlow Serving has it, plain JSON, JSON lines, or CSV without a header."""
+    """The rows of a request: JSON with or without `instances`, JSON lines, or CSV without a header."""
     if content_type.startswith("text/csv"):
         return [list(row) for row in csv.reader(io.StringIO(text)) if row]
     if "jsonlines" in content_type or "ndjson" in content_type:
@@ -164,7 +164,7 @@ def _prediction(item: object) -> Value:
 def named(
     rows: Sequence[Mapping[str, object] | list[object]], order: Sequence[str]
 ) -> tuple[list[Mapping[str, object]], int]:
-    """Rows with names, and how many lists fit no column: those in the order of the training data's columns."""
+    """Rows with names, lists taken in the order of the training data's columns; and how many do not fit."""
     fitting: list[Mapping[str, object]] = []
     misfits = 0
     for row in rows:

@@ -1,10 +1,11 @@
 """Whether what an endpoint is asked differs from what its model learned from, by more than chance.
 
-For every column: how its values are distributed (Kolmogorov-Smirnov for numbers, chi-square for categories), whether
-more of them are missing, whether there are some that training never saw; and how the predictions are distributed.
-A difference is drift when it is no accident and large enough to matter: Holm's step-down procedure keeps the chance
-of one false alarm or more below `significance` however many columns there are, and a floor of the effect (PSI, KS
-statistic, share of rows) keeps thousands of rows from making a trifle significant. docs/monitoring.md has the rates.
+For every column: how its values are distributed (Kolmogorov-Smirnov for numbers, chi-square for categories),
+whether more of them are missing, whether there are some that training never saw; and how the predictions are
+distributed. A difference is drift when it is no accident and large enough to matter: Holm's step-down
+procedure keeps the chance of one false alarm or more below `significance` however many columns there are, and a
+floor of the effect (PSI, KS statistic, share of rows) keeps thousands of rows from making a trifle significant.
+docs/monitoring.md has the rates.
 
 scipy is imported by the functions that test, so importing this module costs nothing.
 """
@@ -28,7 +29,7 @@ _FEW = 10
 # A column of texts of which nearly each is another has no distribution to compare: ids, addresses, sentences.
 _MANY = 1000
 _BINS = 10
-# Below so many expected rows, the chi-square distribution describes a cell badly: such categories are put together.
+# Below so many expected rows chi-square describes a cell badly: such categories go together.
 _EXPECTED = 5.0
 _TEXT_LIMIT = 200
 _MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "<na>"})
@@ -167,7 +168,8 @@ def _column(
                 (len(current) - len(asked), len(current)), (len(baseline) - len(known), len(baseline))
             ),
             matters=more >= thresholds.missing,
-            why=f"{finding.missing:.1%} of its values are missing, {finding.baseline_missing:.1%} were in training",
+            why=f"{finding.missing:.1%} of its values are missing, "
+            f"{finding.baseline_missing:.1%} were in training",
         )
     )
     if known and asked and finding.kind != "text":
@@ -268,7 +270,7 @@ def _table(before: Counter[str], now: Counter[str]) -> tuple[list[int], list[int
 
 
 def _psi(before: Sequence[int], now: Sequence[int]) -> float:
-    """The population stability index; half a row is added to each cell, so that an empty one is no infinity."""
+    """The population stability index; half a row more in each cell keeps an empty one from being infinite."""
     cells = len(before)
     whole_before, whole_now = sum(before) + cells / 2, sum(now) + cells / 2
     index = 0.0

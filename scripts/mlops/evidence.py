@@ -252,6 +252,6 @@ class DriftReport:
 
 
 def monitoring_key(window_end: str) -> str:
-    """Where the report of a window lies, below the model's own prefix; its end is ISO 8601 with a time zone."""
+    """Where a window's report lies, below the model's own prefix; the end is ISO 8601 with a time zone."""
     end = datetime.fromisoformat(window_end).astimezone(UTC)
     return f"monitoring/{end:%Y-%m-%dT%H-%M-%SZ}.json"

@@ -113,8 +113,8 @@ def drift_found(report: DriftReport) -> Message:
         _Part(drift_table(report), code=True),
         *([_Part("\n".join(report.notes))] if report.notes else []),
         _Part(
-            "Next: look whether the world has changed or a caller is broken. New training data and a retraining help "
-            "with the first; with `retraining.on_drift: true` in mlops.yml the platform retrains by itself."
+            "Next: look whether the world has changed or a caller is broken. New training data and a "
+            "retraining help with the first; with `retraining.on_drift: true` in mlops.yml the platform retrains by itself."
         ),
     ]
     return _message(title, parts, [], Origin(), f"Run {report.dag_run_id}")
@@ -199,7 +199,7 @@ def metric_table(comparison: Comparison) -> str:
 
 
 def drift_table(report: DriftReport) -> str:
-    """What a monitoring run found of each column, in aligned columns: 30 of them, those that drifted first."""
+    """What a monitoring run found of each column, aligned: 30 of them, those that drifted first."""
     found = [*([report.predictions] if report.predictions else []), *report.columns]
     found.sort(key=lambda column: not column.drifted)
     rows = [("column", "kind", "PSI", "KS", "missing", "unseen", "state")]

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def window_end(asked: str, now: datetime) -> str:
-    """The end of the window: the full minute after now, so that all until now is in it, or what was asked for.
+    """The end of the window: the full minute after now, so that all until now is in it, or as asked for.
 
     Raises:
         UsageError: when what was asked for is no time, has no time zone, or is to come.

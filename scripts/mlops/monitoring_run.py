@@ -109,7 +109,9 @@ def measure(plan: MonitoringPlan, storage: Storage, created_at: str) -> tuple[Dr
 
 
 def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> None:
-    """Make this the newest report, unless there is one of a later window. Last, so that a retry finds the one before.
+    """Make this the newest report, unless there is one of a later window.
+
+    It comes last, so that a retry finds the one before.
 
     Raises:
         StorageError: when S3 does not tell or take.
@@ -140,54 +142,73 @@ def moment(text: str, where: str) -> datetime:
     return time.astimezone(UTC)
 
 
-def _compared(
-    plan: MonitoringPlan, storage: Storage, before: DriftReport | None, created_at: str
-) -> DriftReport:
+@dataclass(frozen=True, kw_only=True)
+class _Material:
+    """What there is to compare."""
+
+    monitoring: Monitoring
+    training: baseline.Baseline
+    found: captured.Captured
+    rows: Sequence[Mapping[str, object]]
+
+    @property
+    def enough(self) -> bool:
+        return len(self.rows) >= self.monitoring.min_rows
+
+    @property
+    def asked(self) -> set[str]:
+        """The columns that requests have."""
+        return {name for row in self.rows for name in row}
+
+
+def _read(plan: MonitoringPlan, storage: Storage) -> _Material:
     monitoring, conf = plan.monitoring, plan.conf
     if monitoring is None:
         raise MonitoringError(
             f"{conf.model} is not monitored", next_step="Add `monitoring` to its mlops.yml."
         )
     training = baseline.read(storage, monitoring.baseline, monitoring.ignored_columns)
-    endpoint = endpoint_name(conf.project, conf.model)
+    prefix = capture_uri(plan.settings.bucket, conf.project, conf.model)
     found = captured.read(
         storage,
-        f"{capture_uri(plan.settings.bucket, conf.project, conf.model)}{endpoint}/{VARIANT}/",
+        f"{prefix}{endpoint_name(conf.project, conf.model)}/{VARIANT}/",
         moment(plan.window_start, "window_start"),
         moment(conf.window_end, "conf.window_end"),
         plan.model_version,
     )
     rows, misfits = captured.named(found.rows, training.order)
     _check_readable(found, len(rows), misfits, training.order)
-    asked = {name for row in rows for name in row}
-    names = [name for name in training.rows.columns if name in asked]
+    return _Material(monitoring=monitoring, training=training, found=found, rows=rows)
+
+
+def _compared(
+    plan: MonitoringPlan, storage: Storage, before: DriftReport | None, created_at: str
+) -> DriftReport:
+    material = _read(plan, storage)
     columns: list[ColumnDrift] = []
-    predictions: ColumnDrift | None = None
-    enough = len(rows) >= monitoring.min_rows
-    if enough:
-        compared = drift.compare(
-            training.rows,
-            baseline.table(rows, names),
-            monitoring.thresholds,
-            _predictions(plan, storage, found, monitoring.min_rows),
+    if material.enough:
+        names = [name for name in material.training.rows.columns if name in material.asked]
+        columns = _vanished(before, names, plan.model_version) + drift.compare(
+            material.training.rows,
+            baseline.table(list(material.rows), names),
+            material.monitoring.thresholds,
+            _predictions(plan, storage, material.found, material.monitoring.min_rows),
         )
-        predictions = next((one for one in compared if one.name == drift.PREDICTION), None)
-        columns = _vanished(before, names, plan.model_version)
-        columns += [one for one in compared if one.name != drift.PREDICTION]
-    drifted = any(one.drifted for one in [*columns, *([predictions] if predictions else [])])
+    predictions = next((one for one in columns if one.name == drift.PREDICTION), None)
+    drifted = any(one.drifted for one in columns)
     return DriftReport(
         schema_version=SCHEMA_VERSION,
-        project=conf.project,
-        model=conf.model,
+        project=plan.conf.project,
+        model=plan.conf.model,
         model_version=plan.model_version,
-        state="too_few_rows" if not enough else "drifted" if drifted else "stable",
+        state="too_few_rows" if not material.enough else "drifted" if drifted else "stable",
         window_start=plan.window_start,
-        window_end=conf.window_end,
-        rows=len(rows),
-        baseline_rows=training.rows.count,
-        columns=tuple(columns),
+        window_end=plan.conf.window_end,
+        rows=len(material.rows),
+        baseline_rows=material.training.rows.count,
+        columns=tuple(one for one in columns if one.name != drift.PREDICTION),
         predictions=predictions,
-        notes=tuple(_notes(plan, training, found, rows, predictions, enough=enough)),
+        notes=tuple(_notes(material, predictions)),
         dag_run_id=plan.run_id,
         created_at=created_at,
     )
@@ -205,7 +226,8 @@ def _check_readable(found: captured.Captured, rows: int, misfits: int, order: Se
     if misfits:
         raise MonitoringError(
             "The requests' rows have no names, and fit no column",
-            cause=f"the training data have {len(order)} columns that are not ignored: {', '.join(order)[:500]}",
+            cause=f"the training data have {len(order)} columns that are not ignored: "
+            + ", ".join(order)[:500],
             next_step="Name the label and all else that no request has in monitoring.ignored_columns.",
         )
 
@@ -247,34 +269,22 @@ def _vanished(before: DriftReport | None, names: Sequence[str], version: str) ->
     ]
 
 
-# pylint: disable-next=too-many-arguments
-def _notes(
-    plan: MonitoringPlan,
-    training: baseline.Baseline,
-    found: captured.Captured,
-    rows: Sequence[Mapping[str, object]],
-    predictions: ColumnDrift | None,
-    *,
-    enough: bool,
-) -> list[str]:
-    notes = list(training.notes)
-    asked = {name for row in rows for name in row}
-    if not enough and plan.monitoring is not None:
-        notes.append(
-            f"{len(rows)} rows were captured; below {plan.monitoring.min_rows} nothing is concluded."
-        )
+def _notes(material: _Material, predictions: ColumnDrift | None) -> list[str]:
+    notes, found, monitoring = list(material.training.notes), material.found, material.monitoring
+    count, known = len(material.rows), material.training.rows.columns
+    if not material.enough:
+        notes.append(f"{count} rows were captured; below {monitoring.min_rows} nothing is concluded.")
     if found.sampled:
-        notes.append(f"The window is a sample of {len(rows)} rows.")
+        notes.append(f"The window is a sample of {count} rows.")
     if found.unreadable:
         notes.append(f"{found.unreadable} requests could not be read: {found.trouble}")
-    absent = [name for name in training.rows.columns if name not in asked]
-    if absent and rows:
+    absent = [name for name in known if name not in material.asked]
+    if absent and count:
         notes.append(f"No request has: {', '.join(absent)[:300]}.")
-    ignored = plan.monitoring.ignored_columns if plan.monitoring else ()
-    unknown = captured.unknown_columns(rows, [*training.rows.columns, *ignored])
+    unknown = captured.unknown_columns(material.rows, [*known, *monitoring.ignored_columns])
     if unknown:
         notes.append(f"Training never saw these columns of requests: {', '.join(unknown)[:300]}.")
-    if enough and predictions is None:
+    if material.enough and predictions is None:
         notes.append(
             "Predictions were not compared: evaluation.json or the answers do not tell enough of them."
         )

@@ -50,7 +50,7 @@ def _check_version(parsed: Conf, settings: Settings) -> None:
     allowed = capture_uri(settings.bucket, parsed.project, parsed.model)
     if capture is not None and capture.destination != allowed:
         raise ContractError(
-            "conf.deployment.data_capture.destination is not where this platform keeps what endpoints are asked",
+            "conf.deployment.data_capture is not where this platform keeps what endpoints are asked",
             cause=f"found {capture.destination}, allowed is {allowed}",
             next_step="Check that CI and Airflow belong to the same environment.",
         )

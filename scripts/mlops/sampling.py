@@ -1,7 +1,7 @@
 """A fair sample of what does not fit into memory.
 
-An Airflow worker shares 2 GB with other tasks (mw1.small), so a monitoring run keeps no more than this, however
-busy an endpoint is and however large its training data are.
+An Airflow worker shares 2 GB with other tasks (mw1.small), so a monitoring run keeps no more than this,
+however busy an endpoint is and however large its training data are.
 """
 
 from __future__ import annotations

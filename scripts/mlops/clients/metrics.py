@@ -53,8 +53,8 @@ def publish(cloudwatch: CloudWatchClient, comparison: Comparison) -> None:
 def publish_drift(cloudwatch: CloudWatchClient, report: DriftReport) -> None:
     """Send what a monitoring run found, by EndpointName; a model's alarm watches `Drift`.
 
-    Too few rows say nothing of drift: then there are only the rows. Where CloudWatch does not take it, the error is
-    the caller's: without the metric there would be no alarm.
+    Too few rows say nothing of drift: then there are only the rows. Where CloudWatch does not take it, the
+    error is the caller's: without the metric there would be no alarm.
     """
     columns = [*report.columns, *([report.predictions] if report.predictions else [])]
     values = {"MonitoredRows": float(report.rows)}

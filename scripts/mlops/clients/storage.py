@@ -74,7 +74,7 @@ class Storage:
             _refuse("read", uri, error)
 
     def lines(self, uri: str, limit: int) -> Iterator[bytes]:
-        """The lines of the first `limit` bytes of an object, with their ends; one that is cut off is left out.
+        """The lines of an object's first `limit` bytes, with their ends; one that is cut off is left out.
 
         Raises:
             StorageError: when it is missing or may not be read.

@@ -73,7 +73,8 @@ def served(stack: Stack) -> Stack:
     }
     training["training"]["channels"] = {"train": MONITORING["baseline"]}
     training["evaluation"]["data"] = f"s3://{BUCKET}/data/{MODEL}/test/"
-    run = stack.run(TRAINING, "monitored", training)
+    stack.trigger(TRAINING, "monitored", training)
+    run = stack.wait(TRAINING, "monitored", 300)  # the first makes the image's environment
     assert run.state == "success", stack.document(f"{PROJECT}/{MODEL}/1.0.0_retrain.0/failure.json")
     deployment = stack.deployment_conf(VERSION, model=MODEL, evidence_uri=evidence, deployment=settings)
     run = stack.run("model_deployment", "monitored", deployment)

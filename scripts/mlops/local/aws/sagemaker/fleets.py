@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlops.local.aws.archives import ArchiveError, unpack
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.sagemaker import objects
-from mlops.local.aws.sagemaker.capture import Capture
+from mlops.local.aws.sagemaker.capture import Capture, capture_of
 from mlops.local.aws.sagemaker.models import Models, containers
 from mlops.local.aws.sagemaker.shipping import Shipper
 from mlops.local.aws.sagemaker.store import Record
@@ -150,8 +150,6 @@ class Fleets:
         except ImageError as error:
             raise FleetError(str(error)) from error
         stream = f"{wanted['VariantName']}/i-{secrets.token_hex(8)}"
-        capture = settings.get("DataCaptureConfig") or {}
-        kept = capture.get("EnableCapture", bool(capture))
         return Variant(
             settings=wanted,
             image=container["Image"],
@@ -159,7 +157,7 @@ class Fleets:
             container=running,
             shipper=Shipper(sdk.logs, job.log, f"/aws/sagemaker/Endpoints/{endpoint}", stream),
             started=datetime.now(UTC),
-            capture=Capture(sdk, capture, f"{endpoint}/{wanted['VariantName']}") if kept else None,
+            capture=capture_of(settings, sdk, f"{endpoint}/{wanted['VariantName']}"),
         )
 
     def _fetch_model(self, sdk: Sdk, url: str | None, folder: Path, target: Path) -> None:
