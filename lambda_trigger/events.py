@@ -44,7 +44,8 @@ _ALARM = re.compile(rf"[a-z][a-z0-9-]*?-drift-(?P<project>{NAME})--(?P<model>{NA
 _ENDPOINT = re.compile(rf"(?P<project>{NAME})--(?P<model>{NAME})")
 # versions.job_name() begins with the step's name.
 _JOB = re.compile(rf"[a-z]+--(?P<project>{NAME})--(?P<model>{NAME})--.+")
-_DATA = re.compile(rf"data/(?P<project>{NAME})/(?P<model>{NAME})/.*[^/]")
+# A channel's folder is between: data/<project>/train/ is no model's called train.
+_DATA = re.compile(rf"data/(?P<project>{NAME})/(?P<model>{NAME})/[^/]+/.*[^/]")
 _TEXT = 1000
 
 
@@ -67,6 +68,16 @@ class Ignored:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """What the environment says about training data."""
+
+    window: int
+    """Seconds within which all new objects of a model are one run."""
+    owners: Mapping[str, tuple[tuple[str, str], ...]]
+    """Project and model of those who train on what lies below a prefix that does not tell them by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """One line of the table: events of a source and type, under a condition."""
 
@@ -77,8 +88,8 @@ class Rule:
     holds: Callable[[Event], bool]
     dag_id: str = ""
     """Empty where such events are ignored."""
-    conf: Callable[[Event], EventConf | None] | None = None
-    """Makes the run's conf; None from it where the event is about no model."""
+    confs: Callable[[Event, Data], tuple[EventConf, ...]] | None = None
+    """Makes the confs of the runs; none where the event is about no model."""
     window: int = 0
     """Seconds within which all such events of a model are one run; 0 for the exact time."""
     at_end: bool = False
@@ -88,12 +99,8 @@ class Rule:
     """Why such events are ignored."""
 
 
-def decide(event: Event, data_window: int) -> Order | Ignored:
+def decide(event: Event, data: Data) -> tuple[Order, ...] | Ignored:
     """What to do for an event.
-
-    Args:
-        event: Which one.
-        data_window: Seconds within which all new objects of a model are one run.
 
     Raises:
         ContractError: when the event lacks what events of its kind have.
@@ -102,17 +109,17 @@ def decide(event: Event, data_window: int) -> Order | Ignored:
     for rule in known:
         if not rule.holds(event):
             continue
-        conf = rule.conf(event) if rule.conf else None
-        if conf is None:
-            return Ignored(because=rule.because or "it is about no model of the platform")
-        return _order(rule, event, conf, data_window)
+        orders = tuple(
+            _order(rule, event, conf, data) for conf in (rule.confs(event, data) if rule.confs else ())
+        )
+        return orders or Ignored(because=rule.because or "it is about no model of the platform")
     if known:
         return Ignored(because="nothing is to be done in this state")
     return Ignored(because=f"events '{event.detail_type}' of {event.source} are not known")
 
 
-def _order(rule: Rule, event: Event, conf: EventConf, data_window: int) -> Order:
-    window = data_window if rule.at_end else rule.window
+def _order(rule: Rule, event: Event, conf: EventConf, data: Data) -> Order:
+    window = data.window if rule.at_end else rule.window
     start = event.time
     if window:
         start = datetime.fromtimestamp(event.time.timestamp() // window * window, UTC)
@@ -195,22 +202,37 @@ def _drifted(event: Event) -> EventConf | None:
     )
 
 
-def _new_data(event: Event) -> EventConf | None:
+def _new_data(event: Event, data: Data) -> tuple[EventConf, ...]:
     stored, bucket = event.detail.get("object"), event.detail.get("bucket")
     if not isinstance(stored, Mapping) or not isinstance(bucket, Mapping):
         raise ContractError("event.detail of 'Object Created' has no object or no bucket")
-    key = text(stored, "key")
-    found = named_by(_DATA.fullmatch(key))
-    if found is None:
-        return None
-    project, model = found
-    return RetrainingConf(
-        schema_version=SCHEMA_VERSION,
-        project=project,
-        model=model,
-        reason="data",
-        occurrence=_occurrence(event, f"new object s3://{text(bucket, 'name')}/{key}"),
+    key, place = text(stored, "key"), text(bucket, "name")
+    prefixes = [prefix for prefix in data.owners if key.startswith(prefix) and not key.endswith("/")]
+    if prefixes:
+        owners = data.owners[max(prefixes, key=len)]
+    else:
+        found = named_by(_DATA.fullmatch(key))
+        owners = () if found is None else (found,)
+    return tuple(
+        RetrainingConf(
+            schema_version=SCHEMA_VERSION,
+            project=project,
+            model=model,
+            reason="data",
+            occurrence=_occurrence(event, f"new object s3://{place}/{key}"),
+        )
+        for project, model in owners
     )
+
+
+def _one(make: Callable[[Event], EventConf | None]) -> Callable[[Event, Data], tuple[EventConf, ...]]:
+    """Of events that are about one model at most."""
+
+    def confs(event: Event, _data: Data) -> tuple[EventConf, ...]:
+        conf = make(event)
+        return () if conf is None else (conf,)
+
+    return confs
 
 
 def _job_ended(event: Event) -> EventConf | None:
@@ -272,7 +294,7 @@ RULES: tuple[Rule, ...] = (
         when="always",
         holds=_always,
         dag_id=MONITORING_DAG,
-        conf=_scheduled_monitoring,
+        confs=_one(_scheduled_monitoring),
     ),
     Rule(
         source=SCHEDULE,
@@ -280,7 +302,7 @@ RULES: tuple[Rule, ...] = (
         when="always",
         holds=_always,
         dag_id=RETRAINING_DAG,
-        conf=_scheduled_retraining,
+        confs=_one(_scheduled_retraining),
     ),
     Rule(
         source="aws.events",
@@ -295,7 +317,7 @@ RULES: tuple[Rule, ...] = (
         when="a model's drift alarm is in ALARM",
         holds=_state_is("ALARM"),
         dag_id=RETRAINING_DAG,
-        conf=_drifted,
+        confs=_one(_drifted),
         window=DAY,
     ),
     Rule(
@@ -308,10 +330,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         source="aws.s3",
         detail_type="Object Created",
-        when="below `data/<project>/<model>/`",
+        when="below `data/<project>/<model>/<channel>/`, or a prefix of `training_data`",
         holds=_always,
         dag_id=RETRAINING_DAG,
-        conf=_new_data,
+        confs=_new_data,
         at_end=True,
     ),
     Rule(
@@ -320,7 +342,7 @@ RULES: tuple[Rule, ...] = (
         when="Failed or Stopped",
         holds=_state_is("Failed", "Stopped"),
         dag_id=NOTICE_DAG,
-        conf=_job_ended,
+        confs=_one(_job_ended),
         window=DAY,
         unless_busy=TRAINING_DAG,
     ),
@@ -341,7 +363,7 @@ RULES: tuple[Rule, ...] = (
                 when="failed, out of service or rolled back",
                 holds=_state_is(*_ENDPOINT_BROKE),
                 dag_id=NOTICE_DAG,
-                conf=_endpoint_broke,
+                confs=_one(_endpoint_broke),
                 window=HOUR,
                 unless_busy=DEPLOYMENT_DAG,
             ),
@@ -360,7 +382,7 @@ RULES: tuple[Rule, ...] = (
         when="Approved",
         holds=_state_is("Approved"),
         dag_id=DEPLOYMENT_DAG,
-        conf=_approved,
+        confs=_one(_approved),
     ),
     Rule(
         source="aws.sagemaker",

@@ -13,6 +13,7 @@ Environment:
     ALLOWED_DAGS         DAG ids, comma separated; `*` allows all. An alias starts the DAG of its name alone
     AIRFLOW_URL          optional: where people open Airflow, for links to runs
     DATA_WINDOW_SECONDS  optional: all new objects of a model within it are one run, started at its end
+    TRAINING_DATA        optional: {"data/shared/": ["project/model"]}, where a prefix does not tell its models
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
@@ -74,7 +75,7 @@ class Surroundings:
     airflow_environment: str
     allowed_dags: frozenset[str]
     airflow_url: str
-    data_window: int = _DATA_WINDOW
+    data: events.Data = field(default_factory=lambda: events.Data(window=_DATA_WINDOW, owners={}))
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Surroundings:
@@ -83,7 +84,10 @@ class Surroundings:
             airflow_environment=variables.get("AIRFLOW_ENVIRONMENT", ""),
             allowed_dags=frozenset(name for name in names if name),
             airflow_url=variables.get("AIRFLOW_URL", "").rstrip("/"),
-            data_window=int(variables.get("DATA_WINDOW_SECONDS") or _DATA_WINDOW),
+            data=events.Data(
+                window=int(variables.get("DATA_WINDOW_SECONDS") or _DATA_WINDOW),
+                owners=_owners(json.loads(variables.get("TRAINING_DATA") or "{}")),
+            ),
         )
 
     def called_as(self, function_arn: str) -> Surroundings:
@@ -96,6 +100,14 @@ class Surroundings:
 
     def allows(self, dag_id: str) -> bool:
         return "*" in self.allowed_dags or dag_id in self.allowed_dags
+
+
+def _owners(document: Mapping[str, list[str]]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Terraform checks their form."""
+    return {
+        prefix: tuple((project, model) for project, _, model in (name.partition("/") for name in names))
+        for prefix, names in document.items()
+    }
 
 
 @functools.cache
@@ -187,15 +199,33 @@ def _take(
     facts["detail_type"] = _text(document, "detail-type") or _text(document, "event")
     try:
         event = event_shapes.parse(document)
-        order = events.decide(event, surroundings.data_window)
+        orders = events.decide(event, surroundings.data)
     except ContractError as error:
         message = f"{error.what}: {error.cause}" if error.cause else error.what
         problem = RunProblem(kind="malformed", message=message, next_step="", retryable=False)
         return RunAnswer(dag_id="", run_id="", problem=problem)
     facts |= {"event_id": event.id, "source": event.source, "event_time": str(event.time)}
-    if isinstance(order, events.Ignored):
-        facts["ignored"] = order.because
+    if isinstance(orders, events.Ignored):
+        facts["ignored"] = orders.because
         return RunAnswer(dag_id="", run_id="")
+    if len(orders) > 1:
+        facts["runs"] = [order.request.run_id for order in orders]
+    # The first that fails is what is told and tried again; those before it are found by their ids then.
+    answer = RunAnswer(dag_id="", run_id="")
+    for order in orders:
+        answer = _follow(order, event, api, surroundings, facts)
+        if answer.problem:
+            break
+    return answer
+
+
+def _follow(
+    order: events.Order,
+    event: event_shapes.Event,
+    api: AirflowApi,
+    surroundings: Surroundings,
+    facts: dict[str, object],
+) -> RunAnswer:
     request = order.request
     try:
         _check(request, surroundings)

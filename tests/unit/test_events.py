@@ -13,7 +13,7 @@ import pytest
 
 from airflow_api import Memory
 from event_shapes import is_event, parse
-from events import DAY, HOUR, RULES, Ignored, Order, decide
+from events import DAY, HOUR, RULES, Data, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
 from mlops.contract import (
     DEPLOYMENT_DAG,
@@ -125,14 +125,15 @@ def schedule(what: str = "monitoring", **more: Any) -> dict[str, Any]:
 
 def ordered(document: Mapping[str, Any], data_window: int = 3600) -> Order:
     assert is_event(document)
-    order = decide(parse(document), data_window)
-    assert isinstance(order, Order), order
+    orders = decide(parse(document), Data(window=data_window, owners={}))
+    assert isinstance(orders, tuple), orders
+    (order,) = orders
     assert len(f"/dags/{order.request.dag_id}/dagRuns/{order.request.run_id}") <= REST_PATH_LIMIT
     return order
 
 
 def ignored(document: Mapping[str, Any]) -> str:
-    found = decide(parse(document), 3600)
+    found = decide(parse(document), Data(window=3600, owners={}))
     assert isinstance(found, Ignored), found
     return found.because
 
@@ -193,6 +194,7 @@ def test_what_travels_with_a_run() -> None:
         (alarm("drift-web-safety--phishing-url"), "no model"),
         (alarm("ml-ops-drift-" + "p" * 20 + "--" + "m" * 10), "no model"),
         (stored("data/phishing-url/part.csv"), "no model"),
+        (stored("data/penguins/train/part.csv"), "no model"),
         (stored("data/web-safety/phishing-url/"), "no model"),
         (stored("web-safety/phishing-url/1.3.0_retrain.0/lineage.json"), "no model"),
         (stored("data/Web/phishing-url/part.csv"), "no model"),
@@ -225,7 +227,7 @@ def test_one_run_for_all_events_of_a_window() -> None:
     assert ordered(alarm(time="2026-03-02T00:00:00Z")).request.run_id not in twice
     keys = [f"data/web-safety/phishing-url/train/part-{number}.csv" for number in range(50)]
     assert len({ordered(stored(key)).request.run_id for key in keys}) == 1
-    other = ordered(stored("data/web-safety/other/a.csv")).request.run_id
+    other = ordered(stored("data/web-safety/other/train/a.csv")).request.run_id
     assert other != ordered(stored()).request.run_id != ordered(alarm()).request.run_id
     both = {ordered(endpoint(kind=kind)).request.run_id for kind in ("", "Deployment ")}
     assert len(both) == 1
@@ -244,6 +246,30 @@ def test_new_data_is_looked_at_when_its_window_is_over() -> None:
     assert ordered(stored()).run_after == "2026-03-01T13:00:00Z"
     assert ordered(stored(), data_window=10).run_after == "2026-03-01T12:30:10Z"
     assert ordered(alarm()).run_after == ""
+
+
+def test_data_that_models_share_asks_each_of_them() -> None:
+    mwaa = FakeMwaa(dags=set(DAGS))
+    shared = {
+        "data/": ["web-safety/phishing-url"],
+        "data/penguins/": ["penguins/species", "penguins/body-mass"],
+    }
+    variables = {"TRAINING_DATA": json.dumps(shared), "DATA_WINDOW_SECONDS": "60"}
+    told = Surroundings.read(
+        variables | {"AIRFLOW_ENVIRONMENT": "ml-ops-test", "ALLOWED_DAGS": ",".join(DAGS)}
+    )
+    for _ in range(2):
+        answer = respond(stored("data/penguins/train/a.csv"), Clock(), mwaa, told)
+        assert answer["problem"] is None
+    confs = [run["conf"] for run in mwaa.runs.values()]
+    assert [conf["model"] for conf in confs] == ["species", "body-mass"]
+    respond(stored("data/other.csv"), Clock(), mwaa, told)
+    assert len(mwaa.runs) == 3
+    mwaa.trouble = [None, None, aws_error("AccessDeniedException")]
+    with pytest.raises(EventNotTakenError, match="body-mass"):
+        respond(stored("data/penguins/train/a.csv", time="2026-03-02T00:00:00Z"), Clock(), mwaa, told)
+    respond(stored("data/penguins/train/a.csv", time="2026-03-02T00:00:00Z"), Clock(), mwaa, told)
+    assert len(mwaa.runs) == 5
 
 
 def test_a_time_in_milliseconds_is_one_too() -> None:
@@ -311,7 +337,7 @@ def test_a_thousand_new_objects_cost_airflow_two_calls() -> None:
     assert mwaa.calls == [f"GET /dags/{RETRAINING_DAG}", f"POST /dags/{RETRAINING_DAG}/dagRuns"]
     assert len(mwaa.runs) == 1
     for number in range(300):
-        respond(stored(f"data/web-safety/m-{number}/a.csv"), Clock(), mwaa, ALL, memory=memory)
+        respond(stored(f"data/web-safety/m-{number}/train/a.csv"), Clock(), mwaa, ALL, memory=memory)
     assert len(memory.runs) == 100
     assert len(mwaa.runs) == 301
 
@@ -379,7 +405,7 @@ def test_one_log_line_says_what_came_of_an_event(capsys: pytest.CaptureFixture[s
 
 def test_the_rules_name_only_what_may_be_started() -> None:
     for rule in RULES:
-        assert bool(rule.dag_id) == bool(rule.conf) == (not rule.because), rule
+        assert bool(rule.dag_id) == bool(rule.confs) == (not rule.because), rule
         assert rule.dag_id in DAGS | {""}
     first = RULES[0]
     assert replace(first, when="x") != first
