@@ -27,6 +27,7 @@ class FakeGitLab:
     notes: dict[int, str] = field(default_factory=dict)
     releases: dict[str, Any] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    trace: bytes = b""
     refusals: dict[str, int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     url: str = ""
@@ -42,6 +43,8 @@ class FakeGitLab:
                 return 409, {"message": "Release already exists"}
             self.releases[body["tag_name"]] = body
             return 201, body
+        if path == "jobs/1/trace":
+            return 200, self.trace
         if path == "pipelines/12/jobs":
             assert parse_qs(urlsplit(url).query)["scope[]"] == ["failed"]
             return 200, self.jobs
@@ -66,7 +69,7 @@ def gitlab() -> Iterator[FakeGitLab]:
                 status, document = state.answer(self.command, self.path, body)
             else:
                 status, document = 401, {"message": "401 Unauthorized"}
-            content = json.dumps(document).encode()
+            content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -133,6 +136,26 @@ def test_failed_jobs_come_in_the_order_they_were_made(gitlab: FakeGitLab) -> Non
         Job(name="test", stage="test", url="https://j/1", reason="script_failure", allowed=False, id=1),
         Job(name="deploy", stage="deploy", url="https://j/2", reason="", allowed=True, id=2),
     ]
+
+
+def test_of_a_long_log_its_last_lines_are_told_as_a_person_reads_them(gitlab: FakeGitLab) -> None:
+    gitlab.trace = (
+        b"noise\n" * 100_000
+        + b"\x1b[0Ksection_start:1735689600:step_script\r\x1b[0K\x1b[36;1mmlops train\x1b[0;m\n"
+        + "✗ IMAGE_URI is missing\r\n  next: Have this job need containerize.\n\n".encode()
+        + b"\x1b[0Ksection_end:1735689601:step_script\r\x1b[0K\n"
+        + b"Cleaning up project directory and file based variables\n\x1b[31;1mERROR: Job failed: exit code 13\x1b[0;m\n"
+    )
+    lines = project(gitlab).end_of_log(1).splitlines()
+    assert lines[-3:] == ["mlops train", "✗ IMAGE_URI is missing", "  next: Have this job need containerize."]
+    assert len(lines) == 20
+
+
+def test_a_log_that_may_not_be_read_is_an_error_that_says_what_the_token_needs(gitlab: FakeGitLab) -> None:
+    gitlab.refusals["GET jobs/1/trace"] = 403
+    with pytest.raises(GitLabError, match="show the log of job 1") as caught:
+        project(gitlab).end_of_log(1)
+    assert "Developer" in caught.value.next_step
 
 
 def test_a_token_that_is_no_longer_valid_is_not_shown(gitlab: FakeGitLab) -> None:

@@ -39,6 +39,28 @@ def test_a_record_reads_back_as_it_was_written(s3: S3Client) -> None:
     assert not storage.exists("s3://ml-ops-test/a/override.json")
 
 
+def test_a_record_is_created_where_there_is_none(s3: S3Client) -> None:
+    storage, uri = Storage(s3), "s3://ml-ops-test/a/told.json"
+    assert storage.create_record(Override(reason="first", user="ann"), uri)
+    assert not storage.create_record(Override(reason="second", user="bob"), uri)
+    assert storage.read_record(Override, uri).reason == "first"
+    with Stubber(s3) as stub:
+        stub.add_client_error("put_object", "AccessDenied", "no", 403)
+        with pytest.raises(StorageError, match="Cannot write"):
+            storage.create_record(Override(reason="third", user="bob"), uri)
+        # another request writes it at this moment
+        stub.add_client_error("put_object", "ConditionalRequestConflict", "try again", 409)
+        assert not storage.create_record(Override(reason="third", user="bob"), uri)
+
+
+def test_the_age_of_an_object(s3: S3Client) -> None:
+    storage, uri = Storage(s3), "s3://ml-ops-test/a/told.json"
+    with pytest.raises(StorageError, match="does not exist"):
+        storage.age(uri)
+    storage.write(b"{}", uri)
+    assert -1 <= storage.age(uri) < 60
+
+
 def test_a_missing_object_is_named_with_bucket_and_key(s3: S3Client) -> None:
     with pytest.raises(StorageError) as caught:
         Storage(s3).read("s3://ml-ops-test/a/none.json")

@@ -196,3 +196,32 @@ def test_many_metrics_stay_within_the_blocks(training: TrainingConf) -> None:
     for block in message.blocks:
         text = block.get("text", {}).get("text", "")
         assert text.count("```") in (0, 2)
+
+
+def test_what_is_cut_says_where_the_whole_is(training: TrainingConf) -> None:
+    message = messages.run_failed(replace(FAILURE, cause="x" * 300_000), training.origin)
+    assert f"cut here; the whole: {FAILURE.log_url}" in message.body
+    assert f"cut here; the whole: {FAILURE.log_url}" in slack_text(message).encode().decode("unicode_escape")
+    many = comparison(training, 0.91)
+    many = replace(many, metrics=many.metrics * 6000, gate="failed")
+    record = lineage(
+        training,
+        training_job="t",
+        model_artifact="s3://b/m",
+        fingerprint="f",
+        dag_run_id="r",
+        created_at="now",
+    )
+    long = messages.training_finished(training, many, record)
+    assert_within_limits(long)
+    assert long.body.endswith(f"the whole: {training.evidence_uri}comparison.json")
+    assert f"the whole: {training.evidence_uri}comparison.json" in slack_text(long)
+    assert "|Pipeline>" in slack_text(long)
+
+
+def test_a_note_keeps_every_limit(training: TrainingConf) -> None:
+    long = messages.run_failed(replace(FAILURE, cause="\n".join(["x" * 2900] * 200)), training.origin)
+    noted = messages.with_note(long, messages.unknown_channel("frod"))
+    assert_within_limits(noted)
+    assert "the channel 'frod'" in noted.body
+    assert "the channel 'frod'" in slack_text(noted)
