@@ -114,7 +114,8 @@ def drift_found(report: DriftReport) -> Message:
         *([_Part("\n".join(report.notes))] if report.notes else []),
         _Part(
             "Next: look whether the world has changed or a caller is broken. New training data and a "
-            "retraining help with the first; with `retraining.on_drift: true` in mlops.yml the platform retrains by itself."
+            "retraining help with the first; with `retraining.on_drift: true` in mlops.yml the platform "
+            "retrains by itself."
         ),
     ]
     return _message(title, parts, [], Origin(), f"Run {report.dag_run_id}")
