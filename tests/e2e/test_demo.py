@@ -1,4 +1,4 @@
-"""The four pushes, through real engines: what `make demo` promises."""
+"""The five pushes, through real engines: what `make demo` promises."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_improvement_is_the_next_minor_version_and_beats_the_champion(in_pro
 
 
 def test_a_documentation_change_builds_and_trains_nothing(in_processes: Demo) -> None:
-    _, second, third, _ = pushes(in_processes)
+    _, second, third, *_ = pushes(in_processes)
     assert third["commit"] != second["commit"]
     assert (third["built"], third["trained"]) == (False, False)
     for same in ("image_version", "image_digest", "model_version"):
@@ -52,7 +52,7 @@ def test_a_documentation_change_builds_and_trains_nothing(in_processes: Demo) ->
 
 
 def test_a_worse_model_fails_its_gate_and_is_refused(in_processes: Demo) -> None:
-    _, second, _, fourth = pushes(in_processes)
+    _, second, _, fourth, _ = pushes(in_processes)
     assert fourth["image_version"] == "1.1.1"
     assert fourth["champion"] == second["model_version"]
     assert fourth["metrics"]["f1"] < second["metrics"]["f1"]
@@ -60,9 +60,32 @@ def test_a_worse_model_fails_its_gate_and_is_refused(in_processes: Demo) -> None
     assert fourth["deploy_exit_code"] == DeploymentRefusedError.exit_code
 
 
+def test_another_repository_has_its_pipeline_in_the_platforms_project(in_processes: Demo) -> None:
+    from gitlab import Gitlab
+
+    fifth = pushes(in_processes)[4]
+    assert fifth["project"] == "models/penguins"
+    assert (fifth["model_version"], fifth["gate"], fifth["deployed"]) == ("1.0.0+retrain.0", "passed", True)
+    assert fifth["endpoint"]["prediction"]["label"] == "Gentoo"
+    assert fifth["downstream"] == {
+        "project": "platform/ml-ops",
+        "trigger_job": "species",
+        "state": "success",
+        "told": {"ml-ops/species": "success"},
+    }
+    assert "/platform/ml-ops/-/pipelines/" in fifth["pipeline"]
+    gitlab = Gitlab(in_processes.stack.gitlab_url, private_token="any", api_version="4")
+    upstream = gitlab.projects.get("models/penguins")
+    (status,) = upstream.commits.get(fifth["commit"]).statuses.list(name="ml-ops/species")
+    assert status.target_url == fifth["pipeline"]
+    (pipeline,) = upstream.pipelines.list()
+    (bridge,) = pipeline.bridges.list()
+    assert bridge.downstream_pipeline["web_url"] == fifth["pipeline"]
+
+
 def test_every_training_is_a_run_of_its_own(in_processes: Demo) -> None:
     runs = [push["dag_run_id"] for push in pushes(in_processes) if push["trained"]]
-    assert len(runs) == len(set(runs)) == 3
+    assert len(runs) == len(set(runs)) == 4
     assert all(runs)
 
 
@@ -78,9 +101,9 @@ def test_both_channels_heard_of_everything_once(in_processes: Demo) -> None:
     subjects: dict[str, list[str]] = {"email": [], "slack": []}
     for message in in_processes.summary["inbox"]:
         subjects[message["channel"]].append(message["subject"])
-    # three trainings and two deployments
-    assert len(subjects["email"]) == len(subjects["slack"]) == 5
-    assert len(set(subjects["email"])) == 5
+    # four trainings and three deployments
+    assert len(subjects["email"]) == len(subjects["slack"]) == 7
+    assert len(set(subjects["email"])) == 7
 
 
 def test_the_failed_gate_arrives_with_its_cause(in_processes: Demo) -> None:

@@ -16,7 +16,7 @@ from mlops.errors import LocalStackError, UsageError
 from mlops.local import changes, paths, pipeline_inputs, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.environment import find_environment
-from mlops.local.gitlab import id_tokens, pipelines, projects, statuses, users
+from mlops.local.gitlab import api, id_tokens, pipelines, projects, statuses, users
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
 from mlops.local.gitlab.variables import for_pipeline as group_variables
 from mlops.local.job_board import JobBoard, JobResult
@@ -55,6 +55,8 @@ class PipelineRun:
     """The pipelines that its trigger jobs started in other projects, by the trigger job's name."""
     statuses: tuple[Mapping[str, object], ...] = ()
     """What others said of the commit, as GitLab answers it."""
+    notes: tuple[str, ...] = ()
+    """What stands on the merge request."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -238,7 +240,7 @@ def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
             checkout=prepared.checkout, jobs=planned, overlay=_unruled(overlay, name), only=name
         )
         _follow(board, alone, echo, prepared.options.limit_seconds)
-    return PipelineRun(
+    done = PipelineRun(
         id=prepared.pipeline.id,
         iid=prepared.pipeline.iid,
         project=prepared.pipeline.project_path,
@@ -246,12 +248,12 @@ def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
         commit=prepared.pipeline.sha,
         trigger=prepared.trigger,
         jobs=board.finish(),
-        statuses=_said(prepared),
         folder=prepared.folder,
         planned=planned,
         settings=prepared.settings,
         downstream=downstream,
     )
+    return _with_what_was_said(done, prepared.stack)
 
 
 def _go_on(prepared: _Prepared, board: JobBoard, echo: Echo) -> dict[str, PipelineRun]:
@@ -372,12 +374,8 @@ def run_manual(  # pylint: disable=too-many-arguments
             prepared, board = _again(stack, done, {}, options)
             _come_back(stack, board, board.planned(name), child, done.job(name).seconds)
             started = _go_on(prepared, board, echo)
-            return replace(
-                done,
-                jobs=board.finish(),
-                downstream={**done.downstream, name: child, **started},
-                statuses=_said(prepared),
-            )
+            downstream = {**done.downstream, name: child, **started}
+            return _with_what_was_said(replace(done, jobs=board.finish(), downstream=downstream), stack)
     if done.job(job).state == "skipped":
         raise UsageError(
             f"The job '{job}' cannot be started",
@@ -395,22 +393,23 @@ def run_manual(  # pylint: disable=too-many-arguments
     elif found := _start(prepared, board, planned, echo):
         started = {job: found}
     started |= _go_on(prepared, board, echo)
+    downstream = {**done.downstream, **started}
+    return _with_what_was_said(replace(done, jobs=board.finish(), downstream=downstream), stack)
+
+
+def _with_what_was_said(done: PipelineRun, stack: Stack) -> PipelineRun:
+    """The pipeline with what others said of its commit and its merge request."""
+    home = stack.folder / "gitlab"
+    project = projects.find_project(home, done.project)
+    if project is None:
+        return done
+    said = statuses.list_statuses(home, project, done.commit, {}, stack.gitlab_url)
+    notes = api.list_notes(home, project, done.trigger.merge_request)
     return replace(
         done,
-        jobs=board.finish(),
-        downstream={**done.downstream, **started},
-        statuses=_said(prepared),
+        statuses=tuple(one for one in said if one["id"] >= statuses.FIRST_ID),
+        notes=tuple(note["body"] for note in notes),
     )
-
-
-def _said(prepared: _Prepared) -> tuple[Mapping[str, object], ...]:
-    """What others than our own jobs said of the commit."""
-    home, pipeline = prepared.stack.folder / "gitlab", prepared.pipeline
-    project = projects.find_project(home, pipeline.project_path)
-    if project is None:
-        return ()
-    said = statuses.list_statuses(home, project, pipeline.sha, {}, prepared.stack.gitlab_url)
-    return tuple(one for one in said if one["id"] >= statuses.FIRST_ID)
 
 
 def _again(
@@ -444,7 +443,8 @@ def _tokens(stack: Stack, settings: Mapping[str, str]) -> Callable[[str], str] |
     if not find_environment(stack.environment_name).whole:
         return None
     home, server = stack.folder / "gitlab", stack.gitlab_url
-    return lambda job: id_tokens.issue(home, server, {**settings, "CI_JOB_ID": job}, server)
+    audience = f"{server}/downstream" if settings.get("CI_PIPELINE_SOURCE") == "pipeline" else server
+    return lambda job: id_tokens.issue(home, server, {**settings, "CI_JOB_ID": job}, audience)
 
 
 def _fetch_templates(home: Path, checkout: engine.Checkout) -> None:

@@ -166,7 +166,10 @@ def came_back(done: PipelineRun, name: str) -> list[str]:
     """What the upstream has of a pipeline that its trigger job started."""
     child = done.downstream[name]
     told = [f"the trigger job {name} is {done.job(name).state}"]
-    return told + [f"commit status {status['name']}: {status['status']}" for status in statuses(done, child)]
+    told += [f"commit status {status['name']}: {status['status']}" for status in statuses(done, child)]
+    if any(child.url in note for note in done.notes):
+        told.append(f"a note on merge request !{done.trigger.merge_request}")
+    return told
 
 
 def statuses(done: PipelineRun, child: PipelineRun) -> list[dict[str, str]]:
