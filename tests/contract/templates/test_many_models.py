@@ -101,9 +101,10 @@ def test_notify_reads_the_variables_of_its_own_model(templates: Any) -> None:
     ours = {name.replace("-", "_"): value for name, value in include["inputs"].items()}
     job = templates["notify"].filled(**ours)["species:notify"]
 
-    assert job["dependencies"] == [
-        f"species:{name}" for name in ("containerize", "train", "evaluate", "deploy")
-    ]
+    assert {f"species:{name}" for name in ("containerize", "train", "evaluate", "deploy")} <= set(
+        job["dependencies"]
+    )
+    assert all(name.startswith("species:") for name in job["dependencies"])
     assert '--job-prefix "species:"' in job["script"][0]
 
 
