@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -171,3 +172,23 @@ def test_an_identity_provider_is_answered_without_scheme_unless_it_has_a_port(aw
         assert arn.endswith(f":oidc-provider/{host}")
         assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["Url"] == answered
         assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["x"]
+
+
+def test_of_many_conditional_writes_at_once_one_succeeds(aws: LocalAws) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="conditional", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+    def write(writer: int) -> str:
+        try:
+            s3.put_object(Bucket="conditional", Key="told", Body=str(writer).encode() * 1000, IfNoneMatch="*")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return str(writer)
+
+    with ThreadPoolExecutor(16) as writers:
+        answers = list(writers.map(write, range(64)))
+    won = [answer for answer in answers if answer != "PreconditionFailed"]
+    assert len(won) == 1
+    body = s3.get_object(Bucket="conditional", Key="told")["Body"].read()
+    assert body == won[0].encode() * 1000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import threading
 from collections.abc import Callable
 from copy import copy
 from functools import cache
@@ -28,6 +29,7 @@ def install() -> None:
     _complete_budgets()
     _answer_rotation_periods()
     _keep_newer_versions_of_lifecycles()
+    _write_conditionally_in_one_step()
     _answer_whether_buckets_tell_eventbridge()
     _name_identity_providers_with_ports()
 
@@ -244,6 +246,22 @@ def _answer_whether_buckets_tell_eventbridge() -> None:
         return answer(self)
 
     S3Response.get_bucket_notification = get_bucket_notification  # type: ignore[method-assign]
+
+
+def _write_conditionally_in_one_step() -> None:
+    """Of many conditional writes at once one succeeds; moto looks first, and writes later."""
+    from moto.s3.responses import S3Response
+
+    put: Callable[..., Any] = S3Response.put_object
+    one_at_a_time = threading.Lock()
+
+    def put_object(self: Any) -> Any:
+        if not {"If-Match", "If-None-Match"} & set(self.headers.keys()):
+            return put(self)
+        with one_at_a_time:
+            return put(self)
+
+    S3Response.put_object = put_object  # type: ignore[method-assign]
 
 
 def _name_identity_providers_with_ports() -> None:
