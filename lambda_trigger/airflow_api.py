@@ -188,7 +188,7 @@ class AirflowApi:
     def ensure(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], run_after: str
     ) -> tuple[DagRun, bool]:
-        """As `start`, for who only wants the run to be there: any conf will do, and one once seen is not asked for.
+        """As `start`, for who only wants the run to be there: any conf will do, and who saw it asks no more.
 
         Hundreds of events may mean one run, and MWAA takes 10 calls a second.
 

@@ -74,7 +74,7 @@ class Data:
     window: int
     """Seconds within which all new objects of a model are one run."""
     owners: Mapping[str, tuple[tuple[str, str], ...]]
-    """Project and model of those who train on what lies below a prefix that does not tell them by its name."""
+    """Project and model of those who train on what lies below a prefix that does not name them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,7 @@ module "dag_trigger" {
   airflow_url          = local.airflow_url
   reserved_concurrency = var.dag_trigger_concurrency
   data_window_seconds  = var.data_window_seconds
+  training_data        = var.training_data
   topic_arn            = module.notifications.topic_arn
   keep_failed_events   = !var.quick
   kms_key_arn          = local.kms_key_arn

@@ -110,6 +110,7 @@ resource "aws_lambda_function" "this" {
       AIRFLOW_URL         = var.airflow_url
       ALLOWED_DAGS        = join(",", sort(tolist(var.allowed_dags)))
       DATA_WINDOW_SECONDS = tostring(var.data_window_seconds)
+      TRAINING_DATA       = jsonencode(var.training_data)
     }
   }
 

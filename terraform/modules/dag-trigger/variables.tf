@@ -144,6 +144,29 @@ variable "data_window_seconds" {
   }
 }
 
+variable "training_data" {
+  description = "Which models train on what arrives below a prefix of the bucket, where it is not data/<project>/<model>/: {\"data/shared/\" = [\"project/model\"]}."
+  type        = map(list(string))
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for prefix, models in var.training_data : can(regex("^data/([A-Za-z0-9._-]+/)+$", prefix)) && length(models) > 0])
+    error_message = "Every prefix of training_data must be below data/, end with a slash, and have a model."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for models in values(var.training_data) : [for model in models : can(regex("^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$", model))]]))
+    error_message = "Every model of training_data must be <project>/<model>."
+  }
+
+  # Lambda takes 4 KB of environment.
+  validation {
+    condition     = length(jsonencode(var.training_data)) <= 3000
+    error_message = "training_data is too long for the function: let the prefixes name their models instead."
+  }
+}
+
 variable "kms_key_arn" {
   description = "The KMS key that encrypts the Lambda's environment, logs and failed events; null for the services' own keys."
   type        = string

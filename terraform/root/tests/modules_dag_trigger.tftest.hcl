@@ -43,6 +43,7 @@ run "real_environment" {
       AIRFLOW_URL         = ""
       ALLOWED_DAGS        = "model_deployment,model_monitoring,model_notice,model_retraining,model_training"
       DATA_WINDOW_SECONDS = "3600"
+      TRAINING_DATA       = "{}"
     })
     error_message = "The function knows its environment and the DAGs it may start."
   }
@@ -168,6 +169,7 @@ run "refuses_bad_values" {
     topic_arn            = "ml-ops-notifications"
     event_age_seconds    = 5
     data_window_seconds  = 0.5
+    training_data        = { "data" = ["penguins"] }
     kms_key_arn          = "alias/mine"
   }
 
@@ -182,6 +184,7 @@ run "refuses_bad_values" {
     var.topic_arn,
     var.event_age_seconds,
     var.data_window_seconds,
+    var.training_data,
     var.kms_key_arn,
   ]
 }
