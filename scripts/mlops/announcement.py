@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops import ledger, messages
-from mlops.contract import NoticeConf, Notifications, Origin
+from mlops.contract import EVENT_SOURCE, NoticeConf, Notifications, Origin
 from mlops.decode import decode
 from mlops.errors import MlopsError
 from mlops.evidence import Failure, Recipe
@@ -133,5 +133,5 @@ def folder_of(about: Mapping[str, Any]) -> str:
 def _origin(conf: Mapping[str, Any]) -> Origin:
     """Who pushed; nobody did where a run answers an event."""
     if "occurrence" in conf:
-        return Origin(pipeline_source="event")
+        return Origin(pipeline_source=EVENT_SOURCE)
     return decode(Origin, conf["origin"], "conf.origin") if conf.get("origin") else Origin()

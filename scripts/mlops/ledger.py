@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, TRAINING_DAG
+from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, TRAINING_DAG, started_by_push
 from mlops.errors import ContractError, StorageError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Way = Literal["email", "slack"]
 
-# Whose pipelines nobody pushed: their failures come again every day, and are told once.
-UNATTENDED = frozenset({"schedule", "event"})
 # Seconds after which whoever claimed a message, and never said how it went, is taken for dead.
 LEASE = 900.0
 _LOOKS = 3
@@ -177,7 +175,7 @@ def of_result(dag_id: str, run_id: str) -> str:
 
 def of_failure(failure: Failure, origin: Origin, ledger: Ledger) -> str:
     """The identity of a run's failure: that of the run, but where nobody pushed it is that of the cause."""
-    if origin.pipeline_source not in UNATTENDED:
+    if started_by_push(origin):
         return identity_of("failure", failure.dag_id, failure.run_id)
     return identity_of(
         "failure",
