@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -72,27 +63,9 @@ def furnish(crowded: Crowd) -> None:
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of the account."""
-    home = tmp_path_factory.mktemp("crowd")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(Path(crowd.__file__)), "--home", str(home / "aws"), "--port", str(port)]
-    with (home / "aws.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, env={"PATH": os.environ["PATH"], "HOME": str(home)}, stdout=log, stderr=log
-        )
-    endpoint = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            with urlopen(f"{endpoint}/_mlops/health", timeout=5):
-                break
-        except (URLError, ConnectionError):
-            assert process.poll() is None, (home / "aws.log").read_text()
-            time.sleep(0.1)
-    furnish(Crowd(endpoint))
-    yield endpoint
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    with crowd.serve(tmp_path_factory.mktemp("crowd")) as endpoint:
+        furnish(Crowd(endpoint))
+        yield endpoint
 
 
 @pytest.fixture

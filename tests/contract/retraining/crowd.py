@@ -10,9 +10,19 @@ filler--...                all others, newer
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 MODELS = 50
 TOTAL = 10_000
@@ -35,6 +45,30 @@ def names() -> Iterator[tuple[str, timedelta]]:
     yield f"{PROJECT}--m02--1-1-0--r12", day
     for number in range(TOTAL):
         yield f"filler--m{number % 100:02}--1-{number // 100}-0--r0", timedelta(hours=number % 24)
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[str]:
+    """Serve it in a process of its own; gives the endpoint."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, __file__, "--home", str(home / "aws"), "--port", str(port)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    with (home / "aws.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/_mlops/health", timeout=5):
+                    break
+            except (URLError, ConnectionError):
+                assert process.poll() is None, (home / "aws.log").read_text()
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
 
 
 def main() -> None:
