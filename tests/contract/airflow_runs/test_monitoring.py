@@ -19,6 +19,7 @@ MODEL = "phishing"
 ENDPOINT = f"{PROJECT}--{MODEL}"
 VERSION = "1.0.0+retrain.0"
 DAG = "model_monitoring"
+ALARM = f"ml-ops-drift-{ENDPOINT}"
 PREFIX = f"s3://{BUCKET}/{PROJECT}/{MODEL}/"
 MONITORING = {
     "baseline": f"s3://{BUCKET}/data/{MODEL}/train/",
@@ -131,6 +132,25 @@ def metric(stack: Stack, name: str, since: datetime) -> list[float]:
     return [point["Maximum"] for point in answer["Datapoints"]]
 
 
+def alarm(stack: Stack) -> str:
+    """The state of the alarm that Terraform makes for each model."""
+    cloudwatch = stack.client("cloudwatch")
+    if not cloudwatch.describe_alarms(AlarmNames=[ALARM])["MetricAlarms"]:
+        cloudwatch.put_metric_alarm(
+            AlarmName=ALARM,
+            Namespace="ml-ops/models",
+            MetricName="Drift",
+            Dimensions=[{"Name": "EndpointName", "Value": ENDPOINT}],
+            Statistic="Maximum",
+            Period=86400,
+            EvaluationPeriods=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
+            Threshold=1,
+            TreatMissingData="notBreaching",
+        )
+    return str(cloudwatch.describe_alarms(AlarmNames=[ALARM])["MetricAlarms"][0]["StateValue"])
+
+
 def messages(stack: Stack) -> list[dict[str, Any]]:
     return [one for one in stack.inbox() if "drift in" in one["subject"]]
 
@@ -140,6 +160,7 @@ def test_what_is_usual_raises_no_alarm_and_what_is_not_does(served: Stack) -> No
     run, report = monitor(served, "few", rows("test")[:50])
     assert (run.state, report["state"], report["rows"]) == ("success", "too_few_rows", 51)
     assert metric(served, "Drift", began) == []
+    assert alarm(served) != "ALARM"
     assert messages(served) == []
 
     run, report = monitor(served, "usual", rows("test")[50:])
@@ -149,6 +170,7 @@ def test_what_is_usual_raises_no_alarm_and_what_is_not_does(served: Stack) -> No
     assert {column["name"] for column in report["columns"]} == set(rows("test")[0])
     assert report["predictions"]["drifted"] is False
     assert metric(served, "Drift", began) == [0.0]
+    assert alarm(served) == "OK"
     assert messages(served) == []
     assert run.tasks["notify_email"] == run.tasks["notify_slack"] == "skipped"
 
@@ -161,6 +183,7 @@ def test_what_is_usual_raises_no_alarm_and_what_is_not_does(served: Stack) -> No
     assert served.document(f"{PROJECT}/{MODEL}/monitoring/latest.json") == report
     assert max(metric(served, "Drift", began)) == 1.0
     assert max(metric(served, "DriftedFeatures", began)) >= 2.0
+    assert alarm(served) == "ALARM"
     told = messages(served)
     assert sorted(one["channel"] for one in told) == ["email", "slack"]
     assert all("ip_in_url" in one["text"] and "DRIFTED" in one["text"] for one in told)
