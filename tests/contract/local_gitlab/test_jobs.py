@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import gitlab
 import pytest
 from gitlab.exceptions import GitlabAuthenticationError, GitlabCreateError, GitlabGetError, GitlabHttpError
 
+from mlops.clients.gitlab import GitLabProject
 from mlops.local.gitlab import pipelines, projects
 from mlops.local.gitlab.pipelines import Job, Pipeline
 from mlops.local.gitlab.projects import Project, create_project
@@ -106,6 +107,19 @@ def test_a_job_says_what_it_is_and_what_it_left(desk: Desk) -> None:
     assert job.artifacts_file["filename"] == "artifacts.zip"
     assert job.artifacts_expire_at == expires
     assert downloaded(desk.remote(), job.id) == {"out/source.bundle": b"bundle"}
+
+
+def test_a_log_is_told_as_mlops_notify_asks_for_it(desk: Desk) -> None:
+    number = desk.code()
+    assert desk.remote().jobs.get(number, lazy=True).trace() == b""
+    log = desk.folder / "job.log"
+    log.write_text("\x1b[32mmlops train\x1b[0m\n✗ IMAGE_URI is missing\n")
+    found = pipelines.find(desk.home, desk.pipeline.id)
+    assert found is not None
+    (job,) = [one for one in found.jobs if one.id == number]
+    pipelines.save_jobs(desk.home, desk.pipeline, [replace(job, log=str(log))])
+    asked = GitLabProject(desk.api(), str(desk.project.id))
+    assert asked.end_of_log(number) == "mlops train\n✗ IMAGE_URI is missing"
 
 
 def test_expired_artifacts_are_gone(desk: Desk) -> None:

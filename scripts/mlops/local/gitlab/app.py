@@ -167,6 +167,10 @@ def _add_api(app: Flask, home: Path, url: str) -> None:
     def _list_bridges(project: Project, number: int) -> Any:
         return jobs.list_bridges(home, project, number, request.args.getlist("scope[]"), url)
 
+    @route("GET", "/jobs/<int:job>/trace")
+    def _trace(project: Project, job: int) -> Any:
+        return Response(jobs.read_trace(home, project, job), content_type="text/plain")
+
     @route("GET", "/jobs/<int:job>/artifacts")
     def _artifacts(project: Project, job: int) -> Any:
         archive = jobs.open_artifacts(home, project, job)

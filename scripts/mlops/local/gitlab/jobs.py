@@ -83,6 +83,13 @@ def get_job(home: Path, project: Project, number: int, url: str) -> Document:
     return job_document(home, pipeline, job, url)
 
 
+def read_trace(home: Path, project: Project, number: int) -> bytes:
+    """GET /projects/:id/jobs/:job_id/trace: the job's log; empty before it begins."""
+    _, job = _job(home, project, number)
+    log = Path(job.log)
+    return log.read_bytes() if job.log and log.is_file() else b""
+
+
 def open_artifacts(home: Path, project: Project, number: int) -> BytesIO:
     """GET /projects/:id/jobs/:job_id/artifacts: the archive as a runner makes it, at its beginning."""
     _, job = _job(home, project, number)
