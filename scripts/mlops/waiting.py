@@ -93,7 +93,7 @@ def start_or_join(runs: Runs, work: Work, done: Callable[[], bool]) -> RunAnswer
 
 
 def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool]) -> tuple[str, bool]:
-    """The id that `start_or_join` would end with, and whether it would start that run, for who starts it otherwise.
+    """The id that `start_or_join` would end with, and whether it would start that run.
 
     Args:
         work: What to do.

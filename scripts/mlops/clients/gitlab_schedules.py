@@ -1,7 +1,7 @@
 """GitLab's pipeline schedules: https://docs.gitlab.com/api/pipeline_schedules/
 
-Only its owner may change a schedule, and it runs with the owner's rights: GitLab switches it off with an owner
-who is blocked, and says nothing.
+Only its owner may change a schedule, and it runs with the owner's rights: GitLab switches it off with an
+owner who is blocked, and says nothing.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def newest_release(ecr: ECRClient, repository: str) -> ReleasedImage:
         raise RegistryError(
             f"Nothing was released of {repository} yet",
             cause="no image of its repository has a version as its tag",
-            next_step="Push to the default branch: its pipeline builds, releases and trains the first version.",
+            next_step="Push to the default branch: its pipeline releases and trains the first version.",
         )
     return max(found, key=lambda image: image.version)
 

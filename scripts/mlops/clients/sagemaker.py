@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeEndpointOutputTypeDef
     from semver import Version
 
-# The model wanted is nearly always among the newest; a page of 100 takes SageMaker longer than one of 10. Who has
-# to go on goes far.
+# The model wanted is nearly always among the newest; a page of 100 takes SageMaker longer than one of 10. Who
+# has to go on goes far.
 _PAGE = 10
 _LONG_PAGE = 100
 
@@ -113,7 +113,7 @@ def latest_model(
 def newest_models(
     sagemaker: SageMakerClient, project: str, model: str, image_version: str, released_at: datetime | None
 ) -> NewestModels:
-    """The newest version of a model's released images, and of one of them, in one call as a rule and two at most.
+    """The newest version of a model's released images, and of one of them, in one call as a rule, else in two.
 
     Two, where the newest ten models that SageMaker finds are none of ours, or pre-releases of merge requests,
     or where a pipeline of an older image was run again after this one's.
