@@ -135,7 +135,7 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
 
 
 def waiting(jobs: Sequence[PlannedJob]) -> frozenset[str]:
-    """The jobs that a first run leaves out: trigger jobs, and what comes after one of these or needs a manual job."""
+    """The jobs that a first run leaves out: trigger jobs, what comes after, what needs a manual job."""
     found = {job.name for job in jobs if job.trigger and job.when != "manual"}
     while True:
         more = {
@@ -163,19 +163,19 @@ def behind_manual(jobs: Sequence[PlannedJob]) -> frozenset[str]:
     GitLab skips them until a person has started the manual job:
     https://docs.gitlab.com/ci/jobs/job_control/#types-of-manual-jobs
     """
-    waiting: set[str] = set()
+    behind: set[str] = set()
     manual = {job.name for job in jobs if job.when == "manual"}
     while True:
         more = {
             job.name
             for job in jobs
             if job.when != "manual"
-            and job.name not in waiting
-            and (manual | waiting).intersection(job.needs or ())
+            and job.name not in behind
+            and (manual | behind).intersection(job.needs or ())
         }
         if not more:
-            return frozenset(waiting)
-        waiting |= more
+            return frozenset(behind)
+        behind |= more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,7 +312,7 @@ def _ask(checkout: Checkout, question: str) -> subprocess.CompletedProcess[str]:
 
 
 def _write(checkout: Checkout, name: str, overlay: Mapping[str, Any]) -> None:
-    """A CI file that is the repository's own, with its inputs and what is changed in its jobs; JSON is YAML."""
+    """A CI file that is the repository's own, with its inputs and what is changed in jobs; JSON is YAML."""
     include = {"local": "/.gitlab-ci.yml", **({"inputs": dict(checkout.inputs)} if checkout.inputs else {})}
     file = checkout.folder / name
     file.parent.mkdir(exist_ok=True)

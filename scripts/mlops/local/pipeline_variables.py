@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from mlops.local.gitlab.pipelines import Pipeline
 from mlops.local.gitlab.projects import DEFAULT_BRANCH
-from mlops.local.gitlab.users import JOB_TOKEN as JOB_TOKEN  # where tests find it
-from mlops.local.gitlab.users import PROJECT_TOKEN as PROJECT_TOKEN
+from mlops.local.gitlab.users import PROJECT_TOKEN
 from mlops.local.stack import TEMPLATES_PROJECT
 
 UPSTREAM_ENVIRONMENT = "upstream"

@@ -55,7 +55,7 @@ class Request:
 
 
 def mark_functions(template: str) -> str:
-    """A template in which what `expand_vars` is asked for can be told afterwards, in the inputs of triggers."""
+    """A template in which one can tell afterwards what `expand_vars` is asked for in inputs of triggers."""
     lines, depth = [], -1
     for line in template.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip())
@@ -139,7 +139,8 @@ def request(
 def state(strategy: str, pipeline: Status) -> State:
     """What becomes of a trigger job when its pipeline has nothing more to run.
 
-    With `mirror` a pipeline that waits for a person shows in the trigger job as manual; with `depend` the job runs on.
+    With `mirror` a pipeline that waits for a person shows in the trigger job as manual; with `depend` the job
+    runs on.
     Without a strategy it has succeeded when there is a pipeline.
     """
     if not strategy:

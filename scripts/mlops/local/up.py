@@ -144,7 +144,7 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
     """Create in the local AWS what Terraform creates in a real one, and fill in what it leaves empty."""
     from mlops import lambda_package
     from mlops.local import terraform
-    from mlops.local.pipeline import publish_templates
+    from mlops.local.sources import publish_templates
 
     with watch.time("templates"):
         publish_templates(stack, TEMPLATES_PROJECT)

@@ -12,8 +12,9 @@ import pytest
 
 from mlops.local.gitlab.projects import Project, create_project
 from mlops.local.gitlab.users import PROJECT_TOKEN
-from mlops.local.pipeline import Options, PipelineRun, publish_templates, run
+from mlops.local.pipeline import Options, PipelineRun, run
 from mlops.local.pipeline_variables import Trigger
+from mlops.local.sources import publish_templates
 from mlops.local.stack import TEMPLATES_PROJECT, Stack
 
 from ..local_gitlab.conftest import git, stack

@@ -25,7 +25,7 @@ from mlops.clients.gitlab import connect
 from mlops.local.gitlab import pipelines
 from mlops.local.gitlab.pipelines import Job
 from mlops.local.gitlab.projects import Project, create_project
-from mlops.local.pipeline_variables import PROJECT_TOKEN
+from mlops.local.gitlab.users import PROJECT_TOKEN
 from mlops.local.stack import Stack
 
 PATH = "models/phishing-url"

@@ -14,7 +14,7 @@ import pytest
 
 from mlops.errors import UsageError
 from mlops.local.gitlab.projects import create_project, find_project
-from mlops.local.pipeline import publish_templates
+from mlops.local.sources import publish_templates
 from mlops.local.stack import TEMPLATES_PROJECT, Stack
 
 PROJECT = "models/phishing-url"

@@ -14,7 +14,7 @@ import requests
 
 from mlops.local.gitlab import projects
 from mlops.local.gitlab.projects import Project
-from mlops.local.pipeline_variables import JOB_TOKEN
+from mlops.local.gitlab.users import JOB_TOKEN
 from mlops.local.stack import Stack
 
 JOB = ("gitlab-ci-token", JOB_TOKEN)

@@ -15,8 +15,10 @@ import pytest
 
 from mlops.errors import LocalStackError, UsageError
 from mlops.local.gitlab.projects import create_project
-from mlops.local.pipeline import Options, PipelineRun, publish_templates, run, run_manual
-from mlops.local.pipeline_variables import PROJECT_TOKEN, Trigger
+from mlops.local.gitlab.users import PROJECT_TOKEN
+from mlops.local.pipeline import Options, PipelineRun, run, run_manual
+from mlops.local.pipeline_variables import Trigger
+from mlops.local.sources import publish_templates
 from mlops.local.stack import TEMPLATES_PROJECT, Stack
 
 PROJECT = "models/phishing-url"

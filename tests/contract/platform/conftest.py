@@ -15,7 +15,7 @@ from mlops.clients.git import Repository
 from mlops.clients.git_origin import Author, Origin
 from mlops.clients.gitlab import GitLabProject, connect_job
 from mlops.local.gitlab import projects
-from mlops.local.pipeline_variables import JOB_TOKEN
+from mlops.local.gitlab.users import JOB_TOKEN
 from mlops.local.stack import Stack
 from mlops.release import Release, Request, release
 

@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from mlops.local import paths
-from mlops.local.pipeline_variables import JOB_TOKEN
+from mlops.local.gitlab.users import JOB_TOKEN
 
 from .conftest import PATH, Platform
 

@@ -28,7 +28,7 @@ _VERDICT = re.compile(r"^[✓✗] |gate (passed|failed)$")
 
 
 def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
-    """Five pushes: a first model, an improvement, a change of documentation, a model that is worse, and one of a
+    """Five pushes: a first model, an improvement, a change of documentation, a model that is worse, and a
     repository whose pipeline runs in the platform's project.
 
     Raises:
@@ -128,7 +128,7 @@ def _ask(stack: Stack, repository: Path, model: str) -> dict[str, Any]:
 def _headline(log: Path) -> str:
     """What a job came to: its verdict where it says one, else what it said last before what comes next."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    told = [line for line in lines if line and not line.startswith("next: ")]
+    told = [line for line in lines if line and not line.startswith(("next: ", "$ "))]
     verdict = next((line for line in told if _VERDICT.search(line)), told[-1] if told else "")
     return verdict.strip("= ")[:_WIDTH]
 

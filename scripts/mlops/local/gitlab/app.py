@@ -110,7 +110,7 @@ def _add_keys(app: Flask, home: Path, url: str) -> None:
         return jsonify(id_tokens.public_keys(home))
 
 
-def _add_api(app: Flask, home: Path, url: str) -> None:
+def _add_api(app: Flask, home: Path, url: str) -> None:  # pylint: disable=too-many-locals
     """The routes of /api/v4. A project is named by its number or its path, with `/` as %2F."""
     project_url = "/api/v4/projects/<path:key>"
 

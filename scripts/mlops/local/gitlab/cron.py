@@ -24,7 +24,7 @@ def valid_zone(zone: str) -> bool:
 
 
 def next_run(line: str, zone: str, after: datetime) -> datetime | None:
-    """The first minute after `after` that the line names, in UTC; None when there is none, or it is no line."""
+    """The first minute after `after` that the line names, in UTC; None when there is none, or no line."""
     fields = line.split()
     parsed = [_field(text, index) for index, text in enumerate(fields)] if len(fields) == len(_RANGES) else []
     if not parsed or not all(parsed):

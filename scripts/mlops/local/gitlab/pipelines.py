@@ -78,7 +78,7 @@ class Pipeline:
     def status(self) -> Status:
         """What GitLab makes of its jobs: a job that may fail counts for nothing where it failed or waits.
 
-        The order is that of `lib/gitlab/ci/status/composite.rb`: a manual job that must not fail holds the whole.
+        The order is that of `lib/gitlab/ci/status/composite.rb`: a manual job that must run holds it.
         """
         states: set[Status] = {
             job.status

@@ -15,8 +15,10 @@ from mlops.local.gitlab.api import Document, RefusedError
 from mlops.local.gitlab.projects import Project
 from mlops.local.gitlab.users import User
 
-_STATES = {"pending": "enqueue", "running": "run", "success": "success", "failed": "drop", "canceled": "cancel",
-           "skipped": "skip"}  # fmt: skip
+_STATES = {
+    "pending": "enqueue", "running": "run", "success": "success", "failed": "drop",
+    "canceled": "cancel", "skipped": "skip",
+}  # fmt: skip
 _OPEN = ("pending", "running")
 FIRST_ID = 900_000_001
 """Of the statuses that are no jobs."""
@@ -38,7 +40,7 @@ def list_statuses(
     return [{name: value for name, value in one.items() if name != "stage"} for one in found]
 
 
-def create_status(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+def create_status(  # pylint: disable=too-many-arguments,too-many-positional-arguments,too-many-locals
     home: Path, project: Project, user: User, sha: str, body: Mapping[str, Any], url: str
 ) -> Document:
     """POST /projects/:id/statuses/:sha; one that is not over yet is changed, else there is a new one."""
