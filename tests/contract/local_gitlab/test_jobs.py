@@ -117,7 +117,7 @@ def test_a_log_is_told_as_mlops_notify_asks_for_it(desk: Desk) -> None:
     found = pipelines.find(desk.home, desk.pipeline.id)
     assert found is not None
     (job,) = [one for one in found.jobs if one.id == number]
-    pipelines.save_jobs(desk.home, desk.pipeline, [replace(found[1], log=str(log))])
+    pipelines.save_jobs(desk.home, desk.pipeline, [replace(job, log=str(log))])
     asked = GitLabProject(desk.api(), str(desk.project.id))
     assert asked.end_of_log(number) == "mlops train\n✗ IMAGE_URI is missing"
 
