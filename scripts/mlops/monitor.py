@@ -45,13 +45,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def window_end(asked: str, now: datetime) -> str:
-    """The end of the window: the full minute after now, so that all until now is in it, or as asked for.
+    """The end of the window: the next second, so that all until now is in it, or as asked for.
 
     Raises:
         UsageError: when what was asked for is no time, has no time zone, or is to come.
     """
     if not asked:
-        return (now.replace(second=0, microsecond=0) + timedelta(minutes=1)).isoformat()
+        return (now.replace(microsecond=0) + timedelta(seconds=1)).isoformat()
     try:
         end = datetime.fromisoformat(asked)
     except ValueError as error:

@@ -21,6 +21,7 @@ from mlops.local.aws.access.policies import allows
 from mlops.local.environment import Environment, find_environment
 from mlops.local.stack import Stack, require
 from tests.e2e.conftest import mlops
+from tests.e2e.test_monitoring import ask, monitor, rows
 
 ENVIRONMENT = "dev"
 # Who must have been seen at work: each stage's role, and those of the services in between.
@@ -119,6 +120,13 @@ def test_the_endpoint_predicts(dev: Dev, pushed: dict[str, Any]) -> None:
     )
     document = json.load(answer["Body"])
     assert document["model"]["version"] == "1.0.0+retrain.0"
+
+
+@pytest.mark.usefixtures("pushed")
+def test_what_it_is_asked_is_kept_and_compared(dev: Dev) -> None:
+    """The model's own role writes requests, Airflow's reads them; what they may not do shows below."""
+    ask(dev.stack, rows())
+    assert monitor(dev.stack)["state"] == "stable"
 
 
 @pytest.mark.usefixtures("pushed")

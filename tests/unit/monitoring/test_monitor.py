@@ -139,7 +139,7 @@ def test_a_manifest_without_monitoring_starts_nothing(model: Model, bucket: Buck
 
 def test_the_window_ends_now_or_as_asked() -> None:
     now = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
-    assert monitor.window_end("", now) == "2026-03-10T12:01:00+00:00"
+    assert monitor.window_end("", now) == "2026-03-10T12:00:31+00:00"
     assert monitor.window_end("2026-03-10T12:00:00+01:00", now) == "2026-03-10T11:00:00+00:00"
 
 
