@@ -108,8 +108,10 @@ def read_claim(arguments: argparse.Namespace, variables: Mapping[str, str]) -> C
     """
     job_id = arguments.artifact_job_id or variables.get("MLOPS_ARTIFACT_JOB_ID", "")
     checksum = arguments.artifact_sha256 or variables.get("MLOPS_ARTIFACT_SHA256", "")
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", arguments.commit):
-        raise UsageError(f"{arguments.commit!r} is no commit", next_step="Give its full id.")
+    # A GitLab variable that has no value in the upstream arrives as its name.
+    commit = "" if arguments.commit.startswith("$") else arguments.commit
+    if commit and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise UsageError(f"{commit!r} is no commit", next_step="Give its full id.")
     if checksum and not re.fullmatch(r"[0-9a-f]{64}", checksum):
         raise UsageError(f"{checksum!r} is no checksum", next_step="Give the 64 digits of SHA-256.")
     if arguments.change not in get_args(Change):
@@ -120,10 +122,9 @@ def read_claim(arguments: argparse.Namespace, variables: Mapping[str, str]) -> C
     return Claim(
         project_id=_number(arguments.project_id),
         project_path=arguments.project_path,
-        commit=arguments.commit,
+        commit=commit,
         ref=arguments.ref.removeprefix("refs/heads/"),
         change=cast(Change, arguments.change),
-        # A GitLab variable that has no value in the upstream arrives as its name.
         merge_request=0 if arguments.merge_request.startswith("$") else _number(arguments.merge_request),
         pipeline_id=0 if arguments.pipeline_id.startswith("$") else _number(arguments.pipeline_id),
         artifact_job=arguments.artifact_job,
@@ -170,7 +171,7 @@ def ask(claim: Claim, source: Source, accepted: str) -> Known:
     change = _change(job, project.default_branch)
     _compare(
         ("project", claim.project_path, project.path),
-        ("commit", claim.commit, job.commit),
+        ("commit", claim.commit or job.commit, job.commit),
         ("change", claim.change, change),
         ("job", claim.artifact_job, job.name),
         ("pipeline", claim.pipeline_id or job.pipeline_id, job.pipeline_id),
@@ -216,6 +217,8 @@ def ask_with_job_token(claim: Claim, source: Source, accepted: str) -> Known:
             cause=f"a job token may not look it up, and {TOKEN} is not set",
             next_step=f"Set {TOKEN} here, or forward-artifact in the upstream: docs/downstream.md.",
         )
+    if not claim.commit:
+        raise _untold()
     path = source.path_of(claim.commit)
     # Everybody may let our job token into a project of their own.
     _check_accepted(path, False, accepted)
@@ -284,15 +287,25 @@ def fetch(known: Known, source: Source, place: Place) -> Upstream:
 
 
 def _find_job(claim: Claim, source: Source) -> int:
+    if not (claim.pipeline_id or claim.commit):
+        raise _untold()
     pipeline_id = claim.pipeline_id or source.newest_pipeline(claim.commit, claim.change == "merge_request")
     job_id = source.find_job(pipeline_id, claim.artifact_job) if pipeline_id else 0
     if not job_id:
         raise UpstreamError(
-            f"The upstream has no job {claim.artifact_job} of {claim.commit[:8]}",
+            f"The upstream has no job {claim.artifact_job} of {claim.commit[:8] or 'its pipeline'}",
             cause=f"looked for in pipeline {pipeline_id}" if pipeline_id else "its commit has no pipeline",
             next_step="Include ci-templates/downstream.yml in the upstream, which brings the job.",
         )
     return job_id
+
+
+def _untold() -> UpstreamError:
+    return UpstreamError(
+        "The trigger says neither its commit nor its pipeline",
+        cause="this GitLab expands neither CI_COMMIT_SHA in inputs nor CI_UPSTREAM_PIPELINE_ID",
+        next_step="Give upstream-commit to ci-templates/downstream.yml, or renew GitLab.",
+    )
 
 
 def _check_accepted(path: str, member: bool, accepted: str) -> None:

@@ -162,6 +162,18 @@ def test_a_pipeline_without_the_job_is_named(repository: Repository) -> None:
     assert "pipeline 13" in caught.value.cause
 
 
+def test_the_commit_is_gitlabs_word_where_the_trigger_could_not_say_it(repository: Repository) -> None:
+    found = ask(claim(repository.head, commit=""), good(repository), "")
+    assert found.upstream.commit == repository.head
+
+
+def test_a_trigger_that_says_neither_commit_nor_pipeline_is_refused(repository: Repository) -> None:
+    with pytest.raises(UpstreamError, match="neither its commit nor its pipeline"):
+        ask(claim(repository.head, commit="", pipeline_id=0), good(repository), "")
+    with pytest.raises(UpstreamError, match="neither its commit nor its pipeline"):
+        ask_with_job_token(claim(repository.head, commit="", artifact_job_id=JOB), good(repository), PATH)
+
+
 def test_an_older_gitlab_is_asked_for_the_pipeline(repository: Repository) -> None:
     gitlab = good(repository)
 
@@ -410,6 +422,10 @@ def test_variables_without_a_value_arrive_as_their_names() -> None:
     read = read_claim(arguments(), {})
 
     assert (read.merge_request, read.pipeline_id, read.artifact_job_id, read.ref) == (0, 0, 0, "main")
+
+
+def test_a_commit_that_was_not_expanded_is_none() -> None:
+    assert read_claim(arguments(commit="$CI_COMMIT_SHA"), {}).commit == ""
 
 
 def test_forwarded_variables_say_which_job_it_was() -> None:
