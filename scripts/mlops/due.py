@@ -127,7 +127,8 @@ class _Case:
 
     def too_soon(self) -> Decision | None:
         last = datetime.fromisoformat((self.found.newest or self.current).created_at)
-        age = self.found.now - max(last, self.trained_at)
+        # The header Date has no fractions of a second, so a moment ago may seem to be ahead.
+        age = max(timedelta(), self.found.now - max(last, self.trained_at))
         if age >= timedelta(seconds=self.subject.rules.min_interval_seconds):
             return None
         return Decision(reason="", why=_too_soon(age, self.subject.rules), last=self.current)

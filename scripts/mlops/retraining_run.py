@@ -1,4 +1,4 @@
-"""What the DAG `model_retraining` decides: the same as `mlops retrain`, for those who have no manifest at hand."""
+"""What the DAG `model_retraining` decides: as `mlops retrain` does, where no manifest is at hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RetrainingPlan:
     """Whether that run is to be started; else it is under way, or it is done."""
 
 
-def prepare(  # pylint: disable=too-many-arguments
+def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     conf: Mapping[str, Any],
     *,
     ssm: SSMClient,
@@ -68,16 +68,24 @@ def prepare(  # pylint: disable=too-many-arguments
     if not storage.exists(uri):
         return replace(plan, why="no release of it was ever trained: its push does that")
     recipe = storage.read_record(Recipe, uri)
-    subject = due.of_recipe(recipe)
     decision = due.decide(
-        subject, settings.bucket, sagemaker=sagemaker, storage=storage, alarms=alarms(parsed.project)
+        due.of_recipe(recipe),
+        settings.bucket,
+        sagemaker=sagemaker,
+        storage=storage,
+        alarms=alarms(parsed.project),
     )
     plan = replace(plan, notifications=recipe.notifications, why=decision.why)
     if not decision.due:
         return plan
-    version = due.next_version(storage, subject, settings.bucket, decision.last)
-    origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
-    training = training_request.of_recipe(recipe, version, settings.bucket, origin)
+    training = _training(recipe, decision, settings.bucket, storage)
     work = training_request.work(training, parsed.occurrence.id)
     run_id, starts = waiting.find_run(work, state_of, lambda: due.trained(training, sagemaker, storage))
     return replace(plan, training=training, training_run=run_id, starts=starts)
+
+
+def _training(recipe: Recipe, decision: due.Decision, bucket: str, storage: Storage) -> TrainingConf:
+    """The next training of the recipe's image. Who pushed it stays known; that pipeline is no link of now."""
+    version = due.next_version(storage, due.of_recipe(recipe), bucket, decision.last)
+    origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
+    return training_request.of_recipe(recipe, version, bucket, origin)

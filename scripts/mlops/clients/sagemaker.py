@@ -113,7 +113,7 @@ def latest_model(
 def newest_models(
     sagemaker: SageMakerClient, project: str, model: str, image_version: str, released_at: datetime | None
 ) -> NewestModels:
-    """The newest version of a model's released images, and of one of them, in one call as a rule, else in two.
+    """The newest version of a model's released images, and of one of them, in one call as a rule, or in two.
 
     Two, where the newest ten models that SageMaker finds are none of ours, or pre-releases of merge requests,
     or where a pipeline of an older image was run again after this one's.
