@@ -13,7 +13,7 @@ Environment:
     ALLOWED_DAGS         DAG ids, comma separated; `*` allows all. An alias starts the DAG of its name alone
     AIRFLOW_URL          optional: where people open Airflow, for links to runs
     DATA_WINDOW_SECONDS  optional: all new objects of a model within it are one run, started at its end
-    TRAINING_DATA        optional: {"data/shared/": ["project/model"]}, for prefixes that do not name their models
+    TRAINING_DATA        optional: {"data/shared/": ["project/model"]}, where a prefix names no model
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 PATIENCE = 300.0
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 10.0
-# The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done, and
-# the run id lets the next call find it.
+# The function was stopped at its time-out, or its process was killed: what it asked of Airflow may be done,
+# and the run id lets the next call find it.
 # https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
 _CUT_OFF = frozenset({"Sandbox.Timedout", "Runtime.ExitError"})
 _PASSING = frozenset(
