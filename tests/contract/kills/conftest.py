@@ -209,6 +209,13 @@ def repository(stack: Stack, tmp_path: Path) -> Callable[..., Repository]:
     return made
 
 
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[Path]:
+    """A file that trainings wait for; it is there in the end, or they would go on for ever."""
+    yield tmp_path / "go"
+    (tmp_path / "go").touch()
+
+
 def eventually(look: Callable[[], Any], seconds: float = 90) -> Any:
     """What `look` finds, once it finds something."""
     deadline = time.monotonic() + seconds

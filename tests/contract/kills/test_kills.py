@@ -50,15 +50,15 @@ def test_the_lambda_after_airflow_accepted(repository: Callable[..., Repository]
 
 @pytest.mark.parametrize(("version", "with_workers"), [("3.0.0", False), ("3.1.0", True)])
 def test_the_scheduler_in_the_middle_of_a_dag(
-    repository: Callable[..., Repository], tmp_path: Path, version: str, with_workers: bool
+    repository: Callable[..., Repository], go: Path, version: str, with_workers: bool
 ) -> None:
-    go = tmp_path / "go"
     pipeline = repository(version, until=str(go))
     pipeline.run("train")
     eventually(lambda: trainings(pipeline.stack))
     old = scheduler(pipeline.stack)
     lost = below(old) if with_workers else []
     kill([old, *lost])
+    old.wait(10)
     assert scheduler(pipeline.stack).pid != old.pid
     # The task is taken over, and does not train again.
     path = f"/dags/{TRAINING_DAG}/dagRuns/{pipeline.runs()[0]['dag_run_id']}/taskInstances/train"
@@ -68,8 +68,7 @@ def test_the_scheduler_in_the_middle_of_a_dag(
     assert_one_of_each(pipeline)
 
 
-def test_the_training_process(repository: Callable[..., Repository], tmp_path: Path) -> None:
-    go = tmp_path / "go"
+def test_the_training_process(repository: Callable[..., Repository], go: Path) -> None:
     pipeline = repository("4.0.0", until=str(go))
     pipeline.run("train")
     kill(eventually(lambda: trainings(pipeline.stack)))
