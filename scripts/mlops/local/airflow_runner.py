@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -110,7 +110,11 @@ def _become(log: Path, words: list[str]) -> NoReturn:
         output = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        import_module("airflow.settings").configure_orm()
+        settings: Any = import_module("airflow.settings")
+        if words[0] != "api-server":
+            # The API gives up a locked SQLite after five seconds, and is asked again. These would end instead.
+            settings.SQL_ALCHEMY_CONN += "?timeout=60"
+        settings.configure_orm()
         # Half of what building the routes makes is looked at again and again, and none of it is garbage.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
@@ -152,10 +156,10 @@ def forget_schedulers(home: Path) -> None:
 
     Airflow itself waits for half a minute without a heartbeat, since it cannot know; we do.
     """
-    with closing(sqlite3.connect(home / "airflow.db", timeout=30)) as database, database:
-        database.execute(
-            "UPDATE job SET state = 'failed' WHERE job_type = 'SchedulerJob' AND state = 'running'"
-        )
+    statement = "UPDATE job SET state = 'failed' WHERE job_type = 'SchedulerJob' AND state = 'running'"
+    with closing(sqlite3.connect(home / "airflow.db", timeout=30)) as database:
+        database.execute(statement)
+        database.commit()
 
 
 def watch(running: dict[int, str], home: Path) -> NoReturn:
