@@ -103,9 +103,7 @@ def test_a_usual_window_is_stable(bucket: Bucket) -> None:
     assert (report.state, report.rows, report.baseline_rows, news) == ("stable", 400, 1000, False)
     assert {column.name for column in report.columns} == {"age", "city"}
     assert report.predictions is not None and not report.predictions.drifted
-    written = bucket.read_record(
-        DriftReport, f"s3://{NAME}/web/url/monitoring/2026-03-10T12-00-00Z.json"
-    )
+    written = bucket.read_record(DriftReport, f"s3://{NAME}/web/url/monitoring/2026-03-10T12-00-00Z.json")
     assert written == report
     assert bucket.read_record(DriftReport, f"s3://{NAME}/web/url/monitoring/latest.json") == report
 
