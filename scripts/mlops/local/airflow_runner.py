@@ -2,8 +2,8 @@
 
 Four `airflow` commands would each import Airflow and its providers, which takes two cores some 15 seconds.
 Here the children, the executor's workers and every task's process share what this process has imported.
-A scheduler, triggerer or DAG processor that was killed is started again, as MWAA does. Everything ends when it is
-told to, or when a component ends otherwise: Airflow without its scheduler looks alive and does nothing.
+A scheduler, triggerer or DAG processor that was killed is started again, as MWAA does. Everything ends when
+it is told to, or when a component ends otherwise: Airflow without its scheduler looks alive and does nothing.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _become(log: Path, words: list[str]) -> NoReturn:
         os.dup2(output, 2)
         settings: Any = import_module("airflow.settings")
         if words[0] != "api-server":
-            # The API gives up a locked SQLite after five seconds, and is asked again. These would end instead.
+            # The API gives up a locked SQLite after five seconds, and is asked again. These would end.
             settings.SQL_ALCHEMY_CONN += "?timeout=60"
         settings.configure_orm()
         # Half of what building the routes makes is looked at again and again, and none of it is garbage.
