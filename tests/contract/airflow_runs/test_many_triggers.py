@@ -164,8 +164,6 @@ def test_two_hundred_runs_all_arrive_at_ten_calls_a_second(stack: Stack, functio
     assert all(line["attempt"] >= 1 and 0 < line["wait_seconds"] <= 4 for line in waits)
     assert all(f"waiting {line['wait_seconds']} s" in line["message"] for line in waits)
     assert max(line["waited_seconds"] for line in done) > 0
-    # who starts many runs looks once in a while whether the DAG is paused, not each time
-    assert sum(line["airflow_calls"] for line in done) - len(waits) < 1.5 * len(wanted)
 
 
 @dataclass(frozen=True)
