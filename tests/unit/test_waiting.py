@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlops import contract, waiting
-from mlops.contract import Conf, RunAnswer, RunProblem, TaskState
+from mlops.contract import Conf, EventConf, RunAnswer, RunProblem, TaskState
 from mlops.errors import ContractError, RunTimeoutError, TriggerError
 from mlops.evidence import Failure
 from mlops.waiting import Clock, Work
@@ -65,7 +65,7 @@ class Script:
         self.polls += 1
         return self.at(self.time.seconds)
 
-    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer:
+    def start(self, dag_id: str, run_id: str, conf: Conf | EventConf, spill_uri: str) -> RunAnswer:
         raise AssertionError(f"waiting starts nothing, not {(dag_id, run_id, conf, spill_uri)}")
 
 
@@ -168,7 +168,7 @@ class Airflow:
             problem = UNKNOWN
         return run(None if problem else self.states[run_id], problem=problem, run_id=run_id)
 
-    def start(self, dag_id: str, run_id: str, conf: Conf, spill_uri: str) -> RunAnswer:
+    def start(self, dag_id: str, run_id: str, conf: Conf | EventConf, spill_uri: str) -> RunAnswer:
         assert (dag_id, conf, spill_uri) == (DAG, CONF, WORK.spill_uri)
         if self.taken_by_another:
             self.states[run_id] = "running"

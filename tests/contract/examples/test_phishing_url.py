@@ -86,9 +86,10 @@ def train_and_evaluate(python: Python, repository: Path, base: Path) -> Evaluati
 def reports(python: Python, tmp_path_factory: pytest.TempPathFactory) -> list[EvaluationReport]:
     """The evaluation of each of the demo's pushes, in order."""
     folder = tmp_path_factory.mktemp("pushes")
-    repository = pushes.start_repository(folder)
+    of_this_example = [push for push in pushes.PUSHES if push.example == pushes.EXAMPLE]
+    repository = pushes.start_repository(folder, of_this_example[0])
     found = []
-    for number, push in enumerate(pushes.PUSHES):
+    for number, push in enumerate(of_this_example):
         pushes.commit(repository, push)
         found.append(train_and_evaluate(python, repository, folder / str(number)))
     return found
