@@ -94,7 +94,7 @@ def read_source(
     """What the checked-out commit has for a model.
 
     Raises:
-        SourceError: when there is no history, no Dockerfile or no file, or another commit than the upstream's.
+        SourceError: when there is no history, Dockerfile or file, or another commit than the upstream's.
         UsageError: on a branch that makes no images.
     """
     if pipeline.kind == "branch":
@@ -108,8 +108,8 @@ def read_source(
         # Without the upstream's own history, git finds the one of the project around it.
         raise SourceError(
             "This is not the upstream's code",
-            cause=f"{model.directory} is at {repository.head}, and the upstream's commit is {pipeline.commit_sha}",
-            next_step="Keep source/ and source.git/ of the job fetch together, as ci-templates/fetch.yml does.",
+            cause=f"{model.directory} is at {repository.head}, the upstream's commit is {pipeline.commit_sha}",
+            next_step="Keep source/ and source.git/ of the job fetch together, as ci-templates do.",
         )
     content = read_content(repository, model, build_arguments, assembler)
     return Source(

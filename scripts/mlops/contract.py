@@ -124,7 +124,7 @@ class Retraining:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftThresholds:
-    """From where on a difference that is no accident counts as drift; all shares and statistics from 0 to 1."""
+    """From where on a difference that is no accident counts as drift; all are from 0 to 1."""
 
     significance: float = 0.01
     """The chance of one false alarm or more in a run, all columns and tests together."""
@@ -258,7 +258,7 @@ class RetrainingConf:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringConf:
-    """The `conf` of the DAG `model_monitoring`: one window of what an endpoint was asked, against the baseline."""
+    """The `conf` of the DAG `model_monitoring`: a window of what an endpoint was asked, against the baseline."""
 
     schema_version: int
     project: str
@@ -285,7 +285,7 @@ class NoticeConf:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalConf:
-    """The other `conf` of the DAG `model_deployment`: somebody approved a version in SageMaker's model registry.
+    """The other `conf` of the DAG `model_deployment`: somebody approved a version in SageMaker's registry.
 
     What is to be deployed, and how, is read from the registry and the evidence.
     """

@@ -9,7 +9,7 @@ Below a model version's evidence prefix:
     failure.json                 instead, when the run failed: the cause
 
 Beside the versions of a model:
-    recipe.json                  how its newest released image is trained, for those who have no manifest at hand
+    recipe.json                  how its newest released image is trained, for those without its manifest
 """
 
 from __future__ import annotations

@@ -143,9 +143,9 @@ def model_package(
     }
 
 
-def package_description(model: str, version: str) -> str:
+def package_description(name: str, version: str) -> str:
     """What a version is found by in its group: lists of packages tell it, and not their metadata."""
-    return f"{model} {version}"
+    return f"{name} {version}"
 
 
 def evaluation_job(  # pylint: disable=too-many-arguments

@@ -31,8 +31,8 @@ def base(home: Path, project: Project, pipeline: Pipeline) -> str:
 def mark(clone: Path, project: Project, commit: str) -> None:
     """Have gitlab-ci-local compare with a commit, or, without one, take every file for changed.
 
-    It always compares with `origin/<default branch>`. Here that is the commit's tree alone: the clone is a shallow
-    one, and another commit would move the end of its history.
+    It always compares with `origin/<default branch>`. Here that is the commit's tree alone: the clone is
+    shallow, and another commit would move the end of its history.
 
     Raises:
         LocalStackError: when git refuses.

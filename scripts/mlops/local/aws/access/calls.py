@@ -41,6 +41,10 @@ _LAMBDA_NAME = re.compile(r"/[0-9-]+/functions/(?P<name>[^/]+)")
 _SCHEDULE = re.compile(r"/(?P<kind>schedules|schedule-groups|tags)/(?P<name>.+)")
 _RPC = re.compile(r"/service/\w+/operation/(?P<name>\w+)")
 _AIRFLOW_REST = re.compile(r"/restapi/(?P<name>[^/]+)")
+_BY_PATH = (
+    ("sagemaker", _INVOCATION, "InvokeEndpoint", "EndpointName"),
+    ("airflow", _AIRFLOW_REST, "InvokeRestApi", "Name"),
+)
 # What the platform's callers may be in Airflow; the request does not say it, IAM adds it.
 _AIRFLOW_ROLE = "Op"
 
@@ -112,10 +116,9 @@ def _operation(request: Request) -> tuple[str, dict[str, Any]]:
     """An operation's name and its members, as far as they are needed."""
     if request.target:
         return request.target.rpartition(".")[2], _document(request.body)
-    if request.service == "sagemaker" and (match := _INVOCATION.fullmatch(request.path)):
-        return "InvokeEndpoint", {"EndpointName": unquote(match["name"])}
-    if request.service == "airflow" and (match := _AIRFLOW_REST.fullmatch(request.path)):
-        return "InvokeRestApi", {"Name": unquote(match["name"])}
+    for service, path, operation, member in _BY_PATH:
+        if request.service == service and (match := path.fullmatch(request.path)):
+            return operation, {member: unquote(match["name"])}
     if match := _RPC.fullmatch(request.path):
         return match["name"], {}
     if request.service == "scheduler":

@@ -25,7 +25,8 @@ from mlops.local.engines import Engine
 
 # Resources whose tags are ours; those of others are moto's.
 _OURS = re.compile(
-    r"arn:[^:]+:sagemaker:[^:]*:\d{12}:(training-job|processing-job|model|endpoint|endpoint-config|model-package-group)/.+"
+    r"arn:[^:]+:sagemaker:[^:]*:\d{12}:"
+    r"(training-job|processing-job|model|endpoint|endpoint-config|model-package-group)/.+"
 )
 
 
