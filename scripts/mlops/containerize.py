@@ -108,7 +108,7 @@ def read_source(
         # Without the upstream's own history, git finds the one of the project around it.
         raise SourceError(
             "This is not the upstream's code",
-            cause=f"{model.directory} is at {repository.head}, the upstream's commit is {pipeline.commit_sha}",
+            cause=f"{model.directory} is at {repository.head}, the upstream's is {pipeline.commit_sha}",
             next_step="Keep source/ and source.git/ of the job fetch together, as ci-templates do.",
         )
     content = read_content(repository, model, build_arguments, assembler)

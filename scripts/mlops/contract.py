@@ -258,7 +258,7 @@ class RetrainingConf:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringConf:
-    """The `conf` of the DAG `model_monitoring`: a window of what an endpoint was asked, against the baseline."""
+    """The `conf` of the DAG `model_monitoring`: what an endpoint was asked in a window, against a baseline."""
 
     schema_version: int
     project: str

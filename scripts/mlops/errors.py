@@ -140,7 +140,7 @@ class StorageError(MlopsError):
 
 
 class RetrainingError(MlopsError):
-    """Whether a model is due could not be found out, or its training not be started; others were dealt with."""
+    """Nobody knows whether a model is due, or its training could not start; others were dealt with."""
 
     exit_code = 35
 
