@@ -258,7 +258,7 @@ class RetrainingConf:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringConf:
-    """The `conf` of the DAG `model_monitoring`: what an endpoint was asked in a window, against a baseline."""
+    """The `conf` of the DAG `model_monitoring`: what an endpoint was asked in a window, and a baseline."""
 
     schema_version: int
     project: str
