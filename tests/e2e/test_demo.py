@@ -182,7 +182,7 @@ def test_a_second_stack_shares_nothing_with_the_first(in_processes: Demo) -> Non
     finally:
         mlops("local", "--name", name, "down")
     assert in_processes.stack.running()
-    assert len(sdk.client(in_processes.stack, "sagemaker").list_models()["Models"]) == 3
+    assert len(sdk.client(in_processes.stack, "sagemaker").list_models()["Models"]) == 4
 
 
 @pytest.mark.docker
