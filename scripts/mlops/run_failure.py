@@ -110,7 +110,7 @@ def subject(
         dag_id=dag_id,
         run_id=run_id,
         evidence_uri=checked.get("evidence_uri", ""),
-        endpoint=checked.get("deployment", {}).get("endpoint_name", ""),
+        endpoint=(checked.get("deployment") or {}).get("endpoint_name", ""),
         log_url_template=plan.get("settings", {}).get("log_group_url", ""),
         jobs={task: decode(Job, dict(job), task) for task, job in jobs.items() if job},
         origin={key: str(value) for key, value in origin.items() if key in known}

@@ -89,7 +89,7 @@ def test_costs_follow_endpoints_and_models(terraform: Path, prices: dict[str, An
     after = {row.what: row.usd[0] for row in cost_tables.always(terraform, prices)}
     assert cost_tables.models(terraform) == models + 1
     assert after["Dashboards"] - before["Dashboards"] == pytest.approx(3)
-    assert after["Alarms"] - before["Alarms"] == pytest.approx(0.6)
+    assert after["Alarms"] - before["Alarms"] == pytest.approx(0.7)
 
 
 def test_a_value_that_is_nowhere_is_named(terraform: Path) -> None:
