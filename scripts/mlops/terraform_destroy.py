@@ -51,6 +51,7 @@ def destroy(environment: Environment, arguments: argparse.Namespace) -> Outcome:
                 else "--confirm is not given",
                 next_step=f"If all of the table may go: mlops terraform destroy {name} --confirm {name}",
             )
+        _empty_registry(document)
         terraform_session.carry_out(environment, terraform, file)
     finally:
         file.unlink(missing_ok=True)
@@ -77,6 +78,18 @@ def _refuse(environment: Environment, document: Mapping[str, Any]) -> None:
     if full:
         cause = f"disposable = true is not applied yet to {', '.join(full)}"
         raise _not_disposable(environment, cause)
+
+
+def _empty_registry(document: Mapping[str, Any]) -> None:
+    """Versions that were registered since are not Terraform's, and keep their group."""
+    from mlops.clients import aws, model_packages
+
+    for group in terraform_plan.resources(document, "aws_sagemaker_model_package_group"):
+        name = str(group["model_package_group_name"])
+        with aws.explained():
+            count = model_packages.empty(aws.client("sagemaker"), name)
+        if count:
+            console.say(f"- {count} versions of {name} removed from the model registry")
 
 
 def _not_disposable(environment: Environment, cause: str) -> PlanRefusedError:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mlops import manifest
+from mlops.clients import model_packages
 from mlops.local import paths, sdk, terraform
 from mlops.local.aws.access.policies import allows
 from mlops.local.environment import Environment, find_environment
@@ -184,6 +185,8 @@ def test_destroy_leaves_nothing(dev: Dev) -> None:
         sagemaker.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
     for model in sagemaker.list_models()["Models"]:
         sagemaker.delete_model(ModelName=model["ModelName"])
+    for group in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
+        assert model_packages.empty(sagemaker, group["ModelPackageGroupName"]) == 1
     terraform.destroy(*dev.terraform())
     assert (
         json.loads((dev.stack.folder / "terraform" / "root" / "terraform.tfstate").read_text())["resources"]

@@ -36,6 +36,32 @@ class ModelPackage:
 
 def find(sagemaker: SageMakerClient, group: str, description: str) -> Iterator[str]:
     """The ARNs of the packages of a group with exactly this description, newest first."""
+    return (
+        item["ModelPackageArn"]
+        for item in _packages(sagemaker, group)
+        if item.get("ModelPackageDescription") == description
+    )
+
+
+def empty(sagemaker: SageMakerClient, group: str) -> int:
+    """Delete every version of a group, and return how many: SageMaker deletes no group that has one."""
+    from botocore.exceptions import ClientError
+
+    from mlops.clients.sagemaker import missing
+
+    try:
+        arns = [item["ModelPackageArn"] for item in _packages(sagemaker, group)]
+    except ClientError as error:
+        if missing(error):
+            return 0
+        raise
+    for arn in arns:
+        sagemaker.delete_model_package(ModelPackageName=arn)
+    return len(arns)
+
+
+def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[Mapping[str, Any]]:
+    """Newest first, to the last page."""
     more: Any = {}
     while True:
         page = sagemaker.list_model_packages(
@@ -45,9 +71,7 @@ def find(sagemaker: SageMakerClient, group: str, description: str) -> Iterator[s
             MaxResults=_PAGE,
             **more,
         )
-        for item in page["ModelPackageSummaryList"]:
-            if item.get("ModelPackageDescription") == description:
-                yield item["ModelPackageArn"]
+        yield from page["ModelPackageSummaryList"]
         if not page.get("NextToken"):
             return
         more = {"NextToken": page["NextToken"]}
