@@ -1,5 +1,5 @@
-# What MWAA reads. The content itself is in the plan, so what is applied is what was reviewed, from whatever folder. The
-# plan shows its hash alone: which file changes, not every line of it.
+# What MWAA reads. The content of DAGs and requirements is in the plan, so what is applied is what was reviewed, from
+# whatever folder. The plan shows its hash alone: which file changes, not every line of it.
 
 locals {
   # Known before the bucket is, so the policies can be read in a plan.
@@ -132,12 +132,22 @@ resource "aws_s3_object" "requirements" {
   depends_on = [aws_s3_bucket_server_side_encryption_configuration.this, aws_s3_bucket_versioning.this]
 }
 
+# Fifty megabytes of wheels: with their content in plans and states, Terraform takes gigabytes of memory and minutes. So
+# they are read from the package when they are uploaded, under a name made of their content: the folder of another checkout
+# is no change, and an apply takes only packages with the hashes of the reviewed plan.
 resource "aws_s3_object" "plugins" {
-  bucket         = aws_s3_bucket.this.id
-  key            = "plugins.zip"
-  content_base64 = sensitive(filebase64("${var.package}/plugins.zip"))
-  source_hash    = filesha256("${var.package}/plugins.zip")
-  kms_key_id     = var.kms_key_arn
+  for_each = toset([substr(filesha256("${var.package}/plugins.zip"), 0, 16)])
+
+  bucket     = aws_s3_bucket.this.id
+  key        = "plugins/${each.value}.zip"
+  source     = "${var.package}/plugins.zip"
+  kms_key_id = var.kms_key_arn
+
+  lifecycle {
+    # The environment has the new ones before the old ones go.
+    create_before_destroy = true
+    ignore_changes        = [source]
+  }
 
   depends_on = [aws_s3_bucket_server_side_encryption_configuration.this, aws_s3_bucket_versioning.this]
 }

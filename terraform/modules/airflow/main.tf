@@ -43,8 +43,8 @@ resource "aws_mwaa_environment" "this" {
   dag_s3_path       = "dags"
   # The versions make a plan show, and an apply do, an update of the environment when one of these two has changed;
   # of a DAG, MWAA takes whatever is newest, without an update.
-  plugins_s3_path                = aws_s3_object.plugins.key
-  plugins_s3_object_version      = aws_s3_object.plugins.version_id
+  plugins_s3_path                = one(values(aws_s3_object.plugins)).key
+  plugins_s3_object_version      = one(values(aws_s3_object.plugins)).version_id
   requirements_s3_path           = aws_s3_object.requirements.key
   requirements_s3_object_version = aws_s3_object.requirements.version_id
 

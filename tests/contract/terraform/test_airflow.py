@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,8 @@ def test_mwaa_has_what_the_package_holds(airflow: Applied) -> None:
     assert environment["ExecutionRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/ml-ops-airflow"
     s3 = airflow.aws.client("s3")
     for part, name in (("Plugins", "plugins.zip"), ("Requirements", "requirements.txt")):
-        assert environment[f"{part}S3Path"] == name
-        version = environment[f"{part}S3ObjectVersion"]
-        body = s3.get_object(Bucket=BUCKET, Key=name, VersionId=version)["Body"].read()
+        key, version = environment[f"{part}S3Path"], environment[f"{part}S3ObjectVersion"]
+        body = s3.get_object(Bucket=BUCKET, Key=key, VersionId=version)["Body"].read()
         assert body == (airflow.package / name).read_bytes()
     keys = {one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="dags/")["Contents"]}
     assert keys == {f"dags/{file.name}" for file in (airflow.package / "dags").iterdir()}
@@ -193,6 +193,26 @@ def test_changed_requirements_update_the_environment_in_place(airflow: Applied) 
     assert after["CreatedAt"] == before["CreatedAt"]
     assert after["RequirementsS3ObjectVersion"] != before["RequirementsS3ObjectVersion"]
     assert after["PluginsS3ObjectVersion"] == before["PluginsS3ObjectVersion"]
+
+
+def test_changed_plugins_take_the_place_of_the_old_ones(airflow: Applied) -> None:
+    before = airflow.environment()
+    with zipfile.ZipFile(airflow.package / "plugins.zip", "a") as plugins:
+        plugins.writestr("more.txt", "more")
+    changed = {name: actions for name, actions in airflow.changes().items() if OBJECT not in name}
+    assert changed == {"module.airflow.aws_mwaa_environment.this": ["update"]}
+    airflow.apply()
+    after = airflow.environment()
+    assert after["CreatedAt"] == before["CreatedAt"]
+    assert after["PluginsS3Path"] != before["PluginsS3Path"]
+    listed = airflow.aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="plugins/")["Contents"]
+    assert [one["Key"] for one in listed] == [after["PluginsS3Path"]]
+
+
+def test_a_state_holds_no_wheels(airflow: Applied) -> None:
+    """With fifty megabytes in it, Terraform took nine gigabytes of memory."""
+    state = json.dumps(airflow.terraform.stored_state())
+    assert len(state) < 1_000_000 < (airflow.package / "plugins.zip").stat().st_size
 
 
 def test_a_new_version_of_airflow_is_an_update_in_place(airflow: Applied) -> None:
