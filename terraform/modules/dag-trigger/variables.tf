@@ -145,7 +145,7 @@ variable "data_window_seconds" {
 }
 
 variable "training_data" {
-  description = "Which models train on what arrives below a prefix of the bucket, where it is not data/<project>/<model>/: {\"data/shared/\" = [\"project/model\"]}."
+  description = "Which models train on what arrives below a prefix of the bucket, where it is not data/<project>/<model>/: by prefix, such as data/shared/, the models as project/model."
   type        = map(list(string))
   default     = {}
   nullable    = false
