@@ -203,6 +203,8 @@ def test_the_same_pushes_in_real_containers(tmp_path: Path) -> None:
             (True, "passed", True),
             (False, "passed", True),
             (True, "failed", False),
+            (True, "passed", True),
         ]
+        assert pushes(done)[4]["downstream"]["told"] == {"ml-ops/species": "success"}
         assert done.summary["engine"] == "docker"
         assert done.summary["endpoint"]["model_version"] == "1.1.0+retrain.0"
