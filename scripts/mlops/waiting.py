@@ -63,13 +63,14 @@ class Work:
     """The S3 object to put a conf into that is too large to travel."""
 
 
-def start_or_join(runs: Runs, work: Work, done: Callable[[], bool]) -> RunAnswer:
+def start_or_join(runs: Runs, work: Work, done: Callable[[], bool], clock: Clock = Clock()) -> RunAnswer:
     """The run of this work: one that is under way, one that succeeded, or a new one after those that failed.
 
     Args:
         runs: The Lambda.
         work: What to do.
         done: Whether what an earlier success left behind still stands; if not, the work is done again.
+        clock: Time.
 
     Raises:
         TriggerError: when Airflow does not take it.
@@ -80,7 +81,7 @@ def start_or_join(runs: Runs, work: Work, done: Callable[[], bool]) -> RunAnswer
         if _kind(answer) == "run_not_found" or (answer.problem is not None and answer.problem.retryable):
             answer = runs.start(work.dag_id, run_id, work.conf, work.spill_uri)
             if _kind(answer) == "conflict":  # another pipeline started this work in the same moment
-                answer = runs.status(work.dag_id, run_id)
+                answer = _look_up(runs, work.dag_id, run_id, clock)
         if answer.problem is not None:
             raise refusal(answer)
         if answer.state == "failed":
@@ -90,6 +91,19 @@ def start_or_join(runs: Runs, work: Work, done: Callable[[], bool]) -> RunAnswer
         else:
             return answer
     raise _exhausted(work)
+
+
+def _look_up(runs: Runs, dag_id: str, run_id: str, clock: Clock) -> RunAnswer:
+    """How a run does that is known to be there. Many who start at once keep Airflow too busy to say."""
+    asked = clock.now()
+    while True:
+        answer = runs.status(dag_id, run_id)
+        waited = clock.now() - asked
+        if answer.problem is None or not answer.problem.retryable or waited > PATIENCE:
+            return answer
+        pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, waited))
+        console.say(f"{answer.problem.kind.replace('_', ' ')}: asking again in {pause:.1f} s")
+        clock.sleep(pause)
 
 
 def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool]) -> tuple[str, bool]:

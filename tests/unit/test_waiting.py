@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -180,8 +181,8 @@ class Airflow:
         return replace(run("queued", run_id=run_id), created=True)
 
 
-def start(airflow: Airflow, done: bool = True) -> RunAnswer:
-    return waiting.start_or_join(airflow, WORK, lambda: done)
+def start(airflow: Airflow, done: bool = True, clock: Clock | None = None) -> RunAnswer:
+    return waiting.start_or_join(airflow, WORK, lambda: done, clock or FakeTime().clock())
 
 
 def test_new_work_gets_its_first_run() -> None:
@@ -210,6 +211,22 @@ def test_a_success_whose_result_is_gone_is_done_again() -> None:
 def test_work_that_another_pipeline_starts_in_the_same_moment_is_joined() -> None:
     answer = start(Airflow(taken_by_another=True))
     assert (answer.problem, answer.state, answer.created) == (None, "running", False)
+
+
+def test_a_run_that_another_pipeline_started_is_asked_for_until_airflow_has_time() -> None:
+    time = FakeTime()
+    airflow = Airflow(taken_by_another=True, status_problems=iter([UNKNOWN, BUSY, DOWN, BUSY]))
+    answer = start(airflow, clock=time.clock())
+    assert (answer.problem, answer.state, answer.created) == (None, "running", False)
+    assert time.pauses == [0.5, 0.5, 1.0]
+
+
+def test_a_run_of_another_pipeline_that_airflow_never_tells_of_ends_with_its_reason() -> None:
+    time = FakeTime()
+    airflow = Airflow(taken_by_another=True, status_problems=chain([UNKNOWN], repeat(BUSY)))
+    with pytest.raises(TriggerError, match="throttled"):
+        start(airflow, clock=time.clock())
+    assert waiting.PATIENCE < time.seconds < waiting.PATIENCE + 2 * waiting.LONGEST_PAUSE
 
 
 def test_a_status_that_does_not_come_is_no_reason_to_give_up() -> None:
