@@ -57,10 +57,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     variant(dags, "short_training", ("timedelta(days=7)", "timedelta(seconds=6)"))
     variant(dags, "deferring_training", ('"deferrable": GIVE_WORKER_BACK', '"deferrable": True'))
     (dags / "nothing.py").write_text(NOTHING)
-    running = Stack(home, dags)
-    running.start()
-    yield running
-    running.stop()
+    with Stack(home, dags).running() as running:
+        yield running
     assert running.remains() == []
 
 

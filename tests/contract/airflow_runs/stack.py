@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,6 @@ class Stack:
     aws_port: int = 0
     airflow_port: int = 0
     image: str = ""
-    started_in: float = 0.0
 
     @property
     def aws(self) -> str:
@@ -135,7 +135,9 @@ class Stack:
     def aws_pid(self) -> int:
         return self._aws.pid
 
-    def start(self) -> None:
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Both servers to the end of the block, however it ends."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.aws_port, self.airflow_port = free_port(), free_port()
         # What a machine needs to reach its package index, for images with requirements.
@@ -146,20 +148,21 @@ class Stack:
         }
         aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
         aws += ["--port", str(self.aws_port), "--airflow-url", self.airflow]
-        self._aws = self._spawn("aws", aws, environment)
-        began = time.monotonic()
-        self._airflow = self._spawn(
-            "airflow",
-            airflow.command(),
-            airflow.environment(self.home / "airflow", self.airflow_port, self.aws, self.dags),
-        )
-        self._wait_for_aws()
-        self._furnish()
-        airflow.wait_ready(self.airflow, 120, lambda: self._airflow.poll() is None)
-        self.started_in = time.monotonic() - began
+        with ExitStack() as servers:
+            self._aws = self._spawn("aws", aws, environment)
+            servers.callback(self._stop_aws)
+            self._airflow = self._spawn(
+                "airflow",
+                airflow.command(),
+                airflow.environment(self.home / "airflow", self.airflow_port, self.aws, self.dags),
+            )
+            servers.callback(processes.stop_group, self._airflow.pid)
+            self._wait_for_aws()
+            self._furnish()
+            airflow.wait_ready(self.airflow, 120, lambda: self._airflow.poll() is None)
+            yield self
 
-    def stop(self) -> None:
-        processes.stop_group(self._airflow.pid)
+    def _stop_aws(self) -> None:
         self._aws.send_signal(signal.SIGTERM)
         self._aws.wait(30)
 

@@ -151,11 +151,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     shutil.copytree(checkout_dags(), dags, ignore=shutil.ignore_patterns("__pycache__"))
     tasks = dags / "run_tasks.py"
     tasks.write_text(tasks.read_text().replace("timedelta(seconds=10)", "timedelta(seconds=1)"))
-    running = Stack(home, dags)
-    running.start()
-    _put_function(running)
-    yield running
-    running.stop()
+    with Stack(home, dags).running() as running:
+        _put_function(running)
+        yield running
     assert running.remains() == []
 
 
