@@ -118,6 +118,12 @@ def _guard(environment: Environment, plan: terraform_plan.Plan, allowed: Sequenc
         with aws.explained():
             what = f"The plan of {environment.name} removes models"
             terraform_guards.refuse_deployed(aws.client("sagemaker"), removed, what)
+    # Before what needs an option: a repository that was deleted by hand needs none any more.
+    destroyed = terraform_guards.must_be_empty(plan)
+    if destroyed:
+        with aws.explained():
+            ecr, sagemaker = aws.client("ecr"), aws.client("sagemaker")
+            terraform_guards.refuse_full(ecr, sagemaker, destroyed, environment)
     terraform_guards.refuse_losses(plan, allowed, environment.name)
 
 
@@ -154,7 +160,7 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
     file = (environment.out / terraform_review.PLAN_FILE).resolve()
     plan = terraform_plan.read(terraform.describe(file))
-    # Somebody may have deployed a model since.
+    # Somebody may have deployed, pushed or registered a model since.
     _guard(environment, plan, reviewed.allow_replace)
     terraform_session.carry_out(environment, terraform, file)
     outputs = terraform.shown_outputs()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlops.clients import images, model_packages
 from mlops.clients.sagemaker import describe_endpoint
 from mlops.errors import PlanRefusedError, UsageError
+from mlops.terraform_environment import Environment
 from mlops.terraform_plan import Change, Plan, resources
 from mlops.versions import endpoint_name
 
 if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sns import SNSClient
 
@@ -106,6 +109,70 @@ def refuse_deployed(sagemaker: SageMakerClient, repositories: Iterable[str], wha
             next_step="Keep the entry in models.auto.tfvars; or, when nobody calls it any more, take it down:"
             f" {commands}",
         )
+
+
+def must_be_empty(plan: Plan) -> list[Change]:
+    """What would be destroyed for good, and what AWS destroys only when nothing is in it."""
+    return [
+        change
+        for change in plan.changes
+        if change.action == "destroy"
+        and (
+            change.kind == "aws_sagemaker_model_package_group"
+            or (change.kind == "aws_ecr_repository" and not change.before.get("force_delete"))
+        )
+    ]
+
+
+def refuse_full(
+    ecr: ECRClient, sagemaker: SageMakerClient, changes: Iterable[Change], environment: Environment
+) -> None:
+    """Let no apply stop half-way because AWS keeps what is not empty. One call for each of `changes`.
+
+    The pipeline may not delete images or versions itself: its role could then delete those of every model.
+
+    Raises:
+        PlanRefusedError: naming each, how much is in it, and the commands that empty it.
+    """
+    causes, commands = [], []
+    for change in changes:
+        if change.kind == "aws_ecr_repository":
+            found, noun = images.count(ecr, str(change.before["name"])), "image"
+        else:
+            group = str(change.before["model_package_group_name"])
+            found, noun = model_packages.count(sagemaker, group), "version"
+        if found[0]:
+            causes.append(f"{change.address} has {_amount(*found, noun)}")
+            commands.append(_emptying(change, environment))
+    if causes:
+        name, account = environment.name, environment.account_id
+        raise PlanRefusedError(
+            f"The plan of {name} destroys what AWS keeps until it is empty: an apply would stop half-way",
+            cause="\n".join(causes),
+            next_step="Keep the entry in models.auto.tfvars; or, when nobody needs these any more, have an"
+            f" administrator of account {account} delete them for good, and plan again:\n"
+            + "\n".join(commands),
+        )
+
+
+def _amount(count: int, more: bool, noun: str) -> str:
+    return f"{'at least ' if more else ''}{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _emptying(change: Change, environment: Environment) -> str:
+    """The command for a shell. It names the account, since a model is called the same in all of them."""
+    place = f"--region {environment.region}"
+    if change.kind == "aws_ecr_repository":
+        # Image by image, those that an index refers to would be refused.
+        registry = f"--registry-id {environment.account_id}"
+        return (
+            f"aws ecr delete-repository {place} {registry} --repository-name {change.before['name']} --force"
+        )
+    return (
+        f"aws sagemaker list-model-packages {place} --model-package-group-name {change.before['arn']}"
+        " --query 'ModelPackageSummaryList[].ModelPackageArn' --output text"
+        f" | xargs -n 1 aws sagemaker delete-model-package {place} --model-package-name"
+    )
 
 
 def topics(document: Mapping[str, Any]) -> list[str]:

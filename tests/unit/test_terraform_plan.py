@@ -209,6 +209,113 @@ def test_a_repository_that_is_replaced_removes_no_model() -> None:
     )
 
 
+GROUP = "arn:aws:sagemaker:eu-west-1:333333333333:model-package-group/web-safety--spam"
+GONE = entry(
+    'module.sagemaker.aws_sagemaker_model_package_group.this["web-safety/spam"]',
+    "delete",
+    before={"model_package_group_name": "web-safety--spam", "arn": GROUP},
+    after=None,
+)
+ASKED = {"repositoryName": "web-safety/spam", "maxResults": 1000, "filter": {"imageStatus": "ANY"}}
+
+
+def packages(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "ModelPackageArn": f"{GROUP.replace('-group', '')}/{number}",
+            "CreationTime": 0,
+            "ModelPackageStatus": "Completed",
+        }
+        for number in range(1, count + 1)
+    ]
+
+
+def refuse_full(environment: Environment, ecr: Any, sagemaker: Any, *entries: dict[str, Any]) -> None:
+    changes = terraform_guards.must_be_empty(plan_of(*entries))
+    terraform_guards.refuse_full(ecr, sagemaker, changes, environment)
+
+
+def test_a_removed_model_that_is_not_empty_is_named_with_what_empties_it(environment: Environment) -> None:
+    ecr, images = stubbed("ecr")
+    digests = ("sha256:" + digit * 64 for digit in "aab")
+    found = [{"imageDigest": digest, "imageTag": str(tag)} for tag, digest in enumerate(digests)]
+    images.add_response("list_images", {"imageIds": found}, ASKED)
+    sagemaker, registry = stubbed("sagemaker")
+    page = {"ModelPackageSummaryList": packages(100), "NextToken": "more"}
+    wanted = {"ModelPackageGroupName": "web-safety--spam", "MaxResults": 100}
+    registry.add_response("list_model_packages", page, wanted)
+    with pytest.raises(PlanRefusedError, match="an apply would stop half-way") as error:
+        refuse_full(environment, ecr, sagemaker, DESTROYED, GONE)
+    assert error.value.cause.splitlines() == [
+        'aws_ecr_repository.this["web-safety/spam"] has 2 images',
+        'module.sagemaker.aws_sagemaker_model_package_group.this["web-safety/spam"]'
+        " has at least 100 versions",
+    ]
+    first, *commands = error.value.next_step.splitlines()
+    assert first.startswith("Keep the entry in models.auto.tfvars; or")
+    assert "administrator of account 333333333333" in first
+    assert commands == [
+        "aws ecr delete-repository --region eu-west-1 --registry-id 333333333333"
+        " --repository-name web-safety/spam --force",
+        f"aws sagemaker list-model-packages --region eu-west-1 --model-package-group-name {GROUP}"
+        " --query 'ModelPackageSummaryList[].ModelPackageArn' --output text"
+        " | xargs -n 1 aws sagemaker delete-model-package --region eu-west-1 --model-package-name",
+    ]
+
+
+def test_of_a_removed_model_only_what_is_not_empty_is_named(environment: Environment) -> None:
+    ecr, images = stubbed("ecr")
+    images.add_response("list_images", {}, ASKED)
+    sagemaker, registry = stubbed("sagemaker")
+    registry.add_response("list_model_packages", {"ModelPackageSummaryList": packages(1)})
+    with pytest.raises(PlanRefusedError) as error:
+        refuse_full(environment, ecr, sagemaker, DESTROYED, GONE)
+    assert error.value.cause.endswith(" has 1 version")
+    assert "delete-repository" not in error.value.next_step
+
+
+def test_a_removed_model_that_is_empty_or_gone_already_may_go(environment: Environment) -> None:
+    ecr, images = stubbed("ecr")
+    images.add_client_error("list_images", "RepositoryNotFoundException")
+    sagemaker, registry = stubbed("sagemaker")
+    registry.add_client_error(
+        "list_model_packages", "ValidationException", f"ModelPackageGroup {GROUP} does not exist."
+    )
+    refuse_full(environment, ecr, sagemaker, DESTROYED, GONE)
+    images.add_response("list_images", {})
+    registry.add_response("list_model_packages", {"ModelPackageSummaryList": []})
+    refuse_full(environment, ecr, sagemaker, DESTROYED, GONE)
+
+
+@pytest.mark.parametrize("service", ["ecr", "sagemaker"])
+def test_a_removed_model_that_may_not_be_looked_at_stays(environment: Environment, service: str) -> None:
+    from botocore.exceptions import ClientError
+
+    clients = {name: stubbed(name) for name in ("ecr", "sagemaker")}
+    clients[service][1].add_client_error(
+        {"ecr": "list_images", "sagemaker": "list_model_packages"}[service], "AccessDeniedException"
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        refuse_full(
+            environment,
+            clients["ecr"][0],
+            clients["sagemaker"][0],
+            {"ecr": DESTROYED, "sagemaker": GONE}[service],
+        )
+
+
+def test_what_terraform_empties_itself_and_what_is_replaced_need_not_be_empty() -> None:
+    disposable = entry(
+        "aws_ecr_repository.x", "delete", before={"name": "a/b", "force_delete": True}, after=None
+    )
+    moved = entry("aws_ecr_repository.y", "delete", "create", before={"name": "a/c"}, after={"name": "a/c"})
+    plan = plan_of(disposable, moved, DESTROYED, GONE, CREATED, REPLACED)
+    assert [change.address for change in terraform_guards.must_be_empty(plan)] == [
+        DESTROYED["address"],
+        GONE["address"],
+    ]
+
+
 def test_topics_of_every_module_are_found() -> None:
     topic = {"type": "aws_sns_topic", "mode": "managed", "values": {"arn": TOPIC}}
     module = {"resources": [topic, {**topic, "mode": "data", "values": {"arn": "other"}}]}

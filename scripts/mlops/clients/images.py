@@ -1,4 +1,4 @@
-"""ECR: whether an image is still there."""
+"""ECR: whether an image is still there, and how many a repository has."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def exists(ecr: ECRClient, image_uri: str) -> bool:
             next_step="Grant the job's role ecr:DescribeImages, or try again.",
         ) from error
     return True
+
+
+def count(ecr: ECRClient, repository: str) -> tuple[int, bool]:
+    """How many images a repository has, and whether there are more: one page. A missing one has none."""
+    try:
+        # Without a status ECR leaves out what was archived; a list has a line for each tag.
+        page = ecr.list_images(repositoryName=repository, maxResults=1000, filter={"imageStatus": "ANY"})
+    except ecr.exceptions.RepositoryNotFoundException:
+        return 0, False
+    digests = {image["imageDigest"] for image in page.get("imageIds", ())}
+    return len(digests), bool(page.get("nextToken"))

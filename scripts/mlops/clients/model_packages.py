@@ -43,6 +43,21 @@ def find(sagemaker: SageMakerClient, group: str, description: str) -> Iterator[s
     )
 
 
+def count(sagemaker: SageMakerClient, group: str) -> tuple[int, bool]:
+    """How many versions a group has, and whether there are more: one page. A missing one has none."""
+    from botocore.exceptions import ClientError
+
+    from mlops.clients.sagemaker import missing
+
+    try:
+        page = sagemaker.list_model_packages(ModelPackageGroupName=group, MaxResults=_PAGE)
+    except ClientError as error:
+        if missing(error):
+            return 0, False
+        raise
+    return len(page["ModelPackageSummaryList"]), bool(page.get("NextToken"))
+
+
 def empty(sagemaker: SageMakerClient, group: str) -> int:
     """Delete every version of a group, and return how many: SageMaker deletes no group that has one."""
     from botocore.exceptions import ClientError

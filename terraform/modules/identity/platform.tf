@@ -89,7 +89,7 @@ locals {
           "airflow:GetEnvironment",
           "budgets:ListTagsForResource", "budgets:ViewBudget",
           "cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "cloudwatch:GetMetricStream", "cloudwatch:ListTagsForResource",
-          "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:GetRepositoryPolicy", "ecr:ListTagsForResource",
+          "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:GetRepositoryPolicy", "ecr:ListImages", "ecr:ListTagsForResource",
           "events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule",
           "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags",
           "lambda:GetAlias", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionConcurrency",
@@ -139,7 +139,7 @@ locals {
           "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists", "ec2:DescribeRouteTables",
           "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints",
           "ec2:DescribeVpcs", "kms:ListAliases", "logs:DescribeResourcePolicies", "sagemaker:ListEndpoints",
-          "ssm:DescribeParameters",
+          "sagemaker:ListModelPackages", "ssm:DescribeParameters",
         ]
         Resource = "*"
       },
