@@ -6,6 +6,7 @@ GitLab says reaches the stages, by way of the variables below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,9 @@ Change = Literal["default_branch", "merge_request", "branch"]
 PREFIX = "MLOPS_UPSTREAM_"
 TOKEN = "MLOPS_UPSTREAM_TOKEN"  # noqa: S105  # the variable's name
 _TITLE_LIMIT = 200
+# Runners fill variables in where a dotenv report's value names one: a commit called "$MLOPS_ID_TOKEN" would have
+# that of each later job told to everybody who hears of the model.
+_REFERENCE = re.compile(r"[$%](?=[A-Za-z_{])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +53,22 @@ class Upstream:
 
     def variables(self) -> dict[str, str]:
         """For the other jobs' environment."""
-        title = " ".join(self.title.split())[:_TITLE_LIMIT]
+        title = _inert(" ".join(self.title.split()))[:_TITLE_LIMIT]
         return {
             f"{PREFIX}PROJECT_ID": str(self.project_id),
             f"{PREFIX}PROJECT_PATH": self.project_path,
             f"{PREFIX}COMMIT": self.commit,
             f"{PREFIX}TITLE": title,
-            f"{PREFIX}REF": self.ref,
+            f"{PREFIX}REF": _inert(self.ref),
             f"{PREFIX}CHANGE": self.change,
             f"{PREFIX}SOURCE": self.source,
             f"{PREFIX}MERGE_REQUEST": str(self.merge_request or ""),
             f"{PREFIX}PIPELINE_ID": str(self.pipeline_id or ""),
         }
+
+
+def _inert(text: str) -> str:
+    return _REFERENCE.sub(r"\g<0> ", text)
 
 
 def passed_in(variables: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mlops import dotenv
 from mlops.errors import ArtifactError, MlopsError, SettingsError, SourceError, UpstreamError, UsageError
 from mlops.fetch import Known, Place, ask, ask_with_job_token, fetch, read_claim, refuse_variables
 from mlops.pipeline import Pipeline
@@ -88,6 +89,31 @@ def test_later_jobs_see_the_upstreams_change(repository: Repository, place: Plac
     # the jobs and their links are this project's
     assert (pipeline.pipeline_id, pipeline.project_id) == ("99", "1")
     assert pipeline.origin.pipeline_url.endswith("/99")
+
+
+def test_a_commit_that_names_a_variable_does_not_get_its_value(repository: Repository, place: Place) -> None:
+    repository.commit({"a": "1"}, "tell ${MLOPS_ID_TOKEN} and $CI_JOB_TOKEN and %CI_JOB_TOKEN% for 5$, 100 %")
+    gitlab = good(repository, ref="feature/$MLOPS_ID_TOKEN")
+
+    said = fetch(ask(claim(repository.head, change="branch"), gitlab, ""), gitlab, place).variables()
+
+    assert said["MLOPS_UPSTREAM_TITLE"] == (
+        "tell $ {MLOPS_ID_TOKEN} and $ CI_JOB_TOKEN and % CI_JOB_TOKEN% for 5$, 100 %"
+    )
+    assert said["MLOPS_UPSTREAM_REF"] == "feature/$ MLOPS_ID_TOKEN"
+
+
+def test_a_message_that_is_no_utf_8_travels(repository: Repository, place: Place, tmp_path: Path) -> None:
+    """The git command itself writes no such commit; other tools do."""
+    commit = git(repository.folder, "cat-file", "commit", "HEAD").replace("add the training", "à jour")
+    (tmp_path / "commit").write_bytes(f"{commit}\n".encode("latin-1"))
+    repository.head = git(repository.folder, "hash-object", "-t", "commit", "-w", str(tmp_path / "commit"))
+    git(repository.folder, "reset", "--quiet", "--hard", repository.head)
+
+    found = fetch(known(repository), good(repository), place)
+    dotenv.write(tmp_path / "fetch.env", found.variables())
+
+    assert "MLOPS_UPSTREAM_TITLE=fix: ? jour\n" in (tmp_path / "fetch.env").read_text()
 
 
 @pytest.mark.parametrize(
