@@ -131,6 +131,11 @@ def test_the_webhook_is_the_one_of_airflows_connection(host: str) -> None:
     assert _webhook(json.dumps(secret)) == f"https://hooks.slack.com/{PASSWORD}"
 
 
+def test_white_space_around_the_webhook_is_none_of_it() -> None:
+    secret = {"host": "https://hooks.slack.com\n", "password": f" {PASSWORD}\n"}
+    assert _webhook(json.dumps(secret)) == f"https://hooks.slack.com/{PASSWORD}"
+
+
 @pytest.mark.parametrize(
     "secret",
     [
@@ -141,6 +146,9 @@ def test_the_webhook_is_the_one_of_airflows_connection(host: str) -> None:
         '{"host": "ftp://very-secret", "password": "very-secret"}',
         '{"host": "https://hooks.slack.com", "password": 1}',
         '{"host": "https://hooks.slack.com", "password": ""}',
+        '{"host": "https://hooks.slack.com", "password": "services/very-secret and more"}',
+        '{"host": "https://hooks.slack.com", "password": "services/\\nvery-secret"}',
+        '{"host": "https://hooks.slack.com", "password": "services/very-secret\u00e9"}',
     ],
 )
 def test_a_secret_that_is_no_connection_says_what_belongs_there_and_not_what_it_is(secret: str) -> None:

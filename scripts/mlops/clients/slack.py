@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import NotificationError
@@ -84,7 +85,13 @@ def webhook(secrets: SecretsManagerClient, secret_id: str) -> str:
         )
     if not host.startswith(("https://", "http://")):
         raise NotificationError("Slack is not set up", cause="the secret's host is no URL", next_step=step)
-    return f"{host.rstrip('/')}/{password.lstrip('/')}"
+    url = f"{host.strip().rstrip('/')}/{password.strip().lstrip('/')}"
+    # What opens it would name the rest of it in its error.
+    if not re.fullmatch(r"[!-~]+", url):
+        raise NotificationError(
+            "Slack is not set up", cause="the secret holds a character that no URL has", next_step=step
+        )
+    return url
 
 
 def _refused(cause: str) -> NotificationError:
