@@ -6,6 +6,7 @@ because the sizes in an archive are what its maker wrote there.
 
 from __future__ import annotations
 
+import errno
 import stat
 import zipfile
 import zlib
@@ -20,6 +21,16 @@ _CHUNK = 1 << 20
 _RATIO = 100
 _REGULAR = {0, stat.S_IFREG}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# What zipfile raises of bytes that are no archive; besides, EINVAL of a place before the file's beginning, and a
+# ValueError of a name that is no text.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    zlib.error,
+)
 _AGAIN = "Run the upstream's job code again, and then its trigger job."
 
 
@@ -37,7 +48,9 @@ def extract(archive: Path, wanted: Mapping[str, int], folder: Path) -> None:
                 _check(entry, wanted[entry.filename])
                 with source.open(entry) as stream:
                     _copy(stream, folder / entry.filename, entry.file_size)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, zlib.error) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # as of a disk that is full
+            raise
         raise ArtifactError(
             "The upstream's artifact is damaged", cause=str(error) or type(error).__name__, next_step=_AGAIN
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import zipfile
@@ -137,3 +138,37 @@ def test_a_method_no_runner_uses(tmp_path: Path) -> None:
         entry.compress_type = zipfile.ZIP_BZIP2
 
     assert "method 12" in refused(tmp_path, zipped(GOOD, bzip2))
+
+
+def test_whatever_byte_of_an_archive_is_wrong_it_is_no_crash(tmp_path: Path) -> None:
+    """Every byte of the archive's own records, one after the other, and some of them together."""
+    good = zipped(GOOD)
+    archive, out = tmp_path / "artifacts.zip", tmp_path / "out"
+    out.mkdir()
+    for place in range(len(good)):
+        for value in (0, 0xFF, 0xA4):
+            damaged = bytearray(good)
+            damaged[place] = value
+            if value == 0xA4:
+                damaged[place * 7 % len(good)] = 0xC2
+            archive.write_bytes(damaged)
+            with contextlib.suppress(ArtifactError):
+                extract(archive, WANTED, out)
+            for file in out.iterdir():
+                file.unlink()
+
+
+def test_an_entry_that_begins_before_the_archive(tmp_path: Path) -> None:
+    content = bytearray(zipped(GOOD))
+    end = content.rindex(b"PK\x05\x06")
+    said = int.from_bytes(content[end + 16 : end + 20], "little")
+    content[end + 16 : end + 20] = (said + 1).to_bytes(4, "little")
+
+    assert "damaged" in refused(tmp_path, bytes(content))
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
+    (tmp_path / "artifacts.zip").write_bytes(zipped(GOOD))
+
+    with pytest.raises(FileNotFoundError):
+        extract(tmp_path / "artifacts.zip", WANTED, tmp_path / "missing")
