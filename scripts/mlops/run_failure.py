@@ -143,7 +143,7 @@ def explain(
     log = LogTail("", "", ())
     job = about.jobs.get(first.task_id)
     if job is not None:
-        reason = job_failure(sagemaker, job.kind, job.name)
+        reason = _reason(sagemaker, job)
         if reason:
             log = tail(logs, LOG_GROUPS[job.kind], f"{job.name}/")
             cause, next_step = reason, advice(reason)
@@ -167,9 +167,20 @@ def explain(
     )
 
 
+def _reason(sagemaker: SageMakerClient, job: Job) -> str:
+    """Why SageMaker ended a job; empty where it does not say, for the failure is told all the same."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return job_failure(sagemaker, job.kind, job.name)
+    except (ClientError, BotoCoreError) as error:
+        logging.getLogger(__name__).error("SageMaker does not say what became of %s: %s", job.name, error)
+        return ""
+
+
 def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
     """Stop what still runs of jobs whose task failed: nobody waits for its result, and it costs money."""
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     for job in jobs.values():
         try:
@@ -179,6 +190,8 @@ def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
                 sagemaker.stop_processing_job(ProcessingJobName=job.name)
         except ClientError:  # it has ended, or never began
             continue
+        except BotoCoreError as error:
+            logging.getLogger(__name__).error("%s could not be stopped, and may go on: %s", job.name, error)
 
 
 def keep(failure: Failure, about: Subject, storage: Storage) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.stub import Stubber
 
 from mlops.contract import TrainingConf
@@ -33,6 +35,20 @@ ABOUT = Subject(dag_id="model_training", run_id="r.1", model="phishing-url", mod
 def client(service: str) -> Any:
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
     return session.client(service)  # type: ignore[call-overload]
+
+
+def unreachable(service: str) -> Any:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
+    once = Config(retries={"total_max_attempts": 1})
+    return session.client(service, endpoint_url="http://127.0.0.1:9", config=once)  # type: ignore[call-overload]
+
+
+def refusing(service: str, call: str) -> Any:
+    made = client(service)
+    stub = Stubber(made)
+    stub.add_client_error(call, "ThrottlingException", "Rate exceeded")
+    stub.activate()
+    return made
 
 
 @pytest.fixture
@@ -107,6 +123,15 @@ def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
     )
     assert failure.log_url == "https://x/j%2Falgo-1"
     assert "Correct it and push" in failure.next_step
+
+
+def test_a_failure_is_told_where_sagemaker_does_not_say_why(logs: CloudWatchLogsClient) -> None:
+    error = TaskError(task_id="train", what="Trigger failure", log_url="https://airflow")
+    for silent in (unreachable("sagemaker"), refusing("sagemaker", "describe_training_job")):
+        about = replace(ABOUT, jobs={"train": Job(kind="training", name="j")})
+        failure = explain(about, [error], silent, logs)
+        stop_jobs(about.jobs, unreachable("sagemaker"))
+        assert (failure.cause, failure.log_url) == ("Trigger failure", "https://airflow")
 
 
 def test_an_endpoint_that_did_not_come_up_brings_its_log(
