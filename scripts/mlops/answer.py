@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -75,7 +75,16 @@ def answer(result: Result, pipeline: Pipeline, project: Upstream | None) -> Outc
     upstream = pipeline.origin.project_path
     if project is None:
         return Outcome(summary=f"{upstream} has the trigger job's state and link; {TOKEN} is not set")
-    told = []
+    told: list[str] = []
+    refused: list[str] = []
+
+    def tell(what: str, write: Callable[[Upstream], None]) -> None:
+        try:
+            write(project)
+            told.append(what)
+        except GitLabError as error:
+            refused.append(f"{error.what} ({error.cause})")
+
     status = {
         "state": result.state,
         "name": f"ml-ops/{result.model}",
@@ -83,15 +92,13 @@ def answer(result: Result, pipeline: Pipeline, project: Upstream | None) -> Outc
         "description": result.sentence[:255],
         **({"pipeline_id": pipeline.upstream_pipeline_id} if pipeline.upstream_pipeline_id else {}),
     }
-    try:
-        project.set_status(pipeline.commit_sha, status)
-        told.append(f"the commit {pipeline.commit_sha[:8]}")
-        if pipeline.merge_request_iid is not None:
-            marker = f"<!-- ml-ops:pipeline:{result.model} -->"
-            project.put_note(pipeline.merge_request_iid, marker, _note(result, pipeline))
-            told.append(f"the merge request !{pipeline.merge_request_iid}")
-    except GitLabError as error:
-        console.warn(f"{upstream} is not told everything: {error.what} ({error.cause})")
+    tell(f"the commit {pipeline.commit_sha[:8]}", lambda desk: desk.set_status(pipeline.commit_sha, status))
+    number, marker = pipeline.merge_request_iid, f"<!-- ml-ops:pipeline:{result.model} -->"
+    if number is not None:
+        text = _note(result, pipeline)
+        tell(f"the merge request !{number}", lambda desk: desk.put_note(number, marker, text))
+    if refused:
+        console.warn(f"{upstream} is not told everything: {'; '.join(refused)}")
     where = " and ".join(told) or "nothing"
     return Outcome(
         summary=f"Told {where} of {upstream}: {result.sentence}",

@@ -95,18 +95,25 @@ def test_a_push_has_no_merge_request_to_write_to() -> None:
 
 
 def test_a_token_that_only_reads_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), Desk(refusals={"status"}))
+    desk = Desk(refusals={"status", "note"})
+
+    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), desk)
 
     assert outcome.exit_code == 0
     assert capsys.readouterr().err.count("\n") == 1
     assert "Told nothing of models/phishing-url" in outcome.summary
 
 
-def test_what_was_told_before_a_refusal_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), Desk(refusals={"note"}))
+@pytest.mark.parametrize(
+    ("refusal", "told"), [("note", "the commit aaaaaaaa"), ("status", "the merge request !42")]
+)
+def test_what_may_be_written_is_whatever_else_is_refused(
+    refusal: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), Desk(refusals={refusal}))
 
-    assert outcome.data["told"] == ["the commit aaaaaaaa"]
-    assert "not told everything" in capsys.readouterr().err
+    assert outcome.data["told"] == [told]
+    assert f"not told everything: GitLab did not write the {refusal}" in capsys.readouterr().err
 
 
 def test_without_a_token_there_is_the_trigger_job(capsys: pytest.CaptureFixture[str]) -> None:
