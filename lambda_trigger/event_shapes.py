@@ -20,6 +20,7 @@ SCHEDULE = "ml-ops.schedule"
 # As versions.NAME and versions.NAME_BUDGET, which need more than the standard library.
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _NAMES_LIMIT = 29
+_YEARS = range(2000, 3000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +123,15 @@ def text(document: Mapping[str, Any], key: str) -> str:
 def _time(value: object) -> datetime:
     """SageMaker sends milliseconds at times, everyone else ISO 8601."""
     try:
-        if isinstance(value, str) and value.isdecimal():
-            return datetime.fromtimestamp(int(value) / 1000, UTC).replace(microsecond=0)
         if isinstance(value, str):
-            found = datetime.fromisoformat(value)
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            found = (
+                datetime.fromtimestamp(int(value) / 1000, UTC).replace(microsecond=0)
+                if value.isdecimal()
+                else datetime.fromisoformat(value)
+            )
+            found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            if found.year in _YEARS:  # with room for the windows around it
+                return found
     except (ValueError, OverflowError, OSError):
         pass
     raise ContractError("the event's 'time' is none", cause=f"found {str(value)[:40]!r}")

@@ -285,6 +285,8 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
         raise _refusal(
             "malformed", f"event.conf is no JSON: {error}", "Write only finite numbers."
         ) from error
+    except RecursionError as error:
+        raise _refusal("malformed", "event.conf is nested too deeply", "Send a flatter conf.") from error
     _check(request, surroundings)
     return request
 

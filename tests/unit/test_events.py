@@ -292,6 +292,8 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(time="yesterday"), "'time' is none"),
         (broken(time=5), "'time' is none"),
         (broken(time="9" * 30), "'time' is none"),
+        (job() | {"time": "0001-01-01T00:00:00Z"}, "'time' is none"),
+        (stored(time="9999-12-31T23:59:59Z"), "'time' is none"),
         (broken(source=None), "'source' must be a text"),
         (broken(id=""), "'id' must be a text"),
         (event("aws.s3", "Object Created", {"object": "x"}), "no object or no bucket"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -311,6 +312,15 @@ def test_the_list_of_allowed_dags(variables: dict[str, str], allowed: bool) -> N
 def test_a_malformed_event_is_answered_and_never_reaches_airflow(broken: object) -> None:
     mwaa = FakeMwaa(dags={"..", "report"})
     assert problem(ask(mwaa, broken)) == "malformed"
+    assert not mwaa.calls
+
+
+def test_a_conf_that_is_nested_without_end_is_malformed() -> None:
+    conf: dict[str, Any] = {}
+    for _ in range(sys.getrecursionlimit()):
+        conf = {"a": conf}
+    mwaa = FakeMwaa()
+    assert problem(ask(mwaa, event(conf=conf))) == "malformed"
     assert not mwaa.calls
 
 
