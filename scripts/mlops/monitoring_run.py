@@ -111,6 +111,9 @@ def measure(plan: MonitoringPlan, storage: Storage, created_at: str) -> tuple[Dr
 def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> None:
     """Make this the newest report, unless there is one of a later window.
 
+    Too few rows conclude nothing, so what was concluded before them stands: a quiet night is no reason to tell of
+    a drift anew, nor to forget which columns requests used to have.
+
     It comes last, so that a retry finds the one before.
 
     Raises:
@@ -118,6 +121,8 @@ def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> Non
     """
     uri = model_uri(plan.settings.bucket, plan.conf) + MONITORING_LATEST
     now = _before(storage, uri)
+    if now is not None and report.state == "too_few_rows" != now.state:
+        return
     if now is None or moment(now.window_end, uri) <= moment(report.window_end, "report"):
         storage.write_record(report, uri)
 

@@ -142,6 +142,20 @@ def test_too_few_rows_conclude_nothing(bucket: Bucket) -> None:
     assert "below 100 nothing is concluded" in report.notes[0]
 
 
+def test_a_quiet_window_changes_nothing_that_was_concluded(bucket: Bucket) -> None:
+    capture(bucket, rows(2, 400))
+    run(bucket)
+    quiet = replace(PLAN, monitoring=replace(MONITORING, min_rows=1000))
+    ends = [replace(CONF, window_end=(NOW + timedelta(hours=hours)).isoformat()) for hours in range(1, 5)]
+    assert run(bucket, replace(quiet, conf=ends[0]))[0].state == "too_few_rows"
+    capture(bucket, [{"age": row["age"]} for row in rows(3, 400)])
+    report, news = run(bucket, replace(PLAN, conf=ends[1]))
+    assert ([column.name for column in report.drifted()], news) == (["city"], True)
+    assert run(bucket, replace(quiet, conf=ends[2]))[0].state == "too_few_rows"
+    report, news = run(bucket, replace(PLAN, conf=ends[3]))
+    assert ([column.name for column in report.drifted()], news) == (["city"], False)
+
+
 def test_an_endpoint_that_nobody_asks_is_no_failure(bucket: Bucket) -> None:
     report, _ = run(bucket)
     assert (report.state, report.rows) == ("too_few_rows", 0)
