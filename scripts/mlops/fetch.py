@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     claim = read_claim(arguments, os.environ)
     refuse_variables(os.environ)
     place = Place(files=Path(arguments.directory), manifest=arguments.manifest)
+    if not place.files.name:
+        raise UsageError(f"--directory {place.files} is no folder to make", next_step="Give it a name.")
     server, token = os.environ.get("CI_SERVER_URL", ""), os.environ.get(TOKEN, "")
     job_token = os.environ.get("CI_JOB_TOKEN", "")
     if not server or not (token or job_token):
@@ -360,6 +362,6 @@ def _check_sum(work: Path, expected: str) -> None:
 
 
 def _number(text: str) -> int:
-    if text and not text.isdecimal():
-        raise UsageError(f"{text!r} is no number")
+    if text and not re.fullmatch(r"[0-9]{1,19}", text):
+        raise UsageError(f"{text[:40]!r} is no number")
     return int(text or 0)

@@ -14,7 +14,7 @@ import pytest
 
 from mlops import dotenv
 from mlops.errors import ArtifactError, MlopsError, SettingsError, SourceError, UpstreamError, UsageError
-from mlops.fetch import Known, Place, ask, ask_with_job_token, fetch, read_claim, refuse_variables
+from mlops.fetch import Known, Place, ask, ask_with_job_token, fetch, read_claim, refuse_variables, run
 from mlops.pipeline import Pipeline
 
 from .upstreams import JOB, PATH, PIPELINE, GitLab, Repository, archive, claim, git, pushed, zipped
@@ -470,12 +470,19 @@ def test_forwarded_variables_say_which_job_it_was() -> None:
         ({"manifest": "../mlops.yml"}, {}),
         ({"manifest": "/etc/mlops.yml"}, {}),
         ({}, {"MLOPS_ARTIFACT_JOB_ID": "$(id)"}),
+        ({}, {"MLOPS_ARTIFACT_JOB_ID": "9" * 5000}),
         ({}, {"MLOPS_ARTIFACT_SHA256": "short"}),
     ],
 )
 def test_what_has_another_form_is_refused(given: dict[str, str], variables: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         read_claim(arguments(**given), variables)
+
+
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_the_code_goes_into_a_folder_of_its_own(folder: str) -> None:
+    with pytest.raises(UsageError, match="no folder to make"):
+        run(arguments(directory=folder))
 
 
 @pytest.mark.parametrize(
