@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlops import console
-from mlops.clients.gitlab_schedules import Schedule
+from mlops.clients.gitlab_schedules import BRANCH, Schedule
 from mlops.decode import encode
 from mlops.errors import SettingsError
 from mlops.outcome import Outcome
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         description=arguments.description,
         cron=arguments.cron,
         timezone=arguments.timezone,
-        ref=arguments.ref,
+        ref=arguments.ref.removeprefix(BRANCH),
         take_ownership=arguments.take_ownership,
     )
     return ensure(gitlab_schedules.connect(url, project, token), wish)

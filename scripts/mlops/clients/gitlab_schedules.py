@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gitlab import Gitlab
 
 _TIMEOUT = 15
-_BRANCH = "refs/heads/"
+BRANCH = "refs/heads/"
+"""What GitLab puts before a branch's short name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def _schedule(found: Any) -> Schedule:
     return Schedule(
         id=found.id,
         description=found.description,
-        ref=str(found.ref).removeprefix(_BRANCH),
+        ref=str(found.ref).removeprefix(BRANCH),
         cron=found.cron,
         timezone=found.cron_timezone,
         active=bool(found.active),

@@ -69,6 +69,12 @@ def test_what_is_asked_for_is_set_and_what_is_not_asked_for_stays(ensure: Ensure
     assert ensure()["schedule"]["cron"] == "6 4 * * 1"
 
 
+def test_a_branch_may_be_given_by_its_full_name(ensure: Ensure, capsys: pytest.CaptureFixture[str]) -> None:
+    ensure("ada", "--ref", "refs/heads/main")
+    assert ensure("ada", "--ref", "refs/heads/main")["done"] == []
+    assert "retraining runs on" not in capsys.readouterr().err
+
+
 def test_a_schedule_that_was_switched_off_is_switched_on_by_who_may(wine: Stack, ensure: Ensure) -> None:
     made = ensure()["schedule"]["id"]
     of(wine, "ada").pipelineschedules.update(made, {"active": False})
