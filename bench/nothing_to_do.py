@@ -65,7 +65,7 @@ def measure(folder: Path) -> Table:
                 note="no engine with a base image",
             )
         )
-    return Table(title="Containerize with nothing to do: one call to the registry", rows=rows)
+    return Table(title="Containerize with nothing to do: two calls to the registry", rows=rows)
 
 
 def docker(context: Path, folder: Path) -> list[Contender]:

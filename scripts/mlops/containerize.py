@@ -1,10 +1,12 @@
 """`mlops containerize`: one version for one content, built only when the content is new.
 
-    content key known to the registry   its version, after one question
+    content key known to the registry   its version, after two questions
     default branch                      the next release, from the commits since the last one
     merge request                       a pre-release of it, such as 1.3.0-mr42.7
     tag, schedule                       the release that is there; these never make one
     no pipeline                         what a pipeline would do; nothing is pushed
+
+The second question is whose model it is: code of another GitLab project than Terraform names gets no version.
 
 An image is pushed under its version and then under its content key, `src-<key>` (`src-mr-<key>` for merge
 requests, so that merging makes a release). Tags are immutable: of two pipelines that compute one version, the
@@ -28,7 +30,15 @@ from mlops.clients import aws, gitlab
 from mlops.clients.git import Repository
 from mlops.clients.registry import Image, Registry
 from mlops.content import read_content
-from mlops.errors import GitLabError, RegistryError, SettingsError, SourceError, UsageError, VersionError
+from mlops.errors import (
+    GitLabError,
+    OwnerError,
+    RegistryError,
+    SettingsError,
+    SourceError,
+    UsageError,
+    VersionError,
+)
 from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.pipeline import Pipeline
@@ -126,9 +136,12 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
 
     Raises:
         RegistryError: when the registry refuses for another reason than that a version is taken.
+        OwnerError: when the model is another project's; before anything is built.
         BuildError, EngineError, SourceError: when there is nothing to push.
     """
-    if known := _known(source, registry):
+    known = _known(source, registry)
+    check_owner(registry, source.pipeline)
+    if known:
         return known
     for base in source.content.unpinned:
         console.warn(f"The base image {base} is not pinned by a digest: a new one will not be noticed.")
@@ -162,12 +175,33 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
     )
 
 
+def check_owner(registry: Registry, pipeline: Pipeline) -> None:
+    """Refuse the code of a project that the model does not belong to, as models.auto.tfvars says.
+
+    Of a pipeline that another project started, that project counts, as GitLab named it to `fetch`. Case does not:
+    GitLab has no two paths that differ in it alone.
+
+    Raises:
+        OwnerError: naming both projects.
+    """
+    owner, project = registry.owner(), pipeline.origin.project_path
+    if not owner or owner.lower() == project.lower():
+        return
+    raise OwnerError(
+        f"{registry.repository} belongs to another GitLab project than this code",
+        cause=f"it belongs to {owner}, and this is code of {project or 'no project: CI_PROJECT_PATH is empty'}",
+        next_step=f"Give the model a name of its own in mlops.yml; in a fork, work on a branch of {owner} instead;"
+        " if the project was renamed or moved, name its new path in terraform/root/models.auto.tfvars and apply.",
+    )
+
+
 def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result:
     """The release that a tag names, or the newest for a schedule.
 
     Raises:
         VersionError: when the tag is no version.
         RegistryError: when there is no such release.
+        OwnerError: when the model is another project's.
     """
     if pipeline.kind == "tag":
         version = versions.parse_git_tag(pipeline.ref, model.name)
@@ -180,6 +214,7 @@ def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result
             cause=f"a pipeline of kind {pipeline.kind} makes none",
             next_step="Push to the default branch, which builds and releases.",
         )
+    check_owner(registry, pipeline)
     return Result(version=version, digest=found.digest, built=False, note="it is the release asked for")
 
 

@@ -109,6 +109,12 @@ class EngineError(MlopsError):
     exit_code = 22
 
 
+class OwnerError(MlopsError):
+    """The model belongs to another GitLab project than the code."""
+
+    exit_code = 23
+
+
 class TriggerError(MlopsError):
     """The Lambda or Airflow behind it did not accept the run."""
 

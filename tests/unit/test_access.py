@@ -124,6 +124,24 @@ def test_an_endpoint_is_made_of_its_configuration() -> None:
             "arn:aws:ecr:eu-west-1:111111111111:repository/a/b",
         ),
         (
+            "ecr",
+            {
+                "target": "AmazonEC2ContainerRegistry_V20150921.ListTagsForResource",
+                "body": b'{"resourceArn": "arn:aws:ecr:eu-west-1:1:repository/a/b"}',
+            },
+            "ecr:ListTagsForResource",
+            "arn:aws:ecr:eu-west-1:1:repository/a/b",
+        ),
+        (
+            "ecr",
+            {
+                "target": "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories",
+                "body": b'{"repositoryNames": ["a/b"]}',
+            },
+            "ecr:DescribeRepositories",
+            "arn:aws:ecr:eu-west-1:111111111111:repository/a/b",
+        ),
+        (
             "sagemaker",
             {"path": "/endpoints/web-safety--x/invocations"},
             "sagemaker:InvokeEndpoint",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
     from mypy_boto3_ecr import ECRClient
 
+# Terraform's module `registry` writes it, and no job may: the path of the GitLab project a model belongs to.
+OWNER_TAG = "mlops:gitlab-project"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -61,6 +63,7 @@ class Registry:
         """`host` is where images are pulled from, when it is not the account's own ECR host name."""
         self._ecr = ecr
         self._host = host
+        self._account = ""
         self.repository = repository
 
     def find(self, tag: str) -> Image | None:
@@ -74,7 +77,8 @@ class Registry:
         except (ClientError, BotoCoreError) as error:
             self._refuse("look for images in", error)
         for detail in answer["imageDetails"]:
-            self._host = self._host or account_host(self._ecr, detail["registryId"])
+            self._account = detail["registryId"]
+            self._host = self._host or account_host(self._ecr, self._account)
             return _image(detail)
         return None
 
@@ -92,6 +96,24 @@ class Registry:
                 yield from map(_image, page["imageDetails"])
         except (ClientError, BotoCoreError) as error:
             self._refuse("list the images of", error)
+
+    def owner(self) -> str:
+        """The GitLab project that the model belongs to, empty where Terraform names none; in one call after `find`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            tags = self._ecr.list_tags_for_resource(resourceArn=self._arn())["tags"]
+        except (ClientError, BotoCoreError) as error:
+            self._refuse("read the tags of", error)
+        return next((tag["Value"] for tag in tags if tag["Key"] == OWNER_TAG), "")
+
+    def _arn(self) -> str:
+        """ECR wants it for tags; it is asked for where no image has told the account yet."""
+        if not self._account:
+            answer = self._ecr.describe_repositories(repositoryNames=[self.repository])
+            return answer["repositories"][0]["repositoryArn"]
+        meta = self._ecr.meta
+        return f"arn:{meta.partition}:ecr:{meta.region_name}:{self._account}:repository/{self.repository}"
 
     @property
     def uri(self) -> str:
@@ -205,7 +227,8 @@ class Registry:
             raise AuthenticationError(
                 f"The job's role may not {verb} {self.repository}",
                 cause=str(error),
-                next_step="Grant it ecr:DescribeImages on this repository, and ecr:GetAuthorizationToken.",
+                next_step="Grant it what ml-ops-build may: ecr:DescribeImages, ecr:DescribeRepositories and"
+                " ecr:ListTagsForResource on this repository, and ecr:GetAuthorizationToken.",
             ) from error
         raise RegistryError(
             f"Cannot {verb} {self.repository}",

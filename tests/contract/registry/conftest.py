@@ -63,11 +63,13 @@ class LocalRegistry:
         ecr.meta.events.register("before-call", self._count)
         return ecr
 
-    def repository(self, model: str, **mutability: Any) -> Registry:
-        """A new repository, as Terraform makes it."""
+    def repository(self, model: str, owner: str = "", **mutability: Any) -> Registry:
+        """A new repository, as Terraform makes it; with an owner, that GitLab project's."""
         ecr = self.client()
         name = f"web-safety/{model}"
-        ecr.create_repository(repositoryName=name, **({"imageTagMutability": "IMMUTABLE"} | mutability))
+        tags = [{"Key": "mlops:gitlab-project", "Value": owner}] if owner else []
+        settings: dict[str, Any] = {"imageTagMutability": "IMMUTABLE", "tags": tags} | mutability
+        ecr.create_repository(repositoryName=name, **settings)
         self.calls.clear()
         return Registry(ecr, name)
 

@@ -20,7 +20,7 @@ from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
 from mlops.clients import aws
 from mlops.clients.registry import Registry
 from mlops.containerize import Result, containerize, read_source
-from mlops.errors import AuthenticationError, EngineError, RegistryError
+from mlops.errors import AuthenticationError, EngineError, OwnerError, RegistryError
 from mlops.pipeline import Pipeline
 
 from .conftest import REGION, LocalRegistry, ModelRepository
@@ -57,8 +57,11 @@ def test_an_image_is_as_the_specification_wants_it(local: LocalRegistry, tmp_pat
     assert registry.uri == f"{local.host}/web-safety/shape"
 
 
-def test_nothing_to_do_is_one_call(local: LocalRegistry, tmp_path: Path) -> None:
-    repository, registry = ModelRepository(tmp_path / "model", "unchanged"), local.repository("unchanged")
+@pytest.mark.parametrize("owner", ["", "web/phish"])
+def test_nothing_to_do_is_two_calls(local: LocalRegistry, tmp_path: Path, owner: str) -> None:
+    """One finds the image, the other whose model it is."""
+    name = f"unchanged-{len(owner)}"
+    repository, registry = ModelRepository(tmp_path / "model", name), local.repository(name, owner)
     first = push(repository, registry)
     repository.commit("docs: words", "README.md")
     again = Registry(local.client(), registry.repository, local.host)
@@ -66,7 +69,7 @@ def test_nothing_to_do_is_one_call(local: LocalRegistry, tmp_path: Path) -> None
     second = push(repository, again)
     assert (second.version, second.digest, second.built) == (first.version, first.digest, False)
     assert again.uri == registry.uri
-    assert local.calls == {"DescribeImages": 1}
+    assert local.calls == {"DescribeImages": 1, "ListTagsForResource": 1}
 
 
 def test_versions_follow_commits_and_merge_requests(local: LocalRegistry, tmp_path: Path) -> None:
@@ -168,6 +171,28 @@ def test_a_tag_that_is_taken_is_refused_with_the_registrys_words(
     assert "TAG_INVALID" in caught.value.cause
     assert "immutable" in caught.value.cause
     assert registry.find("2.0.0") is None
+
+
+# -- whose model it is ---------------------------------------------------------------------------------------
+
+
+def test_a_model_of_another_project_gets_no_version(local: LocalRegistry, tmp_path: Path) -> None:
+    repository = ModelRepository(tmp_path / "model", "theirs")
+    registry = local.repository("theirs", "models/theirs")
+    with pytest.raises(OwnerError, match="web-safety/theirs belongs to another GitLab project") as caught:
+        push(repository, registry)
+    assert caught.value.cause == "it belongs to models/theirs, and this is code of web/phish"
+    assert local.calls == {"DescribeImages": 1, "DescribeRepositories": 1, "ListTagsForResource": 1}
+    assert list(registry.images()) == []
+    assert push(repository, registry, {**MAIN, "CI_PROJECT_PATH": "Models/Theirs"}).built
+
+
+def test_a_copy_of_a_model_is_refused_with_its_version(local: LocalRegistry, tmp_path: Path) -> None:
+    repository = ModelRepository(tmp_path / "model", "copied")
+    registry = local.repository("copied", "models/copied")
+    push(repository, registry, {**MAIN, "CI_PROJECT_PATH": "models/copied"})
+    with pytest.raises(OwnerError):
+        push(repository, registry)
 
 
 # -- a registry in trouble -----------------------------------------------------------------------------------
@@ -318,6 +343,29 @@ def test_the_command(
     assert cli.main(["containerize", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["image_version"] == "1.0.0"
     assert len(list(Registry(local.client(), "web-safety/command").images())) == 1
+
+
+@pytest.mark.usefixtures("_job")
+@pytest.mark.parametrize("source", ["push", "schedule"])
+def test_the_command_with_somebody_else_s_model(
+    local: LocalRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+) -> None:
+    repository = ModelRepository(tmp_path / "model", f"foreign-{source}")
+    registry = local.repository(f"foreign-{source}", "models/theirs")
+    push(repository, registry, {**MAIN, "CI_PROJECT_PATH": "models/theirs"})
+    repository.commit("feat: mine")
+    monkeypatch.chdir(repository.root)
+    monkeypatch.setenv("CI_PIPELINE_SOURCE", source)
+    assert cli.main(["containerize"]) == OwnerError.exit_code
+    shown = capsys.readouterr().err
+    assert "why: it belongs to models/theirs, and this is code of web/phish" in shown
+    assert "next: Give the model a name of its own in mlops.yml" in shown
+    assert not Path("containerize.env").exists()
+    assert len(list(registry.images())) == 1
 
 
 @pytest.mark.usefixtures("_job")

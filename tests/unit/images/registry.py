@@ -24,6 +24,8 @@ class FakeRegistry(Registry):
         self.questions: list[str] = []
         self.refuses: set[str] = set()
         self.blobs: dict[str, bytes] = {}
+        self.project = ""
+        """The GitLab project that the model belongs to."""
 
     @property
     def login(self) -> Login:
@@ -32,6 +34,10 @@ class FakeRegistry(Registry):
     def find(self, tag: str) -> Image | None:
         self.questions.append(f"find {tag[:10]}")
         return next((image for image in self._all() if tag in image.tags), None)
+
+    def owner(self) -> str:
+        self.questions.append("owner")
+        return self.project
 
     def images(self) -> Iterator[Image]:
         self.questions.append("images")

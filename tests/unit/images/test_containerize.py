@@ -14,6 +14,7 @@ from mlops.clients.registry import Registry
 from mlops.containerize import Result, containerize, find_release
 from mlops.errors import (
     GitLabError,
+    OwnerError,
     RegistryError,
     SettingsError,
     SourceError,
@@ -52,7 +53,7 @@ def test_the_first_release(work: ModelRepository, registry: FakeRegistry) -> Non
     assert set(registry.stored[result.digest][1]) == {"1.0.0", f"src-{work.source().content.key}"}
 
 
-def test_an_unchanged_content_keeps_its_version_for_one_question(
+def test_an_unchanged_content_keeps_its_version_for_two_questions(
     work: ModelRepository, registry: FakeRegistry
 ) -> None:
     first = push(work, registry)
@@ -62,7 +63,7 @@ def test_an_unchanged_content_keeps_its_version_for_one_question(
     assert second == Result(
         version=first.version, digest=first.digest, built=False, note="the content is unchanged"
     )
-    assert len(registry.questions) == 1
+    assert registry.questions == ["find src-" + work.source().content.key[:6], "owner"]
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,69 @@ def test_the_history_of_the_project_around_the_code_is_not_taken_for_it(work: Mo
     with pytest.raises(SourceError, match="not the upstream's code") as caught:
         work.source(upstream(work, COMMIT="b" * 40))
     assert "source.git/" in caught.value.next_step
+
+
+# -- whose model it is ---------------------------------------------------------------------------------------
+
+
+def test_the_project_that_terraform_names_releases_its_model(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    registry.project = "web/phish"
+    assert push(work, registry).built
+    work.commit("fix: x", "phish/new.py")
+    # GitLab has no other project whose path differs in case alone
+    assert push(work, registry, CI_PROJECT_PATH="Web/Phish").built
+
+
+def test_another_project_does_not(work: ModelRepository, registry: FakeRegistry) -> None:
+    registry.project = "models/phishing-url"
+    builder = FakeBuilder()
+    with pytest.raises(OwnerError, match="belongs to another GitLab project") as caught:
+        containerize(work.source(), registry, builder)
+    assert (builder.published, registry.stored) == ([], {})
+    assert caught.value.what.startswith("web-safety/phishing-url ")
+    assert caught.value.cause == "it belongs to models/phishing-url, and this is code of web/phish"
+    assert "a branch of models/phishing-url" in caught.value.next_step
+    assert "terraform/root/models.auto.tfvars" in caught.value.next_step
+
+
+@pytest.mark.parametrize("project", ["web/phish-2", "web", "models/web/phish", "web/phish/", "phish", ""])
+def test_a_path_that_is_nearly_the_same_is_another_project(
+    work: ModelRepository, registry: FakeRegistry, project: str
+) -> None:
+    registry.project = "web/phish"
+    with pytest.raises(OwnerError):
+        push(work, registry, CI_PROJECT_PATH=project)
+
+
+def test_a_copy_of_a_model_is_refused_as_well(work: ModelRepository, registry: FakeRegistry) -> None:
+    """Its content has a version already, which another project could train and deploy."""
+    push(work, registry)
+    registry.project = "models/phishing-url"
+    with pytest.raises(OwnerError):
+        push(work, registry)
+    with pytest.raises(OwnerError):
+        push(work, registry, **MERGE_REQUEST)
+    for variables in (SCHEDULE, tagged("v1.0.0")):
+        with pytest.raises(OwnerError):
+            find_release(work.source().model, pipeline(**variables), registry)
+
+
+def test_of_an_upstream_counts_the_project_that_gitlab_names(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    """Not the platform's, in which the job runs."""
+    registry.project = "models/phish"
+    assert push(work, registry, **upstream(work)).built
+    with pytest.raises(OwnerError, match="web-safety/phishing-url") as caught:
+        push(work, registry, **upstream(work, PROJECT_PATH="models/other"))
+    assert caught.value.cause.endswith("this is code of models/other")
+    registry.project = "web/phish"
+    with pytest.raises(OwnerError):
+        push(work, registry, **upstream(work))
+    with pytest.raises(OwnerError, match="web-safety/phishing-url"):
+        push(work, registry, **upstream(work, PROJECT_PATH=""))
 
 
 def test_without_a_pipeline_nothing_is_pushed(

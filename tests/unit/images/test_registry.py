@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from mlops.clients.registry import Registry, account_host
+from mlops.clients.registry import OWNER_TAG, Registry, account_host
 from mlops.errors import AuthenticationError, RegistryError
 
 if TYPE_CHECKING:
@@ -59,6 +59,52 @@ def test_no_image(ecr: tuple[Registry, Stubber]) -> None:
     registry, foreseen = ecr
     foreseen.add_client_error("describe_images", "ImageNotFoundException")
     assert registry.find("src-1") is None
+
+
+ARN = f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/web-safety/x"
+TAGS = {"tags": [{"Key": "team", "Value": "a"}, {"Key": OWNER_TAG, "Value": "models/x"}]}
+
+
+def test_whose_model_it_is_takes_one_call_after_an_image_was_found(ecr: tuple[Registry, Stubber]) -> None:
+    registry, foreseen = ecr
+    foreseen.add_response("describe_images", FOUND)
+    foreseen.add_response("list_tags_for_resource", TAGS, {"resourceArn": ARN})
+    registry.find("src-1")
+    assert registry.owner() == "models/x"
+
+
+def test_whose_model_it_is_before_there_is_an_image(ecr: tuple[Registry, Stubber]) -> None:
+    registry, foreseen = ecr
+    known = {"repositories": [{"repositoryArn": ARN}]}
+    foreseen.add_client_error("describe_images", "ImageNotFoundException")
+    foreseen.add_response("describe_repositories", known, {"repositoryNames": ["web-safety/x"]})
+    foreseen.add_response("list_tags_for_resource", {"tags": TAGS["tags"][:1]}, {"resourceArn": ARN})
+    registry.find("src-1")
+    assert registry.owner() == ""
+
+
+def test_an_arn_is_of_the_client_s_partition() -> None:
+    made = client("cn-north-1")
+    with Stubber(made) as foreseen:
+        foreseen.add_response("describe_images", FOUND)
+        wanted = {"resourceArn": f"arn:aws-cn:ecr:cn-north-1:{ACCOUNT}:repository/web-safety/x"}
+        foreseen.add_response("list_tags_for_resource", TAGS, wanted)
+        registry = Registry(made, "web-safety/x")
+        registry.find("src-1")
+        assert registry.owner() == "models/x"
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["found", "nothing found"])
+def test_a_role_that_may_not_see_whose_model_it_is(ecr: tuple[Registry, Stubber], found: bool) -> None:
+    registry, foreseen = ecr
+    if found:
+        foreseen.add_response("describe_images", FOUND)
+        registry.find("src-1")
+    call = "list_tags_for_resource" if found else "describe_repositories"
+    foreseen.add_client_error(call, "AccessDeniedException", "the registry's own words")
+    with pytest.raises(AuthenticationError, match="may not read the tags of web-safety/x") as caught:
+        registry.owner()
+    assert "ecr:ListTagsForResource" in caught.value.next_step
 
 
 def test_all_pages_of_images(ecr: tuple[Registry, Stubber]) -> None:

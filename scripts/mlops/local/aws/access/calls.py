@@ -261,6 +261,14 @@ def _named(member: str, kind: str) -> Callable[[str, Mapping[str, Any], Place], 
     return resources
 
 
+def _repository(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+    if members.get("resourceArn"):  # of tags
+        yield (str(members["resourceArn"]),)
+        return
+    for name in members.get("repositoryNames") or [members.get("repositoryName")]:
+        yield (place.arn("ecr", f"repository/{name}"),) if name else ()
+
+
 def _secret(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
     name = str(members.get("SecretId") or members.get("Name") or "")  # the latter where it is created
     if name.startswith("arn:"):
@@ -297,7 +305,7 @@ def _airflow(operation: str, members: Mapping[str, Any], place: Place) -> Resour
 
 _RESOURCES: dict[str, Callable[[str, Mapping[str, Any], Place], Resources]] = {
     "airflow": _airflow,
-    "ecr": _named("repositoryName", "ecr repository/"),
+    "ecr": _repository,
     "lambda": _named("FunctionName", "lambda function:"),
     "logs": _logs,
     "sagemaker": _sagemaker,
