@@ -23,6 +23,11 @@ locals {
     ]
   ]))
 
+  # Whose code each model's is. Those of extra_models belong to nobody.
+  gitlab_projects = merge({}, [
+    for project, models in var.models : { for model, path in models : "${project}/${model}" => path }
+  ]...)
+
   # null in the local stack: each service then encrypts with a key of its own
   kms_key_arn = one(module.encryption[*].key_arn)
 
@@ -53,6 +58,7 @@ module "registry" {
   source = "../modules/registry"
 
   repositories      = local.repositories
+  gitlab_projects   = local.gitlab_projects
   kms_key_arn       = local.kms_key_arn
   expire_after_days = var.quick ? null : 14
   force_delete      = var.disposable

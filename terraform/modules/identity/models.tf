@@ -89,6 +89,13 @@ locals {
         ]
         Resource = local.repositories
       },
+      {
+        # The GitLab project a model belongs to is a tag of its repository, which no job may change.
+        Sid      = "SeeWhoseModelItIs"
+        Effect   = "Allow"
+        Action   = ["ecr:DescribeRepositories", "ecr:ListTagsForResource"]
+        Resource = local.repositories
+      },
     ]
 
     train = concat(local.read_evidence, [

@@ -7,6 +7,9 @@ resource "aws_ecr_repository" "this" {
   image_tag_mutability = "IMMUTABLE"
   force_delete         = var.force_delete
 
+  # mlops containerize lets no other project's code become a version.
+  tags = { for name, path in var.gitlab_projects : "mlops:gitlab-project" => path if name == each.value }
+
   image_scanning_configuration {
     scan_on_push = true
   }

@@ -9,6 +9,24 @@ variable "repositories" {
   }
 }
 
+variable "gitlab_projects" {
+  description = "The GitLab project that each model belongs to, by its repository's name; a repository without one takes code of any project."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(keys(var.gitlab_projects), var.repositories)) == 0
+    error_message = "Every name in gitlab_projects must be one of repositories."
+  }
+
+  # ECR takes 256 characters of a tag's value: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-using-tags.html
+  validation {
+    condition     = alltrue([for path in values(var.gitlab_projects) : length(path) <= 256 && can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$", path))])
+    error_message = "Every GitLab project must be a path such as group/project, of at most 256 characters."
+  }
+}
+
 variable "kms_key_arn" {
   description = "The KMS key that encrypts images; null for ECR's own key. A repository keeps the key it was made with."
   type        = string

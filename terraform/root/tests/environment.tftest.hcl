@@ -28,6 +28,10 @@ run "every_model_gets_a_repository" {
     condition     = keys(output.repositories) == ["fraud/card-payments", "fraud/chargebacks", "fraud/refunds", "web-safety/phishing-url"]
     error_message = "Listed and extra models each get a repository."
   }
+  assert {
+    condition     = local.gitlab_projects == { "fraud/card-payments" = "models/fraud", "fraud/chargebacks" = "models/fraud", "web-safety/phishing-url" = "models/phishing-url" }
+    error_message = "A listed model is its GitLab project's; an extra one is nobody's."
+  }
 }
 
 run "everything_is_encrypted_with_the_key" {

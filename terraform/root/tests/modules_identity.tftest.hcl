@@ -207,8 +207,19 @@ run "models_reach_what_their_stages_call" {
         "arn:aws:ecr:eu-west-1:111122223333:repository/fraud/card-payments",
         "arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url",
       ]
+      SeeWhoseModelItIs = [
+        "arn:aws:ecr:eu-west-1:111122223333:repository/fraud/card-payments",
+        "arn:aws:ecr:eu-west-1:111122223333:repository/web-safety/phishing-url",
+      ]
     }
     error_message = "build reaches the registry, of the listed models alone."
+  }
+  assert {
+    condition = length([for action in flatten(concat(
+      [for role in values(aws_iam_role_policy.models) : [for statement in jsondecode(role.policy).Statement : statement.Action]],
+      [for statement in jsondecode(aws_iam_policy.boundary.policy).Statement : statement.Action if statement.Effect == "Allow"],
+    )) : action if can(regex("^ecr:(.*Tag.*Resource|Create.*|Delete.*|.*[*?].*)$", action)) && action != "ecr:ListTagsForResource"]) == 0
+    error_message = "Whose model it is, no job may change: not the tag, and not by making the repository anew."
   }
   assert {
     condition = { for name in ["train", "deploy"] : name => flatten([

@@ -8,9 +8,14 @@ run "real_environment" {
   }
 
   variables {
-    repositories = ["fraud/card-payments", "web-safety/phishing-url"]
+    repositories    = ["fraud/card-payments", "web-safety/phishing-url"]
+    gitlab_projects = { "web-safety/phishing-url" = "models/phishing-url" }
   }
 
+  assert {
+    condition     = { for name, repository in aws_ecr_repository.this : name => try(repository.tags["mlops:gitlab-project"], null) } == { "fraud/card-payments" = null, "web-safety/phishing-url" = "models/phishing-url" }
+    error_message = "A model's GitLab project is a tag of its repository; without a project there is no tag."
+  }
   assert {
     condition     = keys(aws_ecr_repository.this) == ["fraud/card-payments", "web-safety/phishing-url"]
     error_message = "One repository a model."
@@ -81,4 +86,34 @@ run "refuses_bad_values" {
   }
 
   expect_failures = [var.repositories, var.expire_after_days, var.kms_key_arn]
+}
+
+run "refuses_projects_that_cannot_be" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories    = ["web-safety/phishing-url"]
+    gitlab_projects = { "web-safety/phishing-url" = "models/*" }
+  }
+
+  expect_failures = [var.gitlab_projects]
+}
+
+run "refuses_the_project_of_a_repository_that_is_not_there" {
+  command = plan
+
+  module {
+    source = "../modules/registry"
+  }
+
+  variables {
+    repositories    = ["web-safety/phishing-url"]
+    gitlab_projects = { "web-safety/phishing" = "models/phishing-url" }
+  }
+
+  expect_failures = [var.gitlab_projects]
 }

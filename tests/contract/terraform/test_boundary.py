@@ -21,6 +21,7 @@ __all__ = ["root"]
 MODULES = Path(__file__).parents[3] / "terraform" / "modules"
 MADE_UP = re.compile(r"[:/]planned(/|$)")
 BOUNDARY = "module.identity[0].aws_iam_policy.boundary.policy"
+BUILD = 'module.identity[0].aws_iam_role_policy.models["build"].policy'
 # An administrator makes these two; they manage the others' identities.
 UNBOUNDED = 'resource "aws_iam_role" "platform"'
 
@@ -63,6 +64,23 @@ def test_no_role_asks_for_more_than_the_boundary(environment: str, program: Path
     assert {
         where: found for where, policy in own.items() if (found := beyond(documents[BOUNDARY], policy))
     } == {}
+
+
+def test_no_job_may_change_whose_model_it_is(program: Path, root: Path) -> None:
+    documents = plan(program, root, "prod").documents
+    boundary, build = documents[BOUNDARY], documents[BUILD]
+    (seen,) = [one for one in build["Statement"] if "ecr:ListTagsForResource" in one["Action"]]
+
+    assert [name.rpartition(":repository/")[2] for name in seen["Resource"]] == ["web-safety/phishing-url"]
+    for repository in seen["Resource"]:
+        assert policies.allows([build, boundary], "ecr:ListTagsForResource", [repository], {})
+        for action in (
+            "ecr:TagResource",
+            "ecr:UntagResource",
+            "ecr:CreateRepository",
+            "ecr:DeleteRepository",
+        ):
+            assert not policies.allows([boundary], action, [repository], {}), action
 
 
 def test_what_lies_beyond_is_found() -> None:
