@@ -361,8 +361,12 @@ def serve(checkout: Checkout) -> str:
 
 
 def take_down(checkout: Checkout, endpoint: str) -> None:
+    checkout.aws.client("sagemaker").delete_endpoint(EndpointName=endpoint)
+    wait_until_gone(checkout, endpoint)
+
+
+def wait_until_gone(checkout: Checkout, endpoint: str) -> None:
     sagemaker = checkout.aws.client("sagemaker")
-    sagemaker.delete_endpoint(EndpointName=endpoint)
     deadline = time.monotonic() + 60
     while sagemaker.list_endpoints(NameContains=endpoint)["Endpoints"]:
         assert time.monotonic() < deadline

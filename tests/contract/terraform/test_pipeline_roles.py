@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from mlops import lambda_package
+from mlops.clients import images, model_packages
 from mlops.clients.terraform import Terraform
 from mlops.local import terraform
 
-from .conftest import LocalAws
+from .conftest import REGION, LocalAws
 
 ACCOUNT = "123456789012"
 GITLAB = {"url": "https://gitlab.example.com", "platform_project": "platform/ml-ops"}
@@ -32,10 +35,15 @@ def home(tmp_path_factory: pytest.TempPathFactory, aws: LocalAws) -> Iterator[Pa
     terraform.destroy(folder, aws.endpoint)
 
 
-def as_role(home: Path, aws: LocalAws, purpose: str) -> Terraform:
-    grant = aws.client("sts").assume_role(
+def grant_of(aws: LocalAws, purpose: str) -> dict[str, str]:
+    grant: dict[str, str] = aws.client("sts").assume_role(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/ml-ops-{purpose}", RoleSessionName="gitlab-1-2"
     )["Credentials"]
+    return grant
+
+
+def as_role(home: Path, aws: LocalAws, purpose: str) -> Terraform:
+    grant = grant_of(aws, purpose)
     made = terraform.workspace(home, aws.endpoint)
     made._environment |= {
         "AWS_ACCESS_KEY_ID": grant["AccessKeyId"],
@@ -67,3 +75,18 @@ def test_plan_reads_all_of_it_and_changes_nothing(home: Path, aws: LocalAws) -> 
     allowed, denied = calls(aws, "plan")
     assert denied == set()
     assert {action.partition(":")[2][:3] for action in allowed} <= {"Des", "Get", "Hea", "Lis", "Vie"}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("purpose", ["plan", "apply"])
+def test_whether_a_model_is_empty_they_may_see_and_not_change(aws: LocalAws, purpose: str) -> None:
+    grant = grant_of(aws, purpose)
+    session = boto3.Session(grant["AccessKeyId"], grant["SecretAccessKey"], grant["SessionToken"], REGION)
+    ecr = session.client("ecr", endpoint_url=aws.endpoint)
+    sagemaker = session.client("sagemaker", endpoint_url=aws.endpoint)
+    assert images.count(ecr, "web-safety/spam") == (0, False)
+    assert model_packages.count(sagemaker, "web-safety--spam") == (0, False)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ecr.batch_delete_image(repositoryName="web-safety/spam", imageIds=[{"imageTag": "1.0.0"}])
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sagemaker.delete_model_package(ModelPackageName="web-safety--spam")
