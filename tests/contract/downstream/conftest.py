@@ -57,7 +57,7 @@ class Lab:
     def run(self, commit: str, trigger: Trigger | None = None, **variables: str) -> PipelineRun:
         tools = (Path(sys.executable).parent,)
         options = Options(variables=variables, tools=tools, limit_seconds=240)
-        return run(self.stack, UPSTREAM, commit, trigger, echo=lambda _: None, options=options)
+        return run(self.stack, self.project.path, commit, trigger, echo=lambda _: None, options=options)
 
     def remote(self, path: str = UPSTREAM) -> Any:
         return gitlab.Gitlab(self.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(path)
@@ -65,11 +65,16 @@ class Lab:
 
 @pytest.fixture
 def lab(stack: Stack, tmp_path: Path, git: Any) -> Lab:
-    publish_templates(stack, TEMPLATES_PROJECT)
-    project = create_project(stack.folder / "gitlab", UPSTREAM)
-    folder = tmp_path / "phishing-url"
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
-    git(folder, "remote", "add", "origin", f"{stack.gitlab_url}/{UPSTREAM}.git")
-    made = Lab(stack, folder, git, project)
+    made = start(stack, tmp_path, git, UPSTREAM)
     made.commit({".gitlab-ci.yml": CI, "mlops.yml": MANIFEST}, "feat: begin")
     return made
+
+
+def start(stack: Stack, place: Path, git: Any, path: str) -> Lab:
+    """An empty model repository, whose project has that path."""
+    publish_templates(stack, TEMPLATES_PROJECT)
+    project = create_project(stack.folder / "gitlab", path)
+    folder = place / project.path.rpartition("/")[2]
+    git(place, "init", "--quiet", "--initial-branch=main", str(folder))
+    git(folder, "remote", "add", "origin", f"{stack.gitlab_url}/{path}.git")
+    return Lab(stack, folder, git, project)
