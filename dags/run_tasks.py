@@ -10,6 +10,7 @@ docs/airflow.md explains why it is done so.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -198,16 +199,30 @@ def announce_timeout(context: Context) -> None:
     run = telling(context)
     message = run_failed(failure, decode(Origin, about.origin, "conf.origin"))
     found = run.announce(message, known(context), failure)
-    if found and run.claim(found, "email"):
+    if not found:
+        return
+
+    def to_email() -> None:
         SnsHook(aws_conn_id=None).publish_to_target(  # type: ignore[no-untyped-call]
             target_arn=found.topic_arn, message=found.body, subject=found.subject
         )
-        run.sent(found, "email")
-    if found and run.claim(found, "slack"):
+
+    def to_slack() -> None:
         SlackWebhookHook(slack_webhook_conn_id=found.slack, retry_handlers=_slack_retries()).send(
             text=found.subject, blocks=list(found.blocks)
         )
-        run.sent(found, "slack")
+
+    ways: tuple[tuple[Way, Callable[[], None]], ...] = (("email", to_email), ("slack", to_slack))
+    for way, send in ways:
+        if not run.claim(found, way):
+            continue
+        try:
+            send()
+        except Exception:  # pylint: disable=broad-exception-caught  # it must not keep the other way back
+            logging.getLogger(__name__).exception("The time-out could not be told by %s", way)
+            run.refused(found, way)
+        else:
+            run.sent(found, way)
 
 
 def report(work: Sequence[Any], result_task: str) -> None:
@@ -256,8 +271,6 @@ def notifications(result_task: str) -> list[BaseOperator]:
                 telling(context).sent(found, way)
 
         def note_undelivered(context: Context) -> None:
-            import logging
-
             logging.getLogger(__name__).error(
                 "%s could not deliver the message. The result of the run stands: only this notification "
                 "is missing.",
