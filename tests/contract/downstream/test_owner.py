@@ -49,7 +49,7 @@ def tags(local: LocalRegistry) -> set[str]:
 @pytest.mark.parametrize(
     ("path", "releases"), [("models/other", set()), (UPSTREAM, {"1.0.0"})], ids=["other", "own"]
 )
-def test_only_the_project_of_the_model_releases_it(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+def test_only_the_project_of_the_model_releases_it(
     local: LocalRegistry, stack: Stack, tmp_path: Path, git: Any, path: str, releases: set[str]
 ) -> None:
     lab = start(replace(stack, aws_port=local.port, engine="process"), tmp_path, git, path)

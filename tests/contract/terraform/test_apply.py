@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlops import contract
+from mlops.clients.registry import OWNER_TAG, Registry
 from mlops.local import terraform
 from mlops.settings import Settings, read_settings
 
@@ -53,6 +54,25 @@ def test_outputs(applied: Applied) -> None:
 
 def test_a_second_plan_has_no_changes(applied: Applied) -> None:
     assert not applied.terraform().has_changes()
+
+
+def test_a_model_is_tagged_with_its_project_and_again_in_place(applied: Applied) -> None:
+    ecr = applied.aws.client("ecr")
+    arns = {
+        one["repositoryName"]: one["repositoryArn"] for one in ecr.describe_repositories()["repositories"]
+    }
+    owners = {name: Registry(ecr, name).owner() for name in arns}
+    assert owners == {"fraud/card-payments": "", "web-safety/phishing-url": "models/phishing-url"}
+
+    moved = [{"Key": OWNER_TAG, "Value": "models/elsewhere"}]
+    ecr.tag_resource(resourceArn=arns["web-safety/phishing-url"], tags=moved)
+    program, plan = applied.terraform(), applied.home / "moved"
+    assert program.plan_to(plan)[0]
+    changes = {one["address"]: one["change"]["actions"] for one in program.describe(plan)["resource_changes"]}
+    address = 'module.registry.aws_ecr_repository.this["web-safety/phishing-url"]'
+    assert {where: done for where, done in changes.items() if done != ["no-op"]} == {address: ["update"]}
+    program.apply_plan(plan)
+    assert Registry(ecr, "web-safety/phishing-url").owner() == "models/phishing-url"
 
 
 def test_settings_are_those_the_command_reads(applied: Applied) -> None:
