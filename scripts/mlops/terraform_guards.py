@@ -129,7 +129,8 @@ def refuse_full(
 ) -> None:
     """Let no apply stop half-way because AWS keeps what is not empty. One call for each of `changes`.
 
-    The pipeline may not delete images or versions itself: its role could then delete those of every model.
+    What nobody can have back a person of that account deletes, not a pipeline: its role would have to be one
+    that may delete every model's versions.
 
     Raises:
         PlanRefusedError: naming each, how much is in it, and the commands that empty it.
