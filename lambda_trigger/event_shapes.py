@@ -20,6 +20,8 @@ SCHEDULE = "ml-ops.schedule"
 # As versions.NAME and versions.NAME_BUDGET, which need more than the standard library.
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _NAMES_LIMIT = 29
+# PostgreSQL, where Airflow keeps a conf, has no NUL in a text, and UTF-8 no half of a pair.
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _YEARS = range(2000, 3000)
 
 
@@ -115,7 +117,7 @@ def text(document: Mapping[str, Any], key: str) -> str:
         ContractError: when it is not, or no text.
     """
     value = document.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or UNSTORABLE.search(value):
         raise ContractError(f"the event's '{key}' must be a text", cause=f"found {type(value).__name__}")
     return value
 

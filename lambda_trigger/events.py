@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from event_shapes import NAME, SCHEDULE, Event, iso, named_by, names, owner, plain, text
+from event_shapes import NAME, SCHEDULE, UNSTORABLE, Event, iso, named_by, names, owner, plain, text
 from mlops.contract import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
@@ -400,13 +400,13 @@ def _occurrence(event: Event, summary: str) -> Occurrence:
         source=event.source,
         detail_type=event.detail_type,
         time=iso(event.time),
-        summary=" ".join(summary.split())[:_TEXT],
+        summary=UNSTORABLE.sub(" ", " ".join(summary.split()))[:_TEXT],
     )
 
 
 def _cause(detail: Mapping[str, Any], otherwise: str) -> str:
     reason = detail.get("FailureReason")
-    return reason[:_TEXT] if isinstance(reason, str) and reason else otherwise
+    return UNSTORABLE.sub(" ", reason)[:_TEXT] if isinstance(reason, str) and reason else otherwise
 
 
 def _console(event: Event, page: str) -> str:

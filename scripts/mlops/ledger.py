@@ -33,6 +33,7 @@ Way = Literal["email", "slack"]
 # Seconds after which whoever claimed a message, and never said how it went, is taken for dead.
 LEASE = 900.0
 _LOOKS = 3
+_CAUSE_LIMIT = 4000
 # What differs between two failures of one cause.
 _ACCIDENTAL = re.compile(r"https?://\S+|s3://\S+|arn:\S+|\b[0-9a-f]{7,}\b|\S*\d\S*", re.IGNORECASE)
 
@@ -197,7 +198,8 @@ def of_notice(conf: NoticeConf, ledger: Ledger) -> str:
 
 def essence(cause: str) -> str:
     """A cause without the lines of its log, and without numbers, ids and addresses."""
-    text = cause.partition("\nLast lines of its log:")[0]
+    # The pattern looks at each end of a word that has no digit: one of a megabyte would take hours.
+    text = cause.partition("\nLast lines of its log:")[0][:_CAUSE_LIMIT]
     return " ".join(_ACCIDENTAL.sub("*", text).split()).lower()[:500]
 
 

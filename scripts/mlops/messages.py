@@ -24,6 +24,8 @@ HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
 _CAUSE_LIMIT = 2500
 _TABLE_ROWS = 30
+# PostgreSQL, where Airflow keeps what tasks hand over, has no NUL in a text, and UTF-8 no half of a pair.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,11 @@ def channel_test(origin: Origin) -> Message:
     return _message("ml-ops: test message", parts, _links(origin), origin)
 
 
+def storable(text: str) -> str:
+    """What a container, a log or a request says, as far as a database and a channel can hold it."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
 def unknown_channel(name: str) -> str:
     """What everybody who hears it instead should know."""
     return f"mlops.yml asks for the channel '{name}', which there is not here: see docs/notifications.md."
@@ -263,11 +270,11 @@ def _message(  # pylint: disable=too-many-arguments
     whole: str = "",
 ) -> Message:
     """Both forms of a message; `whole` is where all of it stands when it has to be cut."""
+    title, parts = storable(title), [replace(part, text=storable(part.text)) for part in parts]
     known = [(label, url) for label, url in links if url]
     commit = f"{origin.commit_sha[:8]} {origin.commit_title}".strip()
-    where = " · ".join(
-        part for part in (origin.project_path, origin.ref, commit, origin.user, footnote) if part
-    )
+    facts = (origin.project_path, origin.ref, commit, origin.user, footnote)
+    where = storable(" · ".join(part for part in facts if part))
     body = [
         title,
         *(part.text for part in parts),

@@ -12,6 +12,7 @@ from mlops.contract import SCHEMA_VERSION, Origin
 from mlops.decode import decode
 from mlops.errors import MlopsError, StorageError
 from mlops.evidence import FAILURE, Failure
+from mlops.messages import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,13 +126,13 @@ def task_error(task_id: str, error: BaseException | None, log_url: str) -> TaskE
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MlopsError):
-            what = "\n".join(part for part in (seen.what, seen.cause) if part)
+            what = storable("\n".join(part for part in (seen.what, seen.cause) if part))
             return TaskError(
                 task_id=task_id, what=what, next_step=seen.next_step, log_url=seen.link or log_url
             )
         seen = seen.__cause__
     what = f"{type(error).__name__}: {error}" if error is not None else ""
-    return TaskError(task_id=task_id, what=what[:4000], log_url=log_url)
+    return TaskError(task_id=task_id, what=storable(what)[:4000], log_url=log_url)
 
 
 def explain(

@@ -272,6 +272,14 @@ def test_data_that_models_share_asks_each_of_them() -> None:
     assert len(mwaa.runs) == 5
 
 
+def test_what_a_container_said_is_told_as_far_as_a_database_holds_it() -> None:
+    conf = ordered(job(FailureReason="AlgorithmError: \x00\ud83d failed")).request.conf
+    assert conf["cause"] == "AlgorithmError:    failed"
+    event_of_alarm = alarm()
+    event_of_alarm["detail"]["state"]["reason"] = "\x00 crossed"
+    assert "\x00" not in ordered(event_of_alarm).request.conf["occurrence"]["summary"]
+
+
 def test_a_time_in_milliseconds_is_one_too() -> None:
     assert parse(endpoint() | {"time": "1583831889050"}).time.isoformat() == "2020-03-10T09:18:09+00:00"
 
@@ -295,6 +303,8 @@ def broken(**changes: Any) -> dict[str, Any]:
         (job() | {"time": "0001-01-01T00:00:00Z"}, "'time' is none"),
         (stored(time="9999-12-31T23:59:59Z"), "'time' is none"),
         (broken(source=None), "'source' must be a text"),
+        (job(TrainingJobName="train--a--b--\x00"), "'TrainingJobName' must be a text"),
+        (stored("data/a/b/train/\ud800"), "'key' must be a text"),
         (broken(id=""), "'id' must be a text"),
         (event("aws.s3", "Object Created", {"object": "x"}), "no object or no bucket"),
         (event("aws.s3", "Object Created", {"object": {}, "bucket": {}}), "'key' must be a text"),

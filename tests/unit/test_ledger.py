@@ -236,3 +236,7 @@ def test_of_many_at_once_one_claims(s3: S3Client) -> None:
     for thread in threads:
         thread.join()
     assert sorted(won) == [False] * 7 + [True]
+
+
+def test_the_essence_of_a_long_word_takes_no_hours() -> None:
+    assert essence("z" * 1_000_000) == "z" * 500

@@ -163,6 +163,16 @@ def test_a_line_break_cannot_add_a_header_to_an_e_mail(training: TrainingConf) -
     assert "\r" not in messages.run_failed(failure, training.origin).subject
 
 
+def test_what_no_database_holds_is_replaced(training: TrainingConf) -> None:
+    """Airflow hands a message over in PostgreSQL's jsonb, and SNS takes UTF-8."""
+    origin = replace(training.origin, commit_title="fix \ud800")
+    failed = replace(FAILURE, cause="Last lines of its log:\n\x00\x00 5 %\udfff", model="url\x00")
+    message = messages.run_failed(failed, origin)
+    text = message.subject + message.body + json.dumps(message.blocks, ensure_ascii=False)
+    assert text.encode().count("\ufffd".encode()) == 2 * len("\x00\x00\x00\udfff\ud800")
+    assert "\\u0000" not in text
+
+
 def test_a_message_travels_as_json(training: TrainingConf) -> None:
     message = finished(training, 0.91)
     assert loads(Message, dumps(message), "message") == message

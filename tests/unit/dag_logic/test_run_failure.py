@@ -81,6 +81,12 @@ def test_a_foreign_error_is_named_by_its_type() -> None:
     assert task_error("train", ValueError("x"), "u").what == "ValueError: x"
 
 
+def test_what_an_error_quotes_can_be_handed_over() -> None:
+    ours = EvidenceError("no JSON", cause="found \x00\ud800")
+    assert task_error("confirm", ours, "u").what == "no JSON\nfound \ufffd\ufffd"
+    assert task_error("train", ValueError("\x00"), "u").what == "ValueError: \ufffd"
+
+
 def test_a_task_without_a_word_lost_its_worker(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient
 ) -> None:

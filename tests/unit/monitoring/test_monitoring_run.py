@@ -199,6 +199,13 @@ def test_a_column_that_training_never_saw_is_noted(bucket: Bucket) -> None:
     assert "Training never saw these columns of requests: campaign." in report.notes
 
 
+def test_a_callers_names_of_columns_can_be_printed(bucket: Bucket) -> None:
+    capture(bucket, rows(2, 400, **{"\x00\ud800": 1, "größe": 2}))
+    report, _ = run(bucket)
+    (note,) = [note for note in report.notes if note.startswith("Training never saw")]
+    assert note.endswith(r"'\x00\ud800', größe.")
+
+
 def test_requests_that_nobody_can_read_are_a_failure(bucket: Bucket) -> None:
     line = event("\x00\x01", time=NOW - timedelta(minutes=5), content_type="application/x-protobuf")
     bucket.put("web/url/capture/web--url/AllTraffic/2026/03/10/11/00-00-000-a.jsonl", line)
