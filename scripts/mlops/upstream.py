@@ -16,8 +16,8 @@ Change = Literal["default_branch", "merge_request", "branch"]
 PREFIX = "MLOPS_UPSTREAM_"
 TOKEN = "MLOPS_UPSTREAM_TOKEN"  # noqa: S105  # the variable's name
 _TITLE_LIMIT = 200
-# Runners fill variables in where a dotenv report's value names one: a commit called "$MLOPS_ID_TOKEN" would have
-# that of each later job told to everybody who hears of the model.
+# Runners fill variables in where a dotenv report's value names one: a commit called "$MLOPS_ID_TOKEN" would
+# have that of each later job told to everybody who hears of the model.
 _REFERENCE = re.compile(r"[$%](?=[A-Za-z_{])")
 
 
