@@ -178,8 +178,8 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
 def check_owner(registry: Registry, pipeline: Pipeline) -> None:
     """Refuse the code of a project that the model does not belong to, as models.auto.tfvars says.
 
-    Of a pipeline that another project started, that project counts, as GitLab named it to `fetch`. Case does not:
-    GitLab has no two paths that differ in it alone.
+    Of a pipeline that another project started, that project counts, as GitLab named it to `fetch`. Case does
+    not: GitLab has no two paths that differ in it alone.
 
     Raises:
         OwnerError: naming both projects.
@@ -189,9 +189,11 @@ def check_owner(registry: Registry, pipeline: Pipeline) -> None:
         return
     raise OwnerError(
         f"{registry.repository} belongs to another GitLab project than this code",
-        cause=f"it belongs to {owner}, and this is code of {project or 'no project: CI_PROJECT_PATH is empty'}",
-        next_step=f"Give the model a name of its own in mlops.yml; in a fork, work on a branch of {owner} instead;"
-        " if the project was renamed or moved, name its new path in terraform/root/models.auto.tfvars and apply.",
+        cause=f"it belongs to {owner}, and this is code of "
+        + (project or "no project: CI_PROJECT_PATH is empty"),
+        next_step="Give the model a name of its own in mlops.yml; in a fork, work on a branch of"
+        f" {owner} instead; if the project was renamed or moved, name its new path in"
+        " terraform/root/models.auto.tfvars and apply.",
     )
 
 

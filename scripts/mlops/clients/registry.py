@@ -98,7 +98,10 @@ class Registry:
             self._refuse("list the images of", error)
 
     def owner(self) -> str:
-        """The GitLab project that the model belongs to, empty where Terraform names none; in one call after `find`."""
+        """The GitLab project that the model belongs to, empty where Terraform names none.
+
+        In one call, and in two where no image was found before.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
