@@ -255,6 +255,38 @@ class Repository:
         return done.stdout
 
 
+def file_sizes(directory: Path, commit: str) -> Iterator[int]:
+    """The size of each file of a commit in bytes, one by one: a small repository can name billions of files.
+
+    Where git fails the sizes end; whatever uses the commit then says why.
+
+    Raises:
+        SourceError: when there is no git.
+    """
+    arguments = ["ls-tree", "-r", "-l", "-z", "--full-tree", commit]
+    try:
+        process = subprocess.Popen(
+            ["git", "-C", str(directory), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+    except FileNotFoundError as error:
+        raise _no_git() from error
+    with process:
+        stream = cast(IO[bytes], process.stdout)
+        rest = b""
+        try:
+            while chunk := stream.read(65536):
+                *lines, rest = (rest + chunk).split(b"\0")
+                for line in lines:
+                    size = line.partition(b"\t")[0].split()[3]
+                    yield int(size) if size.isdigit() else 0  # a submodule has none
+        finally:
+            process.kill()  # enough was read
+
+
 def _parse(chunks: Iterator[bytes]) -> Iterator[Commit]:
     """The commits in the output of `git log`: a message begins with RS, paths follow it."""
     message: str | None = None
@@ -309,8 +341,12 @@ def run_git(
             env=_environment(environment),
         )
     except FileNotFoundError as error:
-        raise SourceError("git is missing", next_step="Install it: apt-get install git") from error
+        raise _no_git() from error
     except subprocess.TimeoutExpired as error:
         raise SourceError(
             f"git {arguments[0]} did not end within {seconds:.0f} s", next_step=_DEEP
         ) from error
+
+
+def _no_git() -> SourceError:
+    return SourceError("git is missing", next_step="Install it: apt-get install git")

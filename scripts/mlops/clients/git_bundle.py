@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlops.clients.git import FETCH_SECONDS, run_git
+from mlops.clients.git import FETCH_SECONDS, file_sizes, run_git
 from mlops.errors import ArtifactError
 
 _REF = "refs/mlops/upstream"
+# Of a checkout: a few kilobytes of objects can stand for any number of files, and for files of any size.
+_MOST_FILES = 200_000
+_MOST_BYTES = 4 << 30
 _AGAIN = "Run the upstream's job code again, and then its trigger job."
 _SAFE = ("-c", "core.hooksPath=/dev/null", "-c", "transfer.fsckObjects=true", "-c", "submodule.recurse=false")
 
@@ -27,7 +30,8 @@ def unpack(bundle: Path, commit: str, files: Path, history: Path) -> str:
         history: A folder for git, which must not exist.
 
     Raises:
-        ArtifactError: when the bundle is none, not whole, of another commit, or has links that leave it.
+        ArtifactError: when the bundle is none, not whole, of another commit, too large when checked out, or
+            has links that leave it.
         SourceError: when git is missing.
     """
     files.mkdir(parents=True)
@@ -42,11 +46,24 @@ def unpack(bundle: Path, commit: str, files: Path, history: Path) -> str:
             cause=f"it holds {found}, and the pipeline is about {commit}",
             next_step=_AGAIN,
         )
+    _check_size(files, commit)
     _git(files, "checkout", "--quiet", "--detach", commit, seconds=FETCH_SECONDS)
     _check_links(files)
     title = _git(files, "log", "-1", "--no-show-signature", "--format=%s", commit).strip()
     # Git keeps a message in whatever bytes it was given, and no report can hold those that are no UTF-8.
     return title.encode(errors="replace").decode()
+
+
+def _check_size(files: Path, commit: str) -> None:
+    total = 0
+    for count, size in enumerate(file_sizes(files, commit), start=1):
+        total += size
+        if count > _MOST_FILES or total > _MOST_BYTES:
+            raise ArtifactError(
+                "The upstream's commit is too large to check out",
+                cause=f"it has more than {_MOST_FILES:,} files or {_MOST_BYTES >> 30} GiB",
+                next_step="Keep data on S3 or in Git LFS, which is not fetched here.",
+            )
 
 
 def _check_links(files: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -379,6 +380,30 @@ def test_links_that_leave_it_together_are_refused(repository: Repository, place:
     repository.commit({"a/b/file": ""}, "feat: links")
 
     assert "out in the upstream's commit" in refused(repository, place, archive(repository.bundle())).what
+
+
+@pytest.mark.parametrize(
+    ("content", "width", "depth"), [("x", 10, 9), ("x" * (1 << 20), 80, 2)], ids=["files", "bytes"]
+)
+def test_a_commit_that_stands_for_more_than_a_disk_is_refused(
+    repository: Repository, place: Place, content: str, width: int, depth: int
+) -> None:
+    """Folders that are the same folder many times over: a billion files, or 6 GiB, in a bundle of kilobytes."""
+    (repository.folder / "seed").write_text(content)
+    kind, mode, name = "blob", "100644", git(repository.folder, "hash-object", "-w", "seed")
+    for _ in range(depth):
+        listing = "".join(f"{mode} {kind} {name}\t{number}\n" for number in range(width))
+        made = subprocess.run(
+            ["git", "-C", str(repository.folder), "mktree"], input=listing, capture_output=True, text=True
+        )
+        kind, mode, name = "tree", "040000", made.stdout.strip()
+    repository.head = git(repository.folder, "commit-tree", "-m", "feat: data", name)
+    git(repository.folder, "update-ref", "HEAD", repository.head)
+    bundle = repository.bundle()
+    assert len(bundle) < 20_000
+
+    assert "too large to check out" in refused(repository, place, archive(bundle)).what
+    assert not place.files.exists()
 
 
 def test_a_link_inside_the_repository_is_a_link(repository: Repository, place: Place) -> None:
