@@ -22,7 +22,6 @@ PATIENCE = 600.0
 _HEARTBEAT = 60.0
 _ATTEMPTS = 50
 _FINISHED = frozenset({"success", "failed"})
-_OVER = _FINISHED | {"", "removed", "skipped", "upstream_failed"}
 # A task passes through the first in an instant, and never runs in the others.
 _SILENT = frozenset({"", "scheduled", "queued", "removed", "skipped", "upstream_failed"})
 
