@@ -19,7 +19,7 @@ from mlops.clients.sagemaker import (
 from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
-from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
+from mlops.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
 from mlops.run_conf import read_conf
 from mlops.sagemaker_requests import Request, endpoint_config, renamed
 from mlops.settings import Settings, read_settings
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from mlops.clients.storage import Storage
 
-OVERRIDE = "override.json"
 
 # Seconds between tries while SageMaker does not see yet what it has just made.
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)

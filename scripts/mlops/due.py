@@ -12,7 +12,16 @@ from semver import Version
 
 from mlops import console
 from mlops.contract import Retraining, TrainingConf, request_fingerprint
-from mlops.evidence import COMPARISON, LINEAGE, MONITORING_LATEST, Comparison, DriftReport, Lineage, Recipe
+from mlops.evidence import (
+    COMPARISON,
+    LINEAGE,
+    MONITORING_LATEST,
+    OVERRIDE,
+    Comparison,
+    DriftReport,
+    Lineage,
+    Recipe,
+)
 from mlops.lineage import data_fingerprint
 from mlops.run_conf import evidence_uri, recipe_uri
 from mlops.versions import ModelVersion, parse_image_version, resource_name
@@ -198,7 +207,8 @@ class _Case:
 def next_version(storage: Storage, subject: Subject, bucket: str, last: ListedModel | None) -> ModelVersion:
     """The version that a training of this image makes: after all that were ever evaluated, deleted ones too.
 
-    One that did not get as far as its comparison is tried again under its own version.
+    One that did not get as far as its comparison is tried again under its own version, unless somebody had it
+    deployed nevertheless: what is in production is not made anew.
 
     Args:
         storage: Where the evidence is.
@@ -210,7 +220,7 @@ def next_version(storage: Storage, subject: Subject, bucket: str, last: ListedMo
         StorageError: when the bucket may not be listed.
     """
     image = parse_image_version(subject.image_version)
-    number = _evaluated(storage, subject, bucket, image) + 1
+    number = _settled(storage, subject, bucket, image) + 1
     version = ModelVersion.parse(last.version) if last else None
     if version is not None and version.image == image:
         number = max(number, version.retrain)
@@ -239,7 +249,7 @@ def version_to_train(
     version = ModelVersion.parse(latest.version)
     evidence = evidence_uri(bucket, model.project, model.name, version)
     if not storage.exists(evidence + COMPARISON):
-        return version
+        return next_version(storage, subject, bucket, latest)
     asked = request_fingerprint(manifest.training(model, bucket), manifest.evaluation(model, bucket))
     reason = _outdated(sagemaker, storage, storage.read_record(Lineage, evidence + LINEAGE), asked, evidence)
     if not reason:
@@ -305,11 +315,11 @@ def _untrained(subject: Subject, bucket: str, storage: Storage, found: NewestMod
     return Decision(reason="newer image", why=why, since=since, last=last)
 
 
-def _evaluated(storage: Storage, subject: Subject, bucket: str, image: Version) -> int:
-    """The highest number whose comparison stands on S3; -1 when there is none."""
+def _settled(storage: Storage, subject: Subject, bucket: str, image: Version) -> int:
+    """The highest number whose comparison or override stands on S3; -1 when there is none."""
     stem = ModelVersion(image, 0).tag.removesuffix("0")
     prefix = f"{subject.where}{stem}"
-    pattern = re.compile(rf"{re.escape(prefix)}(\d+)/{re.escape(COMPARISON)}")
+    pattern = re.compile(rf"{re.escape(prefix)}(\d+)/({re.escape(COMPARISON)}|{re.escape(OVERRIDE)})")
     matches = (pattern.fullmatch(item.key) for item in storage.listing(f"s3://{bucket}/{prefix}"))
     return max((int(match[1]) for match in matches if match), default=-1)
 

@@ -27,6 +27,7 @@ COMPARISON = "comparison.json"
 LINEAGE = "lineage.json"
 FAILURE = "failure.json"
 DEPLOYMENT = "deployment.json"
+OVERRIDE = "override.json"
 RECIPE = "recipe.json"
 
 # Below a model's own prefix, beside its versions' evidence.

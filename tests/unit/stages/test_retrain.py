@@ -14,7 +14,7 @@ from mlops import manifest
 from mlops.clients.alarms import AlarmState
 from mlops.contract import RunProblem, TrainingConf
 from mlops.errors import RetrainingError
-from mlops.evidence import COMPARISON, LINEAGE, RECIPE, DriftReport, Lineage, Recipe
+from mlops.evidence import COMPARISON, LINEAGE, OVERRIDE, RECIPE, DriftReport, Lineage, Recipe
 from mlops.ledger import Ledger, folder_of
 from mlops.lineage import data_fingerprint
 from mlops.manifest import Manifest
@@ -227,6 +227,18 @@ def test_a_training_that_was_never_evaluated_is_tried_again_under_its_version(
     world.model("1.3.0+retrain.0")
     evidence = world.model("1.3.0+retrain.1")
     world.storage.delete(evidence + COMPARISON)
+    schedule.later = timedelta(hours=1)
+    line = schedule.line()
+    assert (line["reason"], line["model_version"]) == ("not evaluated", "1.3.0+retrain.1")
+
+
+def test_what_somebody_deployed_without_an_evaluation_is_not_made_anew(
+    world: World, schedule: Schedule
+) -> None:
+    """It is in production: a training under its number would be refused night after night."""
+    evidence = world.model("1.3.0+retrain.0")
+    world.storage.delete(evidence + COMPARISON)
+    world.storage.write(b"{}", evidence + OVERRIDE, "application/json")
     schedule.later = timedelta(hours=1)
     line = schedule.line()
     assert (line["reason"], line["model_version"]) == ("not evaluated", "1.3.0+retrain.1")

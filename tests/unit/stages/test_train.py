@@ -9,7 +9,7 @@ import pytest
 
 from mlops.contract import RunProblem, TrainingConf
 from mlops.errors import SettingsError, TriggerError, UsageError, VersionError
-from mlops.evidence import COMPARISON
+from mlops.evidence import COMPARISON, OVERRIDE
 from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.train import Image, train
@@ -135,6 +135,18 @@ def test_half_of_a_result_is_no_result(world: World, start: Start, missing: str)
         world.storage.delete(EVIDENCE + COMPARISON)
     start()
     assert len(world.airflow.runs) == 1
+
+
+@pytest.mark.parametrize(("overridden", "expected"), [(False, "1.3.0+retrain.0"), (True, "1.3.0+retrain.1")])
+def test_what_somebody_deployed_without_an_evaluation_keeps_its_number(
+    world: World, start: Start, tmp_path: Path, overridden: bool, expected: str
+) -> None:
+    world.model("1.3.0+retrain.0")
+    world.storage.delete(EVIDENCE + COMPARISON)
+    if overridden:
+        world.storage.write(b"{}", EVIDENCE + OVERRIDE, "application/json")
+    start()
+    assert dotenv_of(tmp_path / "train.env")["MODEL_VERSION"] == expected
 
 
 def test_a_retried_job_and_another_pipeline_find_the_run(world: World, start: Start, tmp_path: Path) -> None:
