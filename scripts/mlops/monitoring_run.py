@@ -111,8 +111,8 @@ def measure(plan: MonitoringPlan, storage: Storage, created_at: str) -> tuple[Dr
 def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> None:
     """Make this the newest report, unless there is one of a later window.
 
-    Too few rows conclude nothing, so what was concluded before them stands: a quiet night is no reason to tell
-    of a drift anew, nor to forget which columns requests used to have.
+    Too few rows conclude nothing, so what was concluded before them stands: a quiet night is no reason to
+    tell of a drift anew, nor to forget which columns requests used to have.
 
     It comes last, so that a retry finds the one before.
 
