@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tempfile
 import time
 import zipfile
@@ -179,10 +180,11 @@ def test_a_failure_shows_terraforms_own_words(tmp_path: Path) -> None:
 
 
 def test_a_command_that_hangs_is_interrupted(tmp_path: Path) -> None:
-    # A shell that is interrupted ends after its foreground child; exec leaves only the child.
+    # As Terraform, it listens for interrupts itself: what a shell starts in the background begins deaf to them.
+    listening = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); time.sleep(60)"
     started = time.monotonic()
     with pytest.raises(TerraformError, match="stopped after 1 seconds"):
-        runner(tmp_path, "exec sleep 60", timeout=1).apply_now()
+        runner(tmp_path, f"exec '{sys.executable}' -c '{listening}'", timeout=1).apply_now()
     assert time.monotonic() - started < 30
 
 
