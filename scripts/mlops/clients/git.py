@@ -169,31 +169,10 @@ class Repository:
             "--",
             *_pathspecs(paths),
         ]
-        with (
-            tempfile.TemporaryFile() as problems,
-            subprocess.Popen(
-                ["git", "-C", str(self.root), *arguments],
-                bufsize=0,  # a read returns what there is, so the first commits are not waited for
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=problems,
-                env=_environment(),
-            ) as process,
-        ):
-            stream = cast(IO[bytes], process.stdout)
-            try:
-                for commit in _parse(iter(lambda: stream.read(65536), b"")):
-                    if any(map(matters, commit.paths)):
-                        yield commit
-                failed = process.wait() != 0
-            finally:
-                process.kill()  # enough was read
-            problems.seek(0)
-            cause = problems.read().decode(errors="replace").strip()
-        if failed:
-            raise SourceError(
-                "The commits since the last release cannot be read", cause=cause, next_step=_DEEP
-            )
+        failure = "The commits since the last release cannot be read"
+        for commit in _parse(_stream(self.root, *arguments, failure=failure)):
+            if any(map(matters, commit.paths)):
+                yield commit
 
     def _shallow_file(self) -> Path:
         return self.root / self._read("rev-parse", "--git-path", "shallow").strip()
@@ -258,33 +237,45 @@ class Repository:
 def file_sizes(directory: Path, commit: str) -> Iterator[int]:
     """The size of each file of a commit in bytes, one by one: a small repository can name billions of files.
 
-    Where git fails the sizes end; whatever uses the commit then says why.
-
     Raises:
-        SourceError: when there is no git.
+        SourceError: when git cannot read them.
     """
     arguments = ["ls-tree", "-r", "-l", "-z", "--full-tree", commit]
-    try:
-        process = subprocess.Popen(
+    rest = b""
+    for chunk in _stream(directory, *arguments, failure="The files of the commit cannot be read"):
+        *lines, rest = (rest + chunk).split(b"\0")
+        for line in lines:
+            size = line.partition(b"\t")[0].split()[3]
+            yield int(size) if size.isdigit() else 0  # a submodule has none
+
+
+def _stream(directory: Path, *arguments: str, failure: str) -> Iterator[bytes]:
+    """What a git command writes, as it comes; the command ends with who reads it.
+
+    Raises:
+        SourceError: with `failure` and git's words, when it fails.
+    """
+    with (
+        tempfile.TemporaryFile() as problems,
+        subprocess.Popen(
             ["git", "-C", str(directory), *arguments],
+            bufsize=0,  # a read returns what there is, so the first commits are not waited for
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=problems,
             env=_environment(),
-        )
-    except FileNotFoundError as error:
-        raise _no_git() from error
-    with process:
+        ) as process,
+    ):
         stream = cast(IO[bytes], process.stdout)
-        rest = b""
         try:
-            while chunk := stream.read(65536):
-                *lines, rest = (rest + chunk).split(b"\0")
-                for line in lines:
-                    size = line.partition(b"\t")[0].split()[3]
-                    yield int(size) if size.isdigit() else 0  # a submodule has none
+            yield from iter(lambda: stream.read(65536), b"")
+            failed = process.wait() != 0
         finally:
             process.kill()  # enough was read
+        problems.seek(0)
+        cause = problems.read().decode(errors="replace").strip()
+    if failed:
+        raise SourceError(failure, cause=cause, next_step=_DEEP)
 
 
 def _parse(chunks: Iterator[bytes]) -> Iterator[Commit]:
@@ -341,12 +332,8 @@ def run_git(
             env=_environment(environment),
         )
     except FileNotFoundError as error:
-        raise _no_git() from error
+        raise SourceError("git is missing", next_step="Install it: apt-get install git") from error
     except subprocess.TimeoutExpired as error:
         raise SourceError(
             f"git {arguments[0]} did not end within {seconds:.0f} s", next_step=_DEEP
         ) from error
-
-
-def _no_git() -> SourceError:
-    return SourceError("git is missing", next_step="Install it: apt-get install git")

@@ -32,7 +32,7 @@ def unpack(bundle: Path, commit: str, files: Path, history: Path) -> str:
     Raises:
         ArtifactError: when the bundle is none, not whole, of another commit, too large when checked out, or
             has links that leave it.
-        SourceError: when git is missing.
+        SourceError: when git is missing, or cannot read the commit.
     """
     files.mkdir(parents=True)
     _git(files, "init", "--quiet", "--template=", f"--separate-git-dir={history.resolve()}", ".")
