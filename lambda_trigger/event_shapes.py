@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops.contract import UNSTORABLE
 from mlops.errors import ContractError
 
 SCHEDULE = "ml-ops.schedule"
@@ -20,8 +21,6 @@ SCHEDULE = "ml-ops.schedule"
 # As versions.NAME and versions.NAME_BUDGET, which need more than the standard library.
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _NAMES_LIMIT = 29
-# PostgreSQL, where Airflow keeps a conf, has no NUL in a text, and UTF-8 no half of a pair.
-UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _YEARS = range(2000, 3000)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from event_shapes import NAME, SCHEDULE, UNSTORABLE, Event, iso, named_by, names, owner, plain, text
+from event_shapes import NAME, SCHEDULE, Event, iso, named_by, names, owner, plain, text
 from mlops.contract import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
@@ -24,6 +24,7 @@ from mlops.contract import (
     RETRAINING_DAG,
     SCHEMA_VERSION,
     TRAINING_DAG,
+    UNSTORABLE,
     ApprovalConf,
     EventConf,
     MonitoringConf,

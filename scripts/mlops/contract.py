@@ -34,6 +34,10 @@ RUN_ID_LIMIT = 33
 # template context and in the log.
 CONF_LIMIT = 16 * 1024
 
+# PostgreSQL, where Airflow keeps a conf and what tasks hand over, has no NUL in a text, and UTF-8 no half
+# of a pair.
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
 DAG_ID = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,33}")
 

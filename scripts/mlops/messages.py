@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops import metric_rows
-from mlops.contract import DeploymentConf, NoticeConf, Origin, TrainingConf
+from mlops.contract import UNSTORABLE, DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.evidence import COMPARISON, Comparison, DriftReport, Failure, Lineage
 from mlops.versions import endpoint_name
 
@@ -24,8 +24,6 @@ HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
 _CAUSE_LIMIT = 2500
 _TABLE_ROWS = 30
-# PostgreSQL, where Airflow keeps what tasks hand over, has no NUL in a text, and UTF-8 no half of a pair.
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +176,7 @@ def channel_test(origin: Origin) -> Message:
 
 def storable(text: str) -> str:
     """What a container, a log or a request says, as far as a database and a channel can hold it."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return UNSTORABLE.sub("\ufffd", text)
 
 
 def unknown_channel(name: str) -> str:
