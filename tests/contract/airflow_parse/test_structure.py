@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.local import paths
+from .drivers import DAGS, drive
 
-DAGS = Path(__file__).parents[3] / "dags"
 WORK = {
     "model_notice": ["validate", "word"],
     "model_retraining": ["validate", "train"],
@@ -41,21 +37,7 @@ WORK = {
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What driver.py found."""
-    home = tmp_path_factory.mktemp("airflow")
-    done = subprocess.run(
-        [str(paths.airflow_python()), "-P", str(Path(__file__).with_name("driver.py")), str(DAGS)],
-        env={
-            "PATH": os.environ["PATH"],
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return drive("driver.py", tmp_path_factory.mktemp("airflow"))
 
 
 def test_both_dags_are_there_and_nothing_else(parsed: Any) -> None:

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.local import paths
-
-DAGS = Path(__file__).parents[3] / "dags"
+from .drivers import drive
 
 
 @pytest.fixture
 def told(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """What timeout_driver.py saw; the parameter is the trouble that e-mail has at first."""
-    driver = Path(__file__).with_name("timeout_driver.py")
-    done = subprocess.run(
-        [str(paths.airflow_python()), "-P", str(driver), str(DAGS), request.param],
-        env={
-            "PATH": os.environ["PATH"],
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return drive("timeout_driver.py", tmp_path, request.param)
 
 
 @pytest.mark.parametrize("told", [""], indirect=True)
