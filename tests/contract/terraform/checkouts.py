@@ -21,6 +21,27 @@ skip_credentials_validation = true
 skip_metadata_api_check     = true
 """
 
+# The provider of a root against it.
+AWS_PROVIDER = """
+terraform {
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "5.100.0"
+    }
+  }
+}
+
+provider "aws" {
+  region                      = var.region
+  allowed_account_ids         = [var.account_id]
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  s3_use_path_style           = true
+  max_retries                 = 2
+}
+"""
+
 
 @dataclass(frozen=True)
 class Done:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .checkouts import ACCOUNT, STATE, Checkout
+from .checkouts import ACCOUNT, AWS_PROVIDER, STATE, Checkout
 from .conftest import CHECKOUT, REGION, LocalAws
 
 LOCK = "ml-ops/terraform.tfstate.tflock"
@@ -60,24 +60,6 @@ output "role_arns" { value = { build = "arn:aws:iam::123456789012:role/ml-ops-bu
 """
 
 _AWS_ROOT = """
-terraform {
-  required_providers {
-    aws = {
-      source  = "hashicorp/aws"
-      version = "5.100.0"
-    }
-  }
-}
-
-provider "aws" {
-  region                      = var.region
-  allowed_account_ids         = [var.account_id]
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  s3_use_path_style           = true
-  max_retries                 = 2
-}
-
 resource "aws_s3_bucket" "data" {
   bucket        = "data-${var.suffix}"
   force_destroy = var.disposable
@@ -131,7 +113,7 @@ def plain(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def small(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A root with a few resources of AWS that shares a state bucket with `plain`, never a state."""
     make_state_bucket(aws)
-    checkout = new_checkout(tmp_path_factory.mktemp("small"), aws, _AWS_ROOT)
+    checkout = new_checkout(tmp_path_factory.mktemp("small"), aws, AWS_PROVIDER + _AWS_ROOT)
     root = checkout.folder / "terraform" / "root"
     shutil.copy(CHECKOUT / "terraform" / "root" / ".terraform.lock.hcl", root)
     backend = root / "backend.tf"

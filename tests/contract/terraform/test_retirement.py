@@ -20,29 +20,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from .aws_command import install
-from .checkouts import ACCOUNT, Checkout, Done
+from .checkouts import ACCOUNT, AWS_PROVIDER, Checkout, Done
 from .conftest import CHECKOUT, LocalAws
 from .test_command import make_state_bucket, new_checkout, serve, wait_until_gone
 
 KEPT, OLD, RETIRED = "web-safety/phishing-url", "web-safety/scam", "web-safety/spam"
 
 _ROOT = """
-terraform {
-  required_providers {
-    aws = {
-      source  = "hashicorp/aws"
-      version = "5.100.0"
-    }
-  }
-}
-
-provider "aws" {
-  region                      = var.region
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  max_retries                 = 2
-}
-
 module "registry" {
   source       = "../modules/registry"
   repositories = var.models
@@ -78,7 +62,7 @@ def logs_address(model: str) -> str:
 def prod(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """An environment with three models, called as in the document."""
     make_state_bucket(aws)
-    checkout = new_checkout(tmp_path_factory.mktemp("retirement"), aws, _ROOT)
+    checkout = new_checkout(tmp_path_factory.mktemp("retirement"), aws, AWS_PROVIDER + _ROOT)
     terraform = checkout.folder / "terraform"
     for module in ("registry", "sagemaker"):
         ignored = shutil.ignore_patterns(".terraform*", "*.md")
