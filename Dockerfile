@@ -20,7 +20,7 @@ COPY requirements/build.txt requirements/ci.txt ./
 RUN python3 -m venv /opt/mlops \
     && pip install --require-hashes --only-binary :all: -r build.txt \
     && pip install --require-hashes --no-build-isolation --only-binary :all: --no-binary python-terraform -r ci.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY scripts scripts
 RUN pip install --no-deps --no-build-isolation . \
     && pip uninstall --quiet --yes -r build.txt \
@@ -31,6 +31,7 @@ ARG VERSION=0.0.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="ml-ops" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="The mlops command with git, the Docker client and Terraform" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

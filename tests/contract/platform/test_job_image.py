@@ -171,6 +171,6 @@ def test_only_what_the_image_holds_goes_into_the_build() -> None:
 
     ignored = ignore_matcher((paths.checkout() / ".dockerignore").read_text(encoding="utf-8"))
 
-    assert not any(map(ignored, ("pyproject.toml", "scripts/mlops/cli.py", "requirements/ci.txt")))
+    assert not any(map(ignored, ("LICENSE", "pyproject.toml", "scripts/mlops/cli.py", "requirements/ci.txt")))
     assert all(map(ignored, (".git/config", ".venv/bin/python", "terraform/root/main.tf", "tests/x.py")))
     assert ignored("scripts/mlops/__pycache__/cli.cpython-311.pyc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -240,8 +241,6 @@ def test_a_token_is_on_no_command_line() -> None:
 
 
 def test_jobs_call_what_there_is() -> None:
-    import shlex
-
     from mlops.cli import build_parser
 
     makefile = (paths.checkout() / "Makefile").read_text(encoding="utf-8")
@@ -259,6 +258,30 @@ def test_jobs_call_what_there_is() -> None:
             elif program == "pip":
                 assert (paths.checkout() / words[-1]).is_file(), line
     assert {"make", ".venv/bin/pytest", "mlops", "pip"} <= seen
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_a_check_makes_every_environment_that_its_tests_name(name: str) -> None:
+    """A script's `make` comes first, so it makes what the script's tests then look for."""
+    lines = [shlex.split(line) for line in OWN[name]["script"]]
+    targets = [word for program, *words in lines if program == "make" for word in words]
+    folders = [word for program, *words in lines if program == ".venv/bin/pytest" for word in words]
+    # -B: as in a fresh clone, whatever has been made in this one
+    made = subprocess.run(
+        ["make", "--dry-run", "--always-make", *targets],
+        cwd=paths.checkout(),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    files = [file for folder in folders for file in (paths.checkout() / folder).rglob("*.py")]
+    named = {
+        environment
+        for file in files
+        for environment in re.findall(r'"(\.venv[a-z-]*)"', file.read_text(encoding="utf-8"))
+    }
+
+    assert sorted(one for one in named if f"touch {one}/.ready" not in made) == []
 
 
 def test_what_changes_something_outside_is_never_stopped_half_way() -> None:

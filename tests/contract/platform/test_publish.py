@@ -38,7 +38,8 @@ esac
 @pytest.fixture
 def clone(platform: Platform) -> Path:
     """The clone of a job in the pipeline of the commit that will be released; it has a package to build."""
-    shutil.copy(paths.checkout() / "pyproject.toml", platform.work)
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(paths.checkout() / name, platform.work)
     (platform.work / "README.md").write_text("# ml-ops\n")
     return platform.clone(platform.commit("feat: a package", "a package"))
 
