@@ -29,6 +29,13 @@ class Started:
             time.sleep(0.1)
         assert self.log.read_text().count(line) == times
 
+    def left(self) -> list[psutil.Process]:
+        """Who of the group still lives, once those that were sent a SIGKILL had the time to go."""
+        deadline = time.monotonic() + 20
+        while (members := processes.group_members(self.process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return members
+
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Started]:
@@ -55,7 +62,7 @@ def test_a_component_that_is_killed_is_started_again_until_it_does_not_live(star
     started.process.wait(20)
     lines = [line for line in started.log.read_text().splitlines() if "triggerer ended" in line]
     assert [line.endswith("started again") for line in lines] == [True, True, True, False]
-    assert processes.group_members(started.process.pid) == []
+    assert started.left() == []
 
 
 def test_without_its_web_server_everything_ends(started: Started) -> None:
@@ -63,7 +70,7 @@ def test_without_its_web_server_everything_ends(started: Started) -> None:
     min(psutil.Process(started.process.pid).children(), key=lambda child: child.pid).kill()
     started.process.wait(20)
     assert "api-server ended with exit code -9" in started.log.read_text()
-    assert processes.group_members(started.process.pid) == []
+    assert started.left() == []
 
 
 def newest(started: Started) -> psutil.Process:
@@ -75,7 +82,7 @@ def test_a_request_to_stop_leaves_nobody(started: Started) -> None:
     started.wait_for("components forked")
     started.process.terminate()
     started.process.wait(20)
-    assert processes.group_members(started.process.pid) == []
+    assert started.left() == []
 
 
 def test_every_option_is_one_that_airflow_knows() -> None:
