@@ -19,6 +19,7 @@ from mlops.errors import SourceError
 
 FETCH_SECONDS = 600
 _ELSEWHERE = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX"}
+FRESH_CLONE = "Try it in a fresh clone; if it fails there too, run `git fsck` and correct what it names."
 _DEEP = "Set the variable GIT_DEPTH of the job to 0, which fetches the whole history."
 
 
@@ -69,7 +70,7 @@ class Repository:
             elif "HEAD" in done.stderr:
                 step = "Commit the model's files first."
             else:
-                step = "Look at what git says."
+                step = FRESH_CLONE
             raise SourceError(
                 f"There is no git history in {directory.resolve()}", cause=cause, next_step=step
             )
@@ -92,7 +93,10 @@ class Repository:
         return self._read("cat-file", "blob", file.blob)
 
     def export(self, paths: Sequence[str], directory: Path) -> None:
-        """Write committed files below a directory, under their paths from the root, as a checkout would."""
+        """Write committed files below a directory, under their paths from the root, as a checkout would.
+
+        A path may be named twice, as a Dockerfile is that lies in its own context.
+        """
         index = {"GIT_INDEX_FILE": str(directory.with_name(directory.name + ".index"))}
         self._read("read-tree", self.head, environment=index)
         self._read(
@@ -101,7 +105,7 @@ class Repository:
             "-z",
             f"--prefix={directory}/",
             environment=index,
-            given="".join(f"{path}\0" for path in paths),
+            given="".join(f"{path}\0" for path in dict.fromkeys(paths)),  # git refuses the second of two
         )
 
     def changes(self, *paths: str) -> list[str]:
@@ -229,7 +233,7 @@ class Repository:
             raise SourceError(
                 f"git {arguments[0]} failed",
                 cause=done.stderr.strip() or f"git returned {done.returncode}",
-                next_step=_DEEP if arguments[0] in {"fetch", "ls-remote"} else "Look at what git says.",
+                next_step=_DEEP if arguments[0] in {"fetch", "ls-remote"} else FRESH_CLONE,
             )
         return done.stdout
 

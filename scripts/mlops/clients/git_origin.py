@@ -16,7 +16,7 @@ from pathlib import Path
 from semver import Version
 
 from mlops import versions
-from mlops.clients.git import FETCH_SECONDS, Repository, run_git
+from mlops.clients.git import FETCH_SECONDS, FRESH_CLONE, Repository, run_git
 from mlops.errors import ReleaseError, SourceError
 
 _RELEASES = "refs/mlops/releases/"
@@ -146,7 +146,7 @@ class Origin:
             raise SourceError(
                 f"git {arguments[0]} failed",
                 cause=done.stderr.strip() or f"git returned {done.returncode}",
-                next_step=_SETUP if arguments[0] in {"ls-remote", "fetch"} else "Look at what git says.",
+                next_step=_SETUP if arguments[0] in {"ls-remote", "fetch"} else FRESH_CLONE,
             )
         return done.stdout
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 from semver import Version
 
 from mlops import containerize as stage
-from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
+from mlops.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, ProcessBuilder, Source
 from mlops.clients.registry import Registry
 from mlops.containerize import Result, containerize, find_release
 from mlops.errors import (
@@ -23,7 +25,7 @@ from mlops.errors import (
 )
 from mlops.pipeline import Pipeline
 
-from .model import MERGE_REQUEST, ModelRepository, on_main
+from .model import DOCKERFILE, MERGE_REQUEST, ModelRepository, on_main
 from .registry import FakeBuilder, FakeRegistry
 
 
@@ -225,6 +227,69 @@ def test_without_an_engine_the_log_says_so(
     result = containerize(work.source(), registry, ProcessBuilder())
     assert (str(result.version), result.built) == ("1.0.0", True)
     assert "jobs will run as processes" in capsys.readouterr().err
+
+
+# -- what a builder is given: the Dockerfile as well, once, whether .dockerignore leaves it out or not -----------
+
+
+class NoEngine:
+    """A Docker daemon's place; keeps the files that a build was given."""
+
+    def __init__(self) -> None:
+        self.given: set[str] = set()
+        self.dockerfile = ""
+
+    def build(self, context: Path, dockerfile: Path, _image: str, **_options: object) -> None:
+        found = (path for path in context.rglob("*") if path.is_file())
+        self.given = {path.relative_to(context).as_posix() for path in found}
+        self.dockerfile = dockerfile.read_text()
+
+    def push(self, *_words: object) -> None:
+        """Nothing to push."""
+
+    def remove(self, _image: str) -> None:
+        """Nothing to forget."""
+
+
+IGNORE_FILES = [
+    pytest.param(None, {"Dockerfile", "README.md", "mlops.yml", "phish/__main__.py"}, id="none"),
+    pytest.param(
+        "# a deny-list\n**/*.md\n.git\n",
+        {".dockerignore", "Dockerfile", "mlops.yml", "phish/__main__.py"},
+        id="deny-list",
+    ),
+    pytest.param("*\n!phish\n", {".dockerignore", "phish/__main__.py"}, id="allow-list"),
+]
+
+
+def with_ignore_file(work: ModelRepository, text: str | None) -> Source:
+    (work.root / ".dockerignore").unlink()
+    if text is not None:
+        (work.root / ".dockerignore").write_text(text)
+    work.commit("feat: x", "README.md")
+    return work.source()
+
+
+@pytest.mark.parametrize(("text", "files"), IGNORE_FILES)
+def test_what_the_docker_builder_is_given(
+    work: ModelRepository, registry: FakeRegistry, text: str | None, files: set[str]
+) -> None:
+    engine, builder = NoEngine(), DockerBuilder()
+    vars(builder)["_engine"] = engine
+    builder.publish(with_ignore_file(work, text), Version(1), registry)
+    assert engine.given == files | {"Dockerfile"}
+    assert engine.dockerfile == DOCKERFILE
+
+
+@pytest.mark.parametrize(("text", "files"), IGNORE_FILES)
+def test_what_the_process_builder_packs(
+    work: ModelRepository, registry: FakeRegistry, text: str | None, files: set[str]
+) -> None:
+    ProcessBuilder().publish(with_ignore_file(work, text), Version(1), registry)
+    (layer,) = (blob for blob in registry.blobs.values() if blob.startswith(b"\x1f\x8b"))
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        packed = {member.name.removeprefix("opt/program/") for member in archive if member.isfile()}
+    assert packed == files
 
 
 # -- tags, schedules, branches, and no pipeline at all -------------------------------------------------------
