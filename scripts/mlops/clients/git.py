@@ -5,6 +5,7 @@ What is built is always the commit, never the work tree: reports of earlier jobs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -116,8 +117,10 @@ class Repository:
     def since(self, revision: str, tag: str) -> tuple[str, ...] | None:
         """The range of commits after a revision, for `commits`; None when the history has no such revision.
 
-        A shallow clone is deepened: to the release's own git tag where there is one, which costs only the
-        commits in between, else to the whole history without file contents.
+        Whatever the clone's depth, the range holds what it holds in a full clone. A clone that is not deep
+        enough for that is deepened: to the release's own git tag where there is one, which costs only the
+        commits in between, and to the whole history without file contents where that is not enough. A merge
+        right after the release is such a case: git cuts off all parents of a commit that has an excluded one.
 
         Args:
             revision: A full commit id.
@@ -132,12 +135,12 @@ class Repository:
             return None
         if self.is_cut_off() and not self._is_complete(revision):
             if self._remote_tag(tag) == revision:
-                try:
+                # Nothing is left of the history of a commit that is older than the release: git fails.
+                with contextlib.suppress(SourceError):
                     self._fetch(f"--shallow-exclude={tag}")
-                    return (self.head,)
-                except SourceError:  # nothing is left of the history of a commit older than the release
-                    pass
-            self._fetch("--unshallow")
+                    self._fetch("--deepen=1")  # the release: what the first commit after it is compared with
+            if not self._is_complete(revision):
+                self._fetch("--unshallow")
         return (f"{revision}..{self.head}",) if self._knows(revision) else None
 
     def after(self, moment: datetime) -> tuple[str, ...]:
@@ -186,12 +189,18 @@ class Repository:
         return self.shallow and self._shallow_file().exists()
 
     def _is_complete(self, revision: str) -> bool:
-        """Whether every commit after the revision is here: none of them is where the shallow clone ends."""
+        """Whether the commits after the revision are here, and what seems to be one is one.
+
+        It is so when each of them has a parent, and each parent is another of them or the revision itself.
+        The commit where a shallow clone ends seems to have no parent. A parent outside, or a root, may be an
+        ancestor of the revision by a way that is cut off, and so may what is above it.
+        """
         if not self._knows(revision):
             return False
-        ends = self._shallow_file().read_text("ascii").split()
-        between = set(self._read("rev-list", f"{revision}..{self.head}").split())
-        return between.isdisjoint(ends)
+        lines = self._read("rev-list", "--parents", f"{revision}..{self.head}").splitlines()
+        parents = {commit: others for commit, *others in map(str.split, lines)}
+        inside = {revision, *parents}
+        return all(others and inside.issuperset(others) for others in parents.values())
 
     def _knows(self, revision: str) -> bool:
         done = run_git(

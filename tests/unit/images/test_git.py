@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_a_shallow_clone_is_deepened(work: Work, tmp_path: Path, tag: str) -> No
     commits = subprocess.run(
         ["git", "-C", str(repository.root), "rev-list", "--all"], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert len(commits) == (2 if tag else 8)
+    assert len(commits) == (3 if tag else 8)  # with a tag, the two and the release itself
 
 
 def test_a_tag_that_was_moved_is_not_believed(work: Work, tmp_path: Path) -> None:
@@ -226,3 +227,106 @@ def test_a_release_that_is_newer_than_the_shallow_clone(work: Work, tmp_path: Pa
     work.git("tag", "model/v1.1.0")
     work.git("config", "uploadpack.allowAnySHA1InWant", "true")
     assert repository.since(release, "model/v1.1.0") is None
+
+
+# -- any depth gives what a full clone gives -----------------------------------------------------------------
+
+
+def linear(work: Work) -> str:
+    """Several models' commits after the release; the first one is of another model."""
+    for number in range(3):
+        work.commit(f"fix: before {number}", "a/code.py")
+    release = work.commit("feat: released", "a/code.py")
+    work.commit("feat!: only of the other model", "b/code.py")
+    work.commit("feat: new", "a/code.py")
+    work.commit("docs: words", "README.md")
+    work.commit("fix: newer", "a/code.py")
+    return release
+
+
+def merged_at_once(work: Work) -> str:
+    """A long branch, begun at the release, is the first thing that is merged after it."""
+    work.commit("feat: first", "a/code.py")
+    release = work.commit("feat: released", "a/code.py")
+    branch(work, "side", "feat!: far down the branch", "wip", "wip too")
+    work.merge("side", "Merge branch 'side'")
+    work.commit("fix: newer", "a/code.py")
+    return release
+
+
+def merged_between(work: Work) -> str:
+    """A branch whose first commit is of the other model, between two commits of the main line."""
+    release = work.commit("feat: released", "a/code.py")
+    work.commit("fix: new", "a/code.py")
+    branch(work, "side", "feat!: far down the branch")
+    work.commit("fix: newer", "a/other.py")
+    work.merge("side", "Merge branch 'side'")
+    return release
+
+
+def octopus(work: Work) -> str:
+    """Three parents at once, one of which is the release."""
+    release = work.commit("feat: released", "a/code.py")
+    for name in ("one", "two"):
+        branch(work, name, f"feat: {name}", "wip")
+    work.merge("one", "Merge branches", "two")
+    return release
+
+
+def branch_older_than_the_release(work: Work) -> str:
+    """Its fork is an ancestor of the release, and the history's root, which no shallow clone may count."""
+    work.commit("feat!: the first commit of all", "a/code.py")
+    branch(work, "side", "feat: old, but new here", "wip")
+    for number in range(4):
+        work.commit(f"fix: before {number}", "a/code.py")
+    release = work.commit("fix: released", "a/code.py")
+    work.merge("side", "Merge branch 'side'")
+    work.commit("fix: newer", "a/code.py")
+    return release
+
+
+def another_history_merged(work: Work) -> str:
+    """As a subtree is: it has a root of its own, which counts."""
+    release = work.commit("feat: released", "a/code.py")
+    work.git("checkout", "--quiet", "--orphan", "other")
+    work.commit("feat!: a root of its own", "a/sub.py")
+    work.git("checkout", "--quiet", "main")
+    work.git("merge", "--quiet", "--allow-unrelated-histories", "--message", "Merge subtree", "other")
+    return release
+
+
+def branch(work: Work, name: str, *messages: str) -> None:
+    work.git("checkout", "--quiet", "-b", name)
+    for number, message in enumerate(messages):
+        work.commit(message, f"a/{name}{number}.py")
+    work.git("checkout", "--quiet", "main")
+
+
+@pytest.mark.parametrize("tag", ["", "model/v1.0.0"])
+@pytest.mark.parametrize(
+    "history",
+    [
+        linear,
+        merged_at_once,
+        merged_between,
+        octopus,
+        branch_older_than_the_release,
+        another_history_merged,
+    ],
+)
+def test_any_depth_gives_what_a_full_clone_gives(
+    work: Work, tmp_path: Path, history: Callable[[Work], str], tag: str
+) -> None:
+    release = history(work)
+    if tag:
+        work.git("tag", tag, release)
+    full = Repository.open(work.root)
+    expected = messages(full, full.since(release, tag), "a")
+    depth, shallow = 1, True
+    while shallow:
+        clone = shallow_clone(work, tmp_path / f"depth{depth}", depth)
+        shallow, depth = clone.shallow, depth + 1
+        assert messages(clone, clone.since(release, tag), "a") == expected, f"depth {depth - 1}"
+        # asked again, as when another pipeline took the version
+        assert messages(clone, clone.since(release, tag), "a") == expected, f"depth {depth - 1}, again"
+    assert depth > 3

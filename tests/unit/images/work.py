@@ -42,7 +42,7 @@ class Work:
         self.git("commit", "--quiet", "--message", message)
         return self.git("rev-parse", "HEAD")
 
-    def merge(self, branch: str, message: str) -> str:
+    def merge(self, branch: str, message: str, *others: str) -> str:
         self._minute += 1
-        self.git("merge", "--quiet", "--no-ff", branch, "--message", message)
+        self.git("merge", "--quiet", "--no-ff", "--message", message, branch, *others)
         return self.git("rev-parse", "HEAD")
