@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from mlops.outcome import Outcome
 
 
+# Control characters drive a terminal, and these of Unicode turn what follows around: a name or a log of
+# another person could hide what a message says (CVE-2021-42574). Half of a character cannot be printed.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""A text with its unseen characters written out, such as `\u202e`; lines and tabs stay."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
+
+
 def say(line: str) -> None:
     """One line of progress."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
@@ -26,7 +36,7 @@ def say(line: str) -> None:
 
 def warn(line: str) -> None:
     """One line that a person should not miss."""
-    say(f"! {line}")
+    say(f"! {visible(line)}")
 
 
 @contextmanager
@@ -49,7 +59,7 @@ def section(title: str) -> Iterator[None]:
 
 def show_error(error: MlopsError) -> None:
     """An error a person can act on, without a traceback."""
-    first, *rest = error.lines()
+    first, *rest = map(visible, error.lines())
     say(f"✗ {first}")
     for line in rest:
         say(line.replace("\n", "\n       "))
@@ -62,6 +72,6 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
 
         print(json.dumps(outcome.data, indent=2, sort_keys=True, default=str))  # noqa: T201
         return
-    print(outcome.summary)  # noqa: T201
+    print(visible(outcome.summary))  # noqa: T201
     for step in outcome.next_steps:
-        print(f"  next: {step}")  # noqa: T201
+        print(f"  next: {visible(step)}")  # noqa: T201

@@ -311,25 +311,30 @@ def _body(source: Source, name: str, smoke_test: manifest_schema.SmokeTest) -> s
     try:
         if smoke_test.body_file:
             with (source.path.parent / smoke_test.body_file).open("rb") as file:
-                text = file.read(BODY_LIMIT + 1).decode()
+                raw = file.read(BODY_LIMIT + 1)
+        elif isinstance(smoke_test.body, str):
+            raw = smoke_test.body.encode()
         else:
-            text = (
-                smoke_test.body
-                if isinstance(smoke_test.body, str)
-                else json.dumps(smoke_test.body, allow_nan=False)
-            )
-    except (OSError, ValueError) as error:
-        problem = Problem(
-            place=place,
-            line=source.line(place),
-            what="cannot be read",
-            found=str(error),
-            hint="Commit the file.",
-        )
-        raise manifest_error(source.path, [problem]) from error
-    if len(text.encode()) > BODY_LIMIT:
+            raw = json.dumps(smoke_test.body, allow_nan=False).encode()
+    except OSError as error:
+        raise _unusable(source, place, "cannot be read", str(error), "Commit the file.") from error
+    except ValueError as error:
+        hint = "Write only finite numbers."
+        raise _unusable(source, place, "cannot be sent as JSON", str(error), hint) from error
+    if len(raw) > BODY_LIMIT:
         problem = Problem(
             place=place, line=source.line(place), what="is too long", allowed=f"at most {BODY_LIMIT} bytes"
         )
         raise manifest_error(source.path, [problem])
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise _unusable(source, place, "is not text", str(error), "Save the file in UTF-8.") from error
+    if "\0" in text:
+        raise _unusable(source, place, "cannot be kept", "the character U+0000", "Take it out of the file.")
     return text
+
+
+def _unusable(source: Source, place: Place, what: str, found: str, hint: str) -> ManifestError:
+    problem = Problem(place=place, line=source.line(place), what=what, found=found, hint=hint)
+    return manifest_error(source.path, [problem])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mlops.errors import ManifestError
-from mlops.manifest_schema import KNOWN_GOALS, Document
+from mlops.manifest_schema import KNOWN_GOALS, Document, in_unit_of
 from mlops.manifest_source import Place
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ _ALLOWED = {
     "too_short": "at least {min_length} entry",
     "too_long": "at most {max_length} entries",
 }
+_BOUNDS = {"greater_than_equal", "less_than_equal"}
 _PATTERNS = {
     r"^ml\.": "an instance type such as ml.m5.large",
     "^[a-z0-9]+(-": "lower-case letters and digits, with single hyphens between them",
     r"^[A-Za-z0-9._-]{1,64}": "at most 64 letters, digits, dots, hyphens and underscores",
     "^[A-Za-z_]": "a metric's name: letters, digits, `_`, `.` and `-`, at most 64",
     "^[a-z]+/": "a media type such as application/json",
+    "^[a-z][a-z0-9-]": "lower-case letters, digits and hyphens, beginning with a letter, at most 30",
 }
 
 
@@ -133,12 +135,16 @@ def _describe(detail: ErrorDetails) -> dict[str, str]:
     if detail["type"] == "metric":
         return _describe_metric(detail["input"]["name"], detail["msg"])
     facts: Mapping[str, Any] = detail.get("ctx", {})
-    near = get_close_matches(str(detail["input"]), ("maximize", "minimize"), n=1)
+    near = (
+        get_close_matches(str(detail["input"]), ("maximize", "minimize"), n=1)
+        if detail["type"] == "literal_error"
+        else []
+    )
     return {
         "what": "is not valid",
         "found": _shown(detail["input"]),
-        "allowed": _allowed(detail["type"], facts) or detail["msg"],
-        "hint": f"Did you mean '{near[0]}'?" if near and detail["type"] == "literal_error" else "",
+        "allowed": _allowed(detail["type"], facts, detail["input"]) or detail["msg"],
+        "hint": f"Did you mean '{near[0]}'?" if near else "",
     }
 
 
@@ -153,9 +159,13 @@ def _describe_metric(name: str, allowed: str) -> dict[str, str]:
     }
 
 
-def _allowed(kind: str, facts: Mapping[str, Any]) -> str:
+def _allowed(kind: str, facts: Mapping[str, Any], found: object) -> str:
     if kind == "string_pattern_mismatch":
-        return next(words for start, words in _PATTERNS.items() if str(facts["pattern"]).startswith(start))
+        pattern = str(facts["pattern"])
+        known = (words for start, words in _PATTERNS.items() if pattern.startswith(start))
+        return next(known, f"text that matches {pattern}")
+    if kind in _BOUNDS and isinstance(found, str):  # a time, which is written as text
+        facts = {name: in_unit_of(found, value) for name, value in facts.items()}
     return _ALLOWED.get(kind, "").format(**facts)
 
 

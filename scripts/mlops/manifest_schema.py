@@ -27,7 +27,9 @@ KNOWN_GOALS: dict[str, Goal] = {
 }
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = r"[1-9][0-9]*[smhd]"
+# Nine digits: a thousand million days are the longest time that Python can add.
+_DURATION = r"[1-9][0-9]{0,8}[smhd]"
+DURATION = f"^{_DURATION}$"
 _DATA = re.compile(r"(?P<bucket>s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/)?(?P<path>[^\s:]{1,900}?)/?")
 
 
@@ -63,9 +65,7 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-Duration = Annotated[
-    int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})
-]
+Duration = Annotated[int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 RelativePath = Annotated[
     str,
     Field(min_length=1),
@@ -299,6 +299,14 @@ def duration(value: int) -> str:
     return f"{value // _UNITS[unit]}{unit}"
 
 
+def in_unit_of(written: str, value: int) -> str:
+    """Seconds in the unit of a time that a person wrote; in the largest that fits when that one does not."""
+    unit = written[-1:]
+    if not re.fullmatch(_DURATION, written) or value % _UNITS[unit]:
+        return duration(value)
+    return f"{value // _UNITS[unit]}{unit}"
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of `mlops.yml`, for editors and other tools.
 
@@ -341,7 +349,7 @@ def _tidy(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     tidy = {key: _tidy(value) for key, value in part.items() if key not in {"title", "propertyNames"}}
-    if part.get("pattern") == f"^{_DURATION}$" and "default" in part:
+    if part.get("pattern") == DURATION and "default" in part:
         tidy["default"] = duration(part["default"])
     if "patternProperties" in part:
         tidy["additionalProperties"] = False

@@ -59,3 +59,21 @@ def test_a_mistake_has_the_exit_code_of_the_manifest(capsys: pytest.CaptureFixtu
 def test_a_missing_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "--manifest", "gone.yml"]) == 10
     assert "There is no manifest gone.yml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unseen", ["\u202e", "\u2066", "\u2028", "\x85"])
+def test_a_message_shows_what_is_not_seen(capsys: pytest.CaptureFixture[str], unseen: str) -> None:
+    escaped = f"\\u{ord(unseen):04x}"
+    text = json.dumps(f"x{unseen}")
+    Path("mlops.yml").write_text(MANIFEST.replace("web-safety", text))
+    assert cli.main(["validate"]) == 10
+    shown = capsys.readouterr().err
+    assert unseen not in shown
+    assert escaped in shown
+
+
+def test_a_name_that_is_not_text_is_shown(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    name = "caf\udce9.yml"  # how Python reads the byte 0xe9 of a file's name
+    Path(name).write_text(MANIFEST)
+    assert cli.main(["validate", "--manifest", name]) == 0
+    assert b"caf\\udce9.yml is valid" in capfdbinary.readouterr().out
