@@ -119,6 +119,8 @@ def _become(log: Path, words: list[str]) -> NoReturn:
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         gc.enable()
+        if words[0] == "api-server":
+            keep_pages_out(words)
         sys.argv = ["airflow", *words]
         import_module("airflow.__main__").main()
         code = 0
@@ -131,6 +133,14 @@ def _become(log: Path, words: list[str]) -> NoReturn:
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def keep_pages_out(words: list[str]) -> None:
+    """Put the check of `loopback.py` in front of the application that `airflow api-server` will serve."""
+    os.environ["AIRFLOW_API_APPS"] = words[words.index("--apps") + 1]  # as the command sets it
+    port = words[words.index("--port") + 1] if "--port" in words else os.environ["AIRFLOW__API__PORT"]
+    served: Any = import_module("airflow.api_fastapi.main")
+    served.app = import_module("mlops.local.loopback").own_pages_only(served.app, int(port))
 
 
 def end(running: dict[int, str], code: int) -> NoReturn:

@@ -338,3 +338,21 @@ def test_pages_for_people(stack: Stack, project: Project, tmp_path: Path) -> Non
     assert requests.get(link.replace(PATH, "models/spam"), timeout=10).status_code == 404
     assert requests.get(link + "9", timeout=10).status_code == 404
     assert project.path == PATH
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
+    ids=str,
+)
+def test_a_page_of_another_site_changes_and_reads_nothing(
+    stack: Stack, project: Project, headers: dict[str, str]
+) -> None:
+    url = f"{stack.gitlab_url}/api/v4/projects/{project.id}/repository/tags"
+    asked = {"PRIVATE-TOKEN": "x", **headers}
+    form = {"tag_name": "of-a-page", "ref": "main"}
+
+    assert requests.post(url, data=form, headers=asked, timeout=10).status_code == 403
+    refs = f"{stack.gitlab_url}/{PATH}.git/info/refs?service=git-receive-pack"
+    assert requests.get(refs, headers=asked, timeout=10).status_code == 403
+    assert "of-a-page" not in requests.get(url, headers={"PRIVATE-TOKEN": "x"}, timeout=10).text

@@ -17,9 +17,10 @@ from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import mail
 from mlops.local.aws.children import Children
-from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.config import MWAA_HOSTS, LocalAwsConfig
 from mlops.local.aws.inbox import Inbox, Slack
 from mlops.local.aws.wire import ServiceError, error_response, json_response
+from mlops.local.loopback import OwnPagesOnly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -76,8 +77,12 @@ class LocalAws:
             ("POST", "/_mlops/mwaa/limit"): self._limit_mwaa,
         }
         mail.deliver_to(self._inbox)
+        self._guarded = OwnPagesOnly(self._serve, config.port, MWAA_HOSTS)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._guarded(environ, start_response)
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             answer = self._answer(Request(environ), environ)
             if answer is None:
@@ -164,6 +169,8 @@ def _moto(config: LocalAwsConfig) -> WSGIApplication:
     # moto reads these when it is imported
     os.environ["MOTO_ACCOUNT_ID"] = config.account
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    # AWS allows no page to read its answers; S3 does where a bucket says so, and none of ours does
+    os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     from mlops.local.aws import corrections

@@ -10,6 +10,7 @@ from typing import Literal
 # MWAA's API has host prefixes (env., api.), which cannot be resolved in front of 127.0.0.1. Its clients get
 # a name of its own and reach it through us as their HTTP proxy.
 MWAA_DOMAIN = "airflow.local"
+MWAA_HOSTS = (f"api.{MWAA_DOMAIN}", f"env.{MWAA_DOMAIN}")
 _LOOPBACK = "127.0.0.1,localhost"
 
 

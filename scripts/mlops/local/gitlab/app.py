@@ -1,7 +1,7 @@
 """The local GitLab's web application: routes requests to git, to the API and to two plain pages.
 
-It listens on loopback and believes whoever reaches it; only what a job token may not do is refused, since
-that is what surprises people on the real one.
+It listens on loopback and believes every program that reaches it, but no page of another site. What a job
+token may not do is refused, since that is what surprises people on the real one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mlops.local.gitlab import (
 from mlops.local.gitlab.api import RefusedError
 from mlops.local.gitlab.projects import Project
 from mlops.local.gitlab.users import User
+from mlops.local.loopback import OwnPagesOnly
 
 View = Callable[..., Any]
 Route = Callable[[str, str], Callable[[View], None]]
@@ -46,6 +47,7 @@ def create_app(home: Path, port: int) -> Flask:
     """
     home.mkdir(parents=True, exist_ok=True)
     app = Flask(__name__, static_folder=None)
+    app.wsgi_app = OwnPagesOnly(app.wsgi_app, port)  # type: ignore[method-assign]
     _add_git(app, home)
     _add_pages(app, home)
     _add_keys(app, home, f"http://127.0.0.1:{port}")
