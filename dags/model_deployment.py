@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contract import DEPLOYMENT_DAG
 from run_tasks import (
+    ANNOUNCEMENT,
     CHECK_INTERVAL,
     GIVE_WORKER_BACK,
     TASK_DEFAULTS,
@@ -58,11 +59,12 @@ def wait_for_turn(**context: Any) -> bool:
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check conf, evidence and model; name the endpoint configuration."""
-    from mlops.approval import NothingToDeploy
+    from mlops.approval import NothingToDeploy, OvertakenApproval
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
     from mlops.decode import encode
     from mlops.deployment_run import prepare
+    from mlops.messages import approval_overtaken
 
     run = context["dag_run"]
     try:
@@ -78,6 +80,10 @@ def validate(**context: Any) -> dict[str, Any]:
                 )
             )
         )
+    except OvertakenApproval as result:  # who approved it waits for it
+        message = approval_overtaken(result.approval.conf, result.approval.words, str(result))
+        context["ti"].xcom_push(key=ANNOUNCEMENT, value=announcement(context, message))
+        raise AirflowSkipException(str(result)) from result
     except NothingToDeploy as result:
         raise AirflowSkipException(str(result)) from result
     return found

@@ -38,6 +38,8 @@ CHECK_INTERVAL = float(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
 # Whether a waiting task gives its worker back. A task that leaves and returns within a second or two can be back
 # before the scheduler has seen it leave, and is then failed as a "state mismatch": short intervals keep theirs.
 GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
+# The XCom of `validate` that has a message where there is nothing to do, and yet something to tell.
+ANNOUNCEMENT = "announcement"
 # Slack may ask for a wait of hours, which would keep a worker for as long.
 PATIENCE = timedelta(minutes=10)
 
@@ -252,7 +254,11 @@ def notifications(result_task: str) -> list[BaseOperator]:
         from mlops.decode import decode
 
         pull = context["ti"].xcom_pull
-        found = pull(task_ids="record_failure") or pull(task_ids=result_task)
+        found = (
+            pull(task_ids="record_failure")
+            or pull(task_ids=result_task)
+            or pull(task_ids="validate", key=ANNOUNCEMENT)
+        )
         return decode(Announcement, found, "announcement") if found else None
 
     def part(name: str) -> Any:

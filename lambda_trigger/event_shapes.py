@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops.contract import UNSTORABLE
+from mlops.contract import UNSTORABLE, is_to_come
 from mlops.errors import ContractError
 
 SCHEDULE = "ml-ops.schedule"
@@ -122,7 +122,7 @@ def text(document: Mapping[str, Any], key: str) -> str:
 
 
 def _time(value: object) -> datetime:
-    """SageMaker sends milliseconds at times, everyone else ISO 8601."""
+    """SageMaker sends milliseconds at times, everyone else ISO 8601. Nothing happens in the future."""
     try:
         if isinstance(value, str):
             found = (
@@ -131,7 +131,7 @@ def _time(value: object) -> datetime:
                 else datetime.fromisoformat(value)
             )
             found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-            if found.year in _YEARS:  # with room for the windows around it
+            if found.year in _YEARS and not is_to_come(found):  # with room for the windows around it
                 return found
     except (ValueError, OverflowError, OSError):
         pass

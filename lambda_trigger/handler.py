@@ -6,7 +6,7 @@ with a `problem`, never an exception, so that a caller need not read the Lambda'
 
 Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
 wrong is logged and done with; one that Airflow did not take is an exception: Lambda tries again, then keeps
-it.
+it. Events come without an alias: a role that may call one could write any event.
 
 Environment:
     AIRFLOW_ENVIRONMENT  the MWAA environment's name
@@ -43,7 +43,16 @@ from airflow_api import (
     RestApiClient,
     Wait,
 )
-from mlops.contract import CONF_LIMIT, ErrorKind, RunAnswer, RunProblem, RunRequest, canonical, parse_request
+from mlops.contract import (
+    CONF_LIMIT,
+    DEPLOYMENT_DAG,
+    ErrorKind,
+    RunAnswer,
+    RunProblem,
+    RunRequest,
+    canonical,
+    parse_request,
+)
 from mlops.decode import encode
 from mlops.errors import ContractError
 
@@ -76,6 +85,8 @@ class Surroundings:
     allowed_dags: frozenset[str]
     airflow_url: str
     data: events.Data = field(default_factory=lambda: events.Data(window=_DATA_WINDOW, owners={}))
+    takes_events: bool = True
+    """Not through an alias: EventBridge's rules and schedules call the function itself."""
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Surroundings:
@@ -91,12 +102,15 @@ class Surroundings:
         )
 
     def called_as(self, function_arn: str) -> Surroundings:
-        """What is allowed through an alias: IAM lets a role call some aliases, and so start some DAGs."""
+        """What is allowed through an alias: IAM lets a role call some aliases, and so start some DAGs.
+
+        Run requests alone, no events: those would let the role say what has happened, such as an approval.
+        """
         alias = ":".join(function_arn.split(":")[7:])
         if alias in ("", "$LATEST"):
             return self
         allowed = frozenset({alias}) if self.allows(alias) else frozenset()
-        return replace(self, allowed_dags=allowed)
+        return replace(self, allowed_dags=allowed, takes_events=False)
 
     def allows(self, dag_id: str) -> bool:
         return "*" in self.allowed_dags or dag_id in self.allowed_dags
@@ -197,6 +211,12 @@ def _take(
     """What came of an event: nobody reads the answer, the log has it."""
     facts |= {"event_id": _text(document, "id"), "source": _text(document, "source")}
     facts["detail_type"] = _text(document, "detail-type") or _text(document, "event")
+    if not surroundings.takes_events:
+        message = "an event came through an alias, which takes run requests alone"
+        step = (
+            "Send a run request. Only rules and schedules of EventBridge send events, to the function itself."
+        )
+        return RunAnswer(dag_id="", run_id="", problem=_refusal("malformed", message, step).problem)
     try:
         event = event_shapes.parse(document)
         orders = events.decide(event, surroundings.data)
@@ -287,6 +307,10 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
         ) from error
     except RecursionError as error:
         raise _refusal("malformed", "event.conf is nested too deeply", "Send a flatter conf.") from error
+    if request.dag_id == DEPLOYMENT_DAG and "package_arn" in request.conf:
+        message = "event.conf is an approval, which comes with SageMaker's event alone"
+        step = "Approve the version in the model registry, or run the job deploy."
+        raise _refusal("malformed", message, step)
     _check(request, surroundings)
     return request
 

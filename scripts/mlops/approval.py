@@ -21,6 +21,7 @@ from mlops.contract import (
     DeploymentConf,
     TrainingConf,
     conf_pointer,
+    is_to_come,
 )
 from mlops.decode import dumps
 from mlops.errors import ContractError, DeploymentRefusedError, SettingsError
@@ -54,6 +55,14 @@ class NothingToDeploy(Exception):  # noqa: N818  # a result, not an error
     """An approval that asks for nothing that is still to be done; its text says why."""
 
 
+class OvertakenApproval(NothingToDeploy):
+    """An approval of a version that stays out of production, as what is there was decided on later."""
+
+    def __init__(self, approval: Approval, why: str) -> None:
+        super().__init__(why)
+        self.approval = approval
+
+
 @dataclass(frozen=True, kw_only=True)
 class Approval:
     """What somebody decided in the registry."""
@@ -61,7 +70,7 @@ class Approval:
     conf: DeploymentConf
     package_arn: str
     decided_at: str
-    """UTC, ISO 8601."""
+    """UTC, ISO 8601: when the registry says that the package was changed last."""
     words: str
     """Who approved and why, in one line for people."""
 
@@ -169,11 +178,18 @@ def resolve(
 
     Raises:
         NothingToDeploy: when the version is approved no longer, or the platform approved it itself.
-        ContractError: when the package is not one of this model's, or not one that the platform registered.
+        ContractError: when the package is not one of this model's, or not one that the platform registered,
+            or the event is of a time to come.
         DeploymentRefusedError: when nobody said how to deploy it.
         StorageError: when its deployment.json is gone.
     """
     group = endpoint_name(conf.project, conf.model)
+    if is_to_come(moment(conf.occurrence.time)):
+        raise ContractError(
+            "conf.occurrence.time lies in the future",
+            cause=f"found {conf.occurrence.time}: no event of AWS has such a time",
+            next_step="Look who called the Lambda, in CloudTrail; then approve the version anew.",
+        )
     package = model_packages.describe(sagemaker, conf.package_arn)
     if package is None:
         raise NothingToDeploy(f"There is no model package {conf.package_arn} any more.")
@@ -183,7 +199,9 @@ def resolve(
         )
     if package.status != "Approved" and not whatever_state:
         raise NothingToDeploy(f"{package.description} is {package.status} by now.")
-    if _is_own(package.metadata, conf.occurrence.time) and not whatever_state:
+    # Not the event's time: it comes from outside, and would let an old approval pass for a new one.
+    decided_at = min(package.changed_at, datetime.now(UTC)).astimezone(UTC)
+    if _is_own(package.metadata, decided_at) and not whatever_state:
         raise NothingToDeploy(f"The platform approved {package.description} itself, having deployed it.")
     version = ModelVersion.parse(package.metadata.get(MODEL_VERSION, ""))
     uri, sha256 = package.metadata.get(DEPLOYMENT_URI, ""), package.metadata.get(DEPLOYMENT_SHA256, "")
@@ -209,7 +227,7 @@ def resolve(
     return Approval(
         conf=replace(asked, origin=replace(asked.origin, user=package.decided_by or asked.origin.user)),
         package_arn=package.arn,
-        decided_at=conf.occurrence.time,
+        decided_at=decided_at.isoformat(timespec="milliseconds"),
         words=f"{words}: {package.reason}" if package.reason else words,
     )
 
@@ -260,9 +278,9 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _is_own(metadata: Mapping[str, str], decided_at: str) -> bool:
+def _is_own(metadata: Mapping[str, str], decided_at: datetime) -> bool:
     at = metadata.get(DEPLOYED_AT)
-    return at is not None and abs(moment(decided_at) - moment(at)) <= _OWN
+    return at is not None and abs(decided_at - moment(at)) <= _OWN
 
 
 def _reject(sagemaker: SageMakerClient, arn: str, reason: str) -> None:

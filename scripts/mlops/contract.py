@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from mlops.decode import decode, encode
@@ -41,6 +42,10 @@ UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 DAG_ID = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,33}")
 
+
+# A time that somebody tells may be this far ahead of the reader's own: their clocks differ. Further ahead it
+# is not a time at which anything happened.
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 EVENT_SOURCE = "event"
 """`Origin.pipeline_source` of runs that answer an event and no pipeline."""
@@ -300,7 +305,7 @@ class ApprovalConf:
     package_arn: str
     """Of the model package, `...:model-package/<project>--<model>/<number>`."""
     occurrence: Occurrence
-    """Its time is that of the decision: an older one never undoes a newer one."""
+    """Its time is the event's. When somebody decided, the registry says."""
 
 
 Conf = TrainingConf | DeploymentConf
@@ -382,6 +387,11 @@ class RunAnswer:
     tasks: tuple[TaskState, ...] = ()
     run_url: str = ""
     problem: RunProblem | None = None
+
+
+def is_to_come(time: datetime) -> bool:
+    """Whether a time, which must have its zone, lies in the future, by more than clocks differ."""
+    return time > datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def conf_pointer(uri: str, sha256: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops.approval import Approval, NothingToDeploy, moment, refused, resolve
+from mlops.approval import Approval, NothingToDeploy, OvertakenApproval, moment, refused, resolve
 from mlops.clients.sagemaker import (
     ServedModel,
     describe_endpoint,
@@ -16,7 +16,7 @@ from mlops.clients.sagemaker import (
     find_champion,
     missing,
 )
-from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf
+from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf, is_to_come
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
@@ -97,7 +97,8 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
         DeploymentRefusedError: when the evidence speaks against it, unless overridden, or there is no model.
-        NothingToDeploy: when it is an approval of what is in production, or was decided before what is.
+        NothingToDeploy: when it is an approval of what is in production.
+        OvertakenApproval: when it is one that was decided before what is in production.
     """
     settings = read_settings(ssm)
     parsed: object = read_conf(DEPLOYMENT_DAG, conf, storage, settings)
@@ -147,7 +148,8 @@ def _check_still_wanted(approval: Approval, before: ServedModel | None, sagemake
     """Events come twice, late and out of order.
 
     Raises:
-        NothingToDeploy: when the version is in production, or what is there was decided on later.
+        NothingToDeploy: when the version is in production.
+        OvertakenApproval: when what is there was decided on later.
     """
     conf = approval.conf
     if before is None:
@@ -157,11 +159,20 @@ def _check_still_wanted(approval: Approval, before: ServedModel | None, sagemake
     endpoint = sagemaker.describe_endpoint(EndpointName=conf.deployment.endpoint_name)
     tags = sagemaker.list_tags(ResourceArn=endpoint["EndpointArn"])["Tags"]
     decided = next((tag["Value"] for tag in tags if tag["Key"] == DECIDED_AT), "")
-    if decided and moment(approval.decided_at) <= moment(decided):
-        raise NothingToDeploy(
+    if _holds(decided) and moment(approval.decided_at) <= moment(decided):
+        raise OvertakenApproval(
+            approval,
             f"{before.version} was decided on at {decided}, after this approval of {conf.model_version} "
-            f"at {approval.decided_at}. To deploy it all the same, approve it anew."
+            f"at {approval.decided_at}. To deploy it all the same, approve it anew.",
         )
+
+
+def _holds(decided: str) -> bool:
+    """Whether the endpoint's tag says when somebody decided: it must not keep every approval out for ever."""
+    try:
+        return bool(decided) and not is_to_come(moment(decided))
+    except ContractError:
+        return False
 
 
 def _objections_to(

@@ -99,6 +99,18 @@ def deployed(
     return _message(title, parts, _links(conf.origin), conf.origin)
 
 
+def approval_overtaken(conf: DeploymentConf, approval: str, why: str) -> Message:
+    """Somebody approved a version that is not deployed, because of a newer decision.
+
+    Args:
+        conf: What was approved.
+        approval: Who approved it in the model registry.
+        why: Which decision holds, and what to do.
+    """
+    title = f"{conf.model} {conf.model_version}: approved, NOT deployed"
+    return _message(title, [_Part(approval), _Part(why)], _links(conf.origin), conf.origin)
+
+
 def drift_found(report: DriftReport) -> Message:
     """What an endpoint is asked has changed: which columns, how much, and what may be done."""
     names = [column.name for column in report.drifted()]

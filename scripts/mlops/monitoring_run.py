@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlops import baseline, captured, drift
 from mlops.clients.sagemaker import describe_endpoint_config, find_champion
-from mlops.contract import MONITORING_DAG, SCHEMA_VERSION, Monitoring, MonitoringConf, Notifications
+from mlops.contract import (
+    MONITORING_DAG,
+    SCHEMA_VERSION,
+    Monitoring,
+    MonitoringConf,
+    Notifications,
+    is_to_come,
+)
 from mlops.errors import ContractError, EvidenceError, MlopsError, MonitoringError
 from mlops.evidence import (
     CHALLENGER,
@@ -64,6 +71,12 @@ def prepare(
     if not isinstance(parsed, MonitoringConf):
         raise ContractError("conf is none of a monitoring run")
     end = moment(parsed.window_end, "conf.window_end")
+    if is_to_come(end):  # its report would be the newest until then, whatever is measured
+        raise ContractError(
+            "conf.window_end lies in the future",
+            cause=f"found {parsed.window_end}",
+            next_step="Start the run again with a time that is over.",
+        )
     recipe = _recipe(storage, model_uri(settings.bucket, parsed) + RECIPE)
     monitoring = recipe.monitoring if recipe else None
     champion = find_champion(sagemaker, parsed.project, parsed.model)
@@ -297,11 +310,12 @@ def _notes(material: _Material, predictions: ColumnDrift | None) -> list[str]:
 
 
 def _before(storage: Storage, uri: str) -> DriftReport | None:
-    """The newest report; None where there is none that can be read."""
+    """The newest report; None where there is none that can be read, or its window is still to come."""
     if not storage.exists(uri):
         return None
     try:
-        return storage.read_record(DriftReport, uri)
+        found = storage.read_record(DriftReport, uri)
+        return None if is_to_come(moment(found.window_end, uri)) else found
     except (ContractError, EvidenceError):
         return None
 

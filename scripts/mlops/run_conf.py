@@ -8,7 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlops.contract import Conf, DeploymentConf, EventConf, TrainingConf, is_conf_pointer, parse_conf
+from mlops.contract import (
+    ApprovalConf,
+    Conf,
+    DeploymentConf,
+    EventConf,
+    TrainingConf,
+    is_conf_pointer,
+    parse_conf,
+)
 from mlops.errors import ContractError
 from mlops.evidence import RECIPE
 from mlops.versions import ModelVersion, check_names
@@ -26,9 +34,16 @@ def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: 
         StorageError: when a pointer leads nowhere.
         VersionError: when a version or a name does not follow the rules.
     """
-    if is_conf_pointer(conf):
+    pointer = is_conf_pointer(conf)
+    if pointer:
         conf = _follow(conf["conf_uri"], conf["conf_sha256"], storage, settings)
     parsed = parse_conf(dag_id, conf)
+    if pointer and isinstance(parsed, ApprovalConf):  # the Lambda makes it of an event, and it always fits
+        raise ContractError(
+            "conf_uri leads to an approval",
+            cause="an approval comes with SageMaker's event alone",
+            next_step="Approve the version in the model registry, or run the job deploy.",
+        )
     check_names(parsed.project, parsed.model)
     if isinstance(parsed, TrainingConf | DeploymentConf):
         _check_version(parsed, settings)

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mlops.contract import (
     RetrainingConf,
     parse_conf,
 )
+from mlops.decode import encode
 
 from .test_lambda_trigger import SURROUNDINGS, Clock, FakeMwaa, airflow_error, aws_error
 
@@ -302,6 +304,8 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(time="9" * 30), "'time' is none"),
         (job() | {"time": "0001-01-01T00:00:00Z"}, "'time' is none"),
         (stored(time="9999-12-31T23:59:59Z"), "'time' is none"),
+        (package(time="2099-01-01T00:00:00Z"), "'time' is none"),
+        (schedule(time=(datetime.now(UTC) + timedelta(hours=1)).isoformat()), "'time' is none"),
         (broken(source=None), "'source' must be a text"),
         (job(TrainingJobName="train--a--b--\x00"), "'TrainingJobName' must be a text"),
         (stored("data/a/b/train/\ud800"), "'key' must be a text"),
@@ -369,8 +373,34 @@ def test_an_event_airflow_does_not_take_is_an_exception_so_that_lambda_keeps_it(
 def test_an_event_of_a_dag_that_is_not_allowed_is_refused() -> None:
     mwaa = FakeMwaa(dags=set(DAGS))
     assert respond(alarm(), Clock(), mwaa, SURROUNDINGS)["problem"]["kind"] == "dag_not_allowed"
-    by_alias = ALL.called_as("arn:aws:lambda:eu-west-1:111122223333:function:f:model_training")
-    assert respond(alarm(), Clock(), mwaa, by_alias)["problem"]["kind"] == "dag_not_allowed"
+    assert not mwaa.calls
+
+
+@pytest.mark.parametrize("document", [package(), alarm(), stored(), job(), endpoint(), schedule()])
+def test_an_alias_takes_no_event(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """A role that may call an alias could say that anything has happened, such as an approval."""
+    mwaa = FakeMwaa(dags=set(DAGS))
+    for alias in DAGS:
+        surroundings = ALL.called_as(f"arn:aws:lambda:eu-west-1:111122223333:function:f:{alias}")
+        problem = respond(document, Clock(), mwaa, surroundings)["problem"]
+        assert (problem["kind"], problem["retryable"]) == ("malformed", False)
+        assert "through an alias" in problem["message"]
+        assert problem["next_step"]
+        assert json.loads(capsys.readouterr().out)["outcome"] == "malformed"
+    assert not mwaa.calls
+    respond(document, Clock(), mwaa, ALL.called_as("arn:aws:lambda:eu-west-1:111122223333:function:f"))
+    assert mwaa.runs
+
+
+def test_an_approval_is_taken_of_an_event_alone() -> None:
+    request = ordered(package()).request
+    mwaa = FakeMwaa(dags=set(DAGS))
+    document: dict[str, Any] = json.loads(json.dumps(encode(request)))
+    for alias in ("", f":{DEPLOYMENT_DAG}"):
+        surroundings = ALL.called_as(f"arn:aws:lambda:eu-west-1:111122223333:function:f{alias}")
+        problem = respond(document, Clock(), mwaa, surroundings)["problem"]
+        assert problem["kind"] == "malformed"
+        assert "is an approval" in problem["message"]
     assert not mwaa.calls
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class ModelPackage:
     """Who changed it last: a Studio user, or the end of a principal's ARN; empty when AWS does not say."""
     reason: str
     """What was given as the reason of the last decision."""
+    changed_at: datetime
+    """When it was changed last, by AWS's clock."""
 
 
 def find(sagemaker: SageMakerClient, group: str, description: str) -> Iterator[str]:
@@ -116,6 +119,7 @@ def describe(sagemaker: SageMakerClient, arn: str) -> ModelPackage | None:
         decided_by=who.get("UserProfileName")
         or str((who.get("IamIdentity") or {}).get("Arn", "")).rpartition("/")[2],
         reason=found.get("ApprovalDescription", ""),
+        changed_at=found.get("LastModifiedTime") or found["CreationTime"],
     )
 
 

@@ -256,10 +256,28 @@ def test_an_approval_of_an_older_version_goes_back_to_it(registry: Registry) -> 
     assert registry.served() == "1.0.0+retrain.0"
 
 
-def test_an_approval_that_arrives_late_undoes_nothing(registry: Registry) -> None:
-    late = datetime.now(UTC) - timedelta(hours=1)
-    assert nothing_done(registry.event("1.1.0+retrain.0", late))
+def test_an_approval_that_arrives_late_undoes_nothing_and_its_channel_hears_of_it(registry: Registry) -> None:
+    events = registry.stack.client("events")
+    events.disable_rule(Name="packages")
+    try:
+        registry.sagemaker.update_model_package(
+            ModelPackageArn=registry.package("1.1.0+retrain.0")["ModelPackageArn"],
+            ModelApprovalStatus="Approved",
+            ApprovalDescription="quick enough",
+            CustomerMetadataPropertiesToRemove=[
+                "mlops:deployed-at"
+            ],  # a person's decision, not the platform's
+        )
+        time.sleep(0.01)
+        endpoint = registry.sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointArn"]
+        newer = {"Key": "mlops:decided-at", "Value": datetime.now(UTC).isoformat()}
+        registry.sagemaker.add_tags(ResourceArn=endpoint, Tags=[newer])
+        # whatever time the event claims
+        assert nothing_done(registry.event("1.1.0+retrain.0", datetime.now(UTC) + timedelta(minutes=1)))
+    finally:
+        events.enable_rule(Name="packages")
     assert registry.served() == "1.0.0+retrain.0"
+    assert registry.told("1.1.0+retrain.0", "approved, NOT deployed") == ["email", "slack"]
 
 
 def test_an_approval_joins_the_deployment_under_way(registry: Registry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
@@ -15,10 +16,19 @@ from moto import mock_aws
 from mlops import approval
 from mlops.approval import NothingToDeploy
 from mlops.clients.storage import Storage
-from mlops.contract import ApprovalConf, DeploymentConf, Occurrence, Override, TrainingConf
+from mlops.contract import (
+    DEPLOYMENT_DAG,
+    ApprovalConf,
+    DeploymentConf,
+    Occurrence,
+    Override,
+    TrainingConf,
+    conf_pointer,
+)
 from mlops.decode import dumps
 from mlops.errors import ContractError, DeploymentRefusedError, SettingsError, StorageError
 from mlops.evidence import DEPLOYMENT, Comparison, MetricComparison
+from mlops.run_conf import read_conf
 from mlops.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 GROUP = "web-safety--phishing-url"
 ARN = f"arn:aws:sagemaker:eu-west-1:123456789012:model-package/{GROUP}"
 ARTIFACT = "s3://ml-ops-test/web-safety/phishing-url/1.3.0_retrain.0/model/j/output/model.tar.gz"
+DECIDED = datetime(2026, 1, 2, 3, 59, 58, 250000, tzinfo=UTC)
 SETTINGS = Settings(
     environment="test",
     region="eu-west-1",
@@ -64,13 +75,13 @@ class FakeRegistry:
     def create_model_package(self, **wanted: Any) -> dict[str, Any]:
         self.made += 1
         arn = f"{ARN}/{self.made}"
-        self.packages[arn] = wanted | {"ModelPackageArn": arn}
+        self.packages[arn] = wanted | {"ModelPackageArn": arn, "CreationTime": datetime.now(UTC)}
         return {"ModelPackageArn": arn}
 
     def update_model_package(self, **changes: Any) -> None:
         package = self.packages[changes.pop("ModelPackageArn")]
         metadata = package["CustomerMetadataProperties"] | changes.pop("CustomerMetadataProperties", {})
-        package.update(changes, CustomerMetadataProperties=metadata)
+        package.update(changes, CustomerMetadataProperties=metadata, LastModifiedTime=datetime.now(UTC))
 
     def delete_model_package(self, **wanted: str) -> None:
         del self.packages[wanted["ModelPackageName"]]
@@ -167,6 +178,7 @@ def approved(registry: FakeRegistry, arn: str | None, **more: Any) -> None:
         ModelApprovalStatus="Approved",
         ApprovalDescription="looks good",
         LastModifiedBy={"IamIdentity": {"Arn": "arn:aws:sts::1:assumed-role/approver/ann@example.com"}},
+        LastModifiedTime=DECIDED,
         **more,
     )
 
@@ -225,7 +237,23 @@ def test_an_approval_asks_for_what_the_training_left(
     found = approval.resolve(asked(arn), storage, SETTINGS, registry.client)
     assert found.conf == replace(deployment, origin=replace(deployment.origin, user="ann@example.com"))
     assert found.words == "Approved in the model registry by ann@example.com: looks good"
-    assert found.decided_at == "2026-01-02T04:00:00Z"
+    assert found.decided_at == "2026-01-02T03:59:58.250+00:00"
+
+
+def test_when_it_was_decided_says_the_registry_and_not_the_event(
+    released: TrainingConf, storage: Storage, registry: FakeRegistry
+) -> None:
+    arn = register(released, storage, registry)
+    approved(registry, arn)
+    for time in ("2020-01-01T00:00:00Z", datetime.now(UTC).isoformat()):
+        found = approval.resolve(asked(arn, time), storage, SETTINGS, registry.client)
+        assert approval.moment(found.decided_at) == DECIDED
+    with pytest.raises(ContractError, match="lies in the future"):
+        approval.resolve(asked(arn, "2999-01-01T00:00:00Z"), storage, SETTINGS, registry.client)
+    # a worker whose clock is behind
+    registry.only["LastModifiedTime"] = datetime.now(UTC) + timedelta(days=1)
+    found = approval.resolve(asked(arn), storage, SETTINGS, registry.client)
+    assert approval.moment(found.decided_at) <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("state", ["Rejected", "PendingManualApproval"])
@@ -253,11 +281,12 @@ def test_what_a_job_deployed_is_approved_once_and_that_asks_for_nothing(
     approval.deployed(conf, "run.2", registry.client)
     assert registry.only["ModelApprovalStatus"] == "Approved"
     assert registry.only["ApprovalDescription"] == "deployed by ann, run run.2, override: agreed with Bob"
-    at = registry.only["CustomerMetadataProperties"][approval.DEPLOYED_AT]
     with pytest.raises(NothingToDeploy, match="itself"):
-        approval.resolve(asked(arn, at), storage, SETTINGS, registry.client)
+        approval.resolve(asked(arn), storage, SETTINGS, registry.client)
     # long after, it is a person's decision
-    assert approval.resolve(asked(arn, "2036-01-02T04:00:00Z"), storage, SETTINGS, registry.client)
+    earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    registry.only["CustomerMetadataProperties"][approval.DEPLOYED_AT] = earlier
+    assert approval.resolve(asked(arn), storage, SETTINGS, registry.client)
     approval.deployed(replace(conf, override=None), "run.3", registry.client)
     assert registry.only["ApprovalDescription"].endswith("agreed with Bob")
 
@@ -270,6 +299,16 @@ def test_a_registry_that_fails_fails_no_deployment(
     registry.there = False
     approval.deployed(deployment, "run.2", registry.client)
     assert "could not be told" in caplog.text
+
+
+def test_an_approval_comes_by_no_pointer(storage: Storage) -> None:
+    """Who may send a large deployment's conf by way of the bucket could say by it that somebody approved."""
+    text = dumps(asked(f"{ARN}/1")).encode()
+    uri = "s3://ml-ops-test/web-safety/phishing-url/1.3.0_retrain.0/conf/a.json"
+    storage.write(text, uri, "application/json")
+    pointer = conf_pointer(uri, hashlib.sha256(text).hexdigest())
+    with pytest.raises(ContractError, match="leads to an approval"):
+        read_conf(DEPLOYMENT_DAG, pointer, storage, SETTINGS)
 
 
 def test_another_model_s_package_is_refused(

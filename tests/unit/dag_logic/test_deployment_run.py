@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -15,6 +15,7 @@ from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
 from mlops import deployment_run
+from mlops.approval import Approval, OvertakenApproval
 from mlops.clients.sagemaker import ServedModel
 from mlops.contract import DataCapture, DeploymentConf
 from mlops.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
@@ -404,3 +405,32 @@ def test_one_that_keeps_no_requests_is_not_taken_for_one_that_does(
     chosen, exists = deployment_run._choose_config(sagemaker, asked, CONFIG)
     assert (exists, chosen["EndpointConfigName"] != CONFIG) == (False, True)
     assert ("DataCaptureConfig" in chosen) is not found_keeps
+
+
+@pytest.mark.parametrize(
+    ("tag", "overtaken"),
+    [
+        ("2026-01-02T03:00:00+00:00", True),
+        ("2026-01-02T02:00:00+00:00", True),  # told twice
+        ("2026-01-02T01:00:00+00:00", False),
+        ((datetime.now(UTC) + timedelta(days=1)).isoformat(), False),
+        ("2099-01-01T00:00:00Z", False),
+        ("yesterday", False),
+        ("", False),
+    ],
+)
+def test_an_approval_gives_way_to_a_newer_decision_alone(
+    sagemaker: SageMakerClient, stub: Stubber, deployment: DeploymentConf, tag: str, overtaken: bool
+) -> None:
+    stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    tags = [{"Key": deployment_run.DECIDED_AT, "Value": tag}]
+    stub.add_response("list_tags", {"Tags": tags}, {"ResourceArn": ARN})
+    approval = Approval(
+        conf=deployment, package_arn="a", decided_at="2026-01-02T02:00:00.000+00:00", words="Approved by ann"
+    )
+    if not overtaken:
+        deployment_run._check_still_wanted(approval, BEFORE, sagemaker)
+        return
+    with pytest.raises(OvertakenApproval, match="approve it anew") as caught:
+        deployment_run._check_still_wanted(approval, BEFORE, sagemaker)
+    assert caught.value.approval == approval

@@ -235,3 +235,13 @@ def test_a_note_keeps_every_limit(training: TrainingConf) -> None:
     assert_within_limits(noted)
     assert "the channel 'frod'" in noted.body
     assert "the channel 'frod'" in slack_text(noted)
+
+
+def test_an_approval_that_was_overtaken_says_by_what(deployment: DeploymentConf) -> None:
+    message = messages.approval_overtaken(
+        deployment, "Approved in the model registry by ann", "1.4.0+retrain.0 was decided on later"
+    )
+    assert message.subject == "phishing-url 1.3.0+retrain.0: approved, NOT deployed"
+    for text in (message.body, slack_text(message)):
+        assert "Approved in the model registry by ann" in text
+        assert "1.4.0+retrain.0 was decided on later" in text

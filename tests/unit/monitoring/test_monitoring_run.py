@@ -306,15 +306,27 @@ def recipe(monitoring: Monitoring | None) -> Recipe:
     )
 
 
-def prepared(bucket: Bucket, sagemaker: SageMaker) -> MonitoringPlan:
+def prepared(
+    bucket: Bucket, sagemaker: SageMaker, window_end: str = "2026-03-10T13:00:00+01:00"
+) -> MonitoringPlan:
     conf = {
         "schema_version": 1,
         "project": "web",
         "model": "url",
-        "window_end": "2026-03-10T13:00:00+01:00",
+        "window_end": window_end,
         "occurrence": {"id": "1", "source": "s", "detail_type": "d", "time": "t"},
     }
     return prepare(conf, "run-1", ssm=Parameters(), storage=bucket, sagemaker=sagemaker)  # type: ignore[arg-type]
+
+
+def test_a_window_of_the_future_is_refused_and_hides_no_report(bucket: Bucket) -> None:
+    with pytest.raises(ContractError, match="lies in the future"):
+        prepared(bucket, SageMaker(), "2099-01-01T00:00:00Z")
+    capture(bucket, rows(2, 400))
+    future = replace(PLAN, conf=replace(CONF, window_end="2099-01-01T00:00:00+00:00"))
+    run(bucket, future)
+    report, _ = run(bucket)
+    assert bucket.read_record(DriftReport, f"s3://{NAME}/web/url/monitoring/latest.json") == report
 
 
 def test_the_plan_holds_window_and_version(bucket: Bucket) -> None:
