@@ -51,8 +51,11 @@ def demo(name: str, engine: str, summary: Path, **variables: str) -> Iterator[De
         yield Demo(require(name), json.loads(summary.read_text()), done.stdout + done.stderr)
     finally:
         mlops("local", "--name", name, "down")
+    folders = (str(paths.home(name)), str(paths.runs(name)))
     left = [
-        process for process in psutil.process_iter(["cmdline"]) if str(paths.home(name)) in _words(process)
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(folder in _words(process) for folder in folders)
     ]
     assert left == []
 

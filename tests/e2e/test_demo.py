@@ -159,7 +159,7 @@ def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
         SecretId="airflow/connections/slack"
     )
     password = json.loads(secret["SecretString"])["password"]
-    for file in (in_processes.stack.folder / "runs").rglob("*"):
+    for file in in_processes.stack.runs_folder.rglob("*"):
         if file.is_file() and ".gitlab-ci-local" in file.parts and file.stat().st_size < 1_000_000:
             assert password.encode() not in file.read_bytes(), file
 

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from typing import Any
 import yaml
 
 from mlops.errors import LocalStackError, PrerequisiteError
-from mlops.local import paths, processes
+from mlops.local import job_environment, paths, processes
 from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job
 
 STATE = ".gitlab-ci-local"
@@ -41,9 +40,10 @@ _ALWAYS = (
 )
 # What the overlay sets for each job, over the program's own values.
 _OF_A_JOB = ("CI_JOB_ID", "CI_JOB_TOKEN", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
-# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters.
+# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters, and where
+# the caller's own settings and keys are.
 _WITHHELD = re.compile(
-    r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE)(_.*)?|PYTHON.*|CI_.*"
+    r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE|SSH)(_.*)?|PYTHON.*|CI_.*|XDG_.*_HOME"
 )
 _TRIGGERS = "Multi-project pipeline is not supported"
 _ENDED = re.compile(r"finished in .*?(?: (?:FAIL|WARN) (?P<code>\d+) )?(?P<after> after_script)?")
@@ -112,6 +112,11 @@ class Checkout:
     def build(self, job: str) -> Path:
         """The folder a job runs in."""
         return self.folder / STATE / "builds" / safe_name(job)
+
+    def environment(self, job: str) -> dict[str, str]:
+        """The variables by which a job finds what stands for its image; parallels of a job share it."""
+        found = job_environment.prepare(self.folder.parent / "jobs" / safe_name(job), self.tools)
+        return {name: literal(value) for name, value in found.items()}
 
 
 def plan(checkout: Checkout) -> list[PlannedJob]:
@@ -419,8 +424,7 @@ def _program() -> tuple[str, str]:
 def _environment(checkout: Checkout) -> dict[str, str]:
     """What jobs inherit from the caller: enough to find programs and package indexes."""
     variables = {name: value for name, value in os.environ.items() if not _WITHHELD.fullmatch(name)}
-    folders = [*map(str, checkout.tools), str(Path(sys.executable).parent), variables.get("PATH", os.defpath)]
-    variables["PATH"] = os.pathsep.join(folders)
+    variables["PATH"] = job_environment.search_path(checkout.tools)
     for name in ("NO_PROXY", "no_proxy"):
         variables[name] = ",".join(filter(None, ("127.0.0.1", "localhost", variables.get(name, ""))))
     # Saves a quarter of the start: https://nodejs.org/api/module.html#module-compile-cache

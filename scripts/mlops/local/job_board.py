@@ -87,8 +87,9 @@ class JobBoard:
                 continue
             changed: dict[str, Any] = {"services": [], "cache": []}
             number = self._id(position)
+            changed["variables"] = self._checkout.environment(job.base or job.name)
             if not job.base:  # the parallels of a job share their variables here
-                changed["variables"] = {
+                changed["variables"] |= {
                     "CI_JOB_ID": str(number),
                     "CI_JOB_TOKEN": f"{JOB_TOKEN}-{number}",
                     "CI_JOB_URL": f"{server}/{self._pipeline.project_path}/-/jobs/{number}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -47,6 +49,20 @@ def home(name: str) -> Path:
             f"{name!r} is no name for a stack", next_step="Use lower-case letters, digits and hyphens."
         )
     return stacks() / name
+
+
+def runs(name: str) -> Path:
+    """Where the pipelines of one stack run, outside the checkout.
+
+    pytest, pylint, ruff, mypy and uv look for settings in all folders above the one they work in, and below the
+    checkout they would find its own pyproject.toml. No other user can write above this folder, as in /tmp.
+
+    Raises:
+        UsageError: when the name is no plain name.
+    """
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    key = hashlib.sha256(str(checkout()).encode()).hexdigest()[:12]
+    return cached / "ml-ops" / f"{key}-{home(name).name}"
 
 
 def airflow_python() -> Path:

@@ -150,7 +150,7 @@ def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options:
         raise LocalStackError(f"The local GitLab has no project {project}", next_step="Push to it first.")
     facts = sources.read_commit(found, commit)
     pipeline = _create(home, found, facts, trigger)
-    folder = stack.folder / "runs" / str(pipeline.id)
+    folder = stack.runs_folder / str(pipeline.id)
     sources.clone(f"{stack.gitlab_url}/{project}.git", facts.sha, folder / "source")
     changes.mark(folder / "source", found, changes.base(home, found, pipeline))
     settings = {

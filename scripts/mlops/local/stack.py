@@ -39,6 +39,8 @@ class Stack:
     aws_port: int
     gitlab_port: int
     airflow_port: int
+    runs: str = ""
+    """Where its pipelines run; by default a folder of its home."""
     environment_name: str = QUICK
     """Which of `terraform/environments` it plays."""
     region: str = "eu-west-1"
@@ -49,6 +51,11 @@ class Stack:
     def folder(self) -> Path:
         """The stack's home."""
         return Path(self.home)
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder with one folder a pipeline."""
+        return Path(self.runs) if self.runs else self.folder / "runs"
 
     @property
     def aws_endpoint(self) -> str:

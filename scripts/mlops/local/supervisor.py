@@ -123,6 +123,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         Stack(
             name=arguments.name,
             home=str(home),
+            runs=str(paths.runs(arguments.name)),
             engine=arguments.engine,
             pid=os.getpid(),
             started=psutil.Process().create_time(),

@@ -63,7 +63,8 @@ def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
     chosen = choose_engine(engine)
     home = paths.home(name)
     # State is in memory, so a new start begins with nothing; Terraform's state of the last one would lie.
-    shutil.rmtree(home, ignore_errors=True)
+    for folder in (home, paths.runs(name)):
+        shutil.rmtree(folder, ignore_errors=True)
     (home / "logs").mkdir(parents=True)
     watch = Stopwatch()
     started = time.monotonic()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import stat
 import time
+import zipfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +297,32 @@ def test_nothing_of_the_callers_own_environment_reaches_a_job(
     assert seen["UV_INDEX_URL"] == "kept"
 
 
+def test_what_a_job_installs_is_its_own(lab: Lab) -> None:
+    wheels = lab.folder / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "attrs-22.2.0-py3-none-any.whl", "w") as wheel:
+        folder = "attrs-22.2.0.dist-info"
+        wheel.writestr(f"{folder}/METADATA", "Metadata-Version: 2.1\nName: attrs\nVersion: 22.2.0\n")
+        wheel.writestr(f"{folder}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{folder}/RECORD", "")
+    (lab.repository / "requirements.txt").write_text("attrs==22.2.0\n")
+    (lab.repository / ".gitlab-ci.yml").write_text(
+        "unit:\n  image: python:3.12\n"
+        f"  before_script: [pip install --no-index --find-links {wheels} -r requirements.txt]\n"
+        "  script: [pip list]\n"
+        "next:\n  needs: [unit]\n  script: [pip list]\n"
+    )
+    before = metadata.version("attrs")
+
+    done = run(lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=Options(limit_seconds=120))
+
+    assert _states(done) == {"unit": "success", "next": "success"}, "\n".join(lab.lines)
+    assert metadata.version("attrs") == before != "22.2.0"
+    assert "22.2.0" in done.job("unit").log.read_text()
+    # Each job starts from its image.
+    assert "attrs" not in done.job("next").log.read_text()
+
+
 def test_jobs_talk_to_the_machines_own_docker(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/user/1000/docker.sock")
     monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
@@ -307,10 +335,12 @@ def test_jobs_talk_to_the_machines_own_docker(lab: Lab, monkeypatch: pytest.Monk
 
 
 def test_variables_lie_where_only_this_user_reads_them(lab: Lab) -> None:
-    done = lab.run(Trigger(kind="schedule"), PRIVATE="value")
+    done = lab.run(Trigger(kind="schedule"), PRIVATE_OF_THIS="value")
 
     (file,) = [
-        one for one in done.folder.rglob("*") if one.is_file() and "PRIVATE" in one.read_text("latin-1")
+        one
+        for one in done.folder.rglob("*")
+        if one.is_file() and "PRIVATE_OF_THIS" in one.read_text("latin-1")
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ensurepip
 import fcntl
 import hashlib
 import os
@@ -32,13 +33,24 @@ class Venvs:
         Raises:
             ImageError: with the installer's last words.
         """
-        text = requirements.read_bytes() if requirements else b""
-        python = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
-        key = hashlib.sha256(python.encode() + b"\0" + text).hexdigest()[:20]
+        if requirements is None:
+            return self._ensure(b"")
+        return self._ensure(requirements.read_bytes(), "-r", str(requirements))
+
+    def with_pip(self) -> Path:
+        """An environment with what the image of this Python has, pip and setuptools; a copy of it works too.
+
+        Raises:
+            ImageError: with the installer's last words.
+        """
+        return self._ensure(b"pip", *_bundled(), options=("--relocatable",))
+
+    def _ensure(self, content: bytes, *packages: str, options: tuple[str, ...] = ()) -> Path:
+        key = _key(content)
         venv = self._folder / key
         with self._lock, self._alone(key):
             if not (venv / ".ready").exists():
-                self._make(venv, requirements)
+                self._make(venv, *packages, options=options)
         return venv
 
     @contextmanager
@@ -49,17 +61,33 @@ class Venvs:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _make(self, venv: Path, requirements: Path | None) -> None:
-        import uv
-
+    def _make(self, venv: Path, *packages: str, options: tuple[str, ...] = ()) -> None:
         # The interpreter behind our own environment: a venv of a venv would see its packages.
         base = getattr(sys, "_base_executable", sys.executable)
-        installer = str(uv.find_uv_bin())
-        _run([installer, "venv", "--quiet", "--clear", "--python", base, str(venv)])
-        if requirements:
-            target = ["--python", str(venv / "bin" / "python"), "--compile-bytecode"]
-            _run([installer, "pip", "install", "--quiet", *target, "-r", str(requirements)])
+        _run([_uv(), "venv", "--quiet", "--clear", *options, "--python", base, str(venv)])
+        if packages:
+            target = ("--python", str(venv / "bin" / "python"), "--compile-bytecode")
+            _run([_uv(), "pip", "install", "--quiet", *target, *packages])
         (venv / ".ready").touch()
+
+
+def _key(content: bytes) -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+    return hashlib.sha256(python.encode() + b"\0" + content).hexdigest()[:20]
+
+
+def _uv() -> str:
+    import uv
+
+    return str(uv.find_uv_bin())
+
+
+def _bundled() -> tuple[str, ...]:
+    """What installs pip, and setuptools before Python 3.12, from the wheels that Python brings."""
+    folder = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps them
+    wheels = Path(folder or Path(ensurepip.__file__).parent / "_bundled")
+    names = [name for name in ("pip", "setuptools") if any(wheels.glob(f"{name}-*.whl"))]
+    return ("--no-index", "--find-links", str(wheels), *names) if names else ("pip",)
 
 
 def _run(command: list[str]) -> None:
