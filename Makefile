@@ -73,9 +73,10 @@ lint: $(VENV)/.ready $(AIRFLOW)/.ready ## ruff, mypy and pylint
 checkov: $(CHECKOV)/.ready ## review Terraform's security
 	CHECKOV_ENTROPY_KEYWORD_LIMIT=4.5 $(CHECKOV)/bin/checkov --quiet --directory terraform --var-file terraform/environments/prod/values.tfvars
 
+# Much of a run is waiting, for Airflow or Terraform; a group of tests that share a stack stays in one process.
 .PHONY: test
 test: setup $(CHECKOV)/.ready lint ## all checks and tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 # The alternatives stay out of our own environments.
 bench/.venv/.ready: requirements/bench.txt | $(VENV)/.ready

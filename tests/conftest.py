@@ -16,6 +16,26 @@ settings.load_profile("suite")
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
+# Files that share a stack, so that one process runs them; any other file is a group of its own.
+_SHARED = {
+    "tests/contract/airflow_runs/": "one Airflow",
+    "tests/e2e/test_demo.py": "one demo",
+    "tests/e2e/test_monitoring.py": "one demo",
+}
+# What takes longest starts first.
+_LONG = ("tests/e2e/", "tests/contract/airflow_runs/", "tests/contract/kills/", "tests/contract/terraform/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong to one process, and begin with those that take longest."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = next((name for start, name in _SHARED.items() if file.startswith(start)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(
+        key=lambda item: next((n for n, start in enumerate(_LONG) if item.nodeid.startswith(start)), 9)
+    )
+
 
 @pytest.fixture(autouse=True)
 def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:

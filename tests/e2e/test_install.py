@@ -88,13 +88,11 @@ class Person:
             for name in ("TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "LANG")
             if name in os.environ
         }
-        plugins = paths.cache() / "terraform" / "plugins"
-        plugins.mkdir(parents=True, exist_ok=True)
         return kept | {
             "PATH": f"{self.tools}:{os.environ['PATH']}",
             "HOME": str(self.home),
             "UV_CACHE_DIR": str(Path.home() / ".cache" / "uv"),
-            "TF_PLUGIN_CACHE_DIR": str(plugins),
+            "TF_PLUGIN_CACHE_DIR": str(local_terraform.plugins()),
             "AWS_ENDPOINT_URL": self.stack.aws_endpoint,
             "AWS_REGION": DEV.region,
             "AWS_DEFAULT_REGION": DEV.region,  # what the AWS CLI reads before its version 2

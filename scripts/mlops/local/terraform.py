@@ -130,8 +130,6 @@ def workspace(
     )
 
     kept = paths.cache() / "terraform" / _fingerprint(home)
-    plugins = paths.cache() / "terraform" / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
     terraform = Terraform(
         program=find_terraform(paths.checkout() / ".mlops" / "bin"),
         folder=root,
@@ -142,7 +140,7 @@ def workspace(
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "TF_DATA_DIR": str(kept),
-            "TF_PLUGIN_CACHE_DIR": str(plugins),
+            "TF_PLUGIN_CACHE_DIR": str(plugins()),
             # The provider reads a large schema each time it starts: a third less CPU for it, while Airflow
             # starts beside it.
             "GOGC": "400",
@@ -151,7 +149,7 @@ def workspace(
         log=home / "terraform.log",
         timeout=_TIMEOUT,
     )
-    with _locked(plugins / ".lock"):
+    with initialising():
         if not _is_initialised(kept):
             shutil.rmtree(kept, ignore_errors=True)
             terraform.initialise()
@@ -213,9 +211,16 @@ def _forget_hashes(lock: Path) -> None:
     lock.write_text(re.sub(r"\n  hashes = \[[^\]]*\]", "", text), encoding="utf-8")
 
 
+def plugins() -> Path:
+    """Terraform's plugin cache, where every root of this checkout finds the provider."""
+    folder = paths.cache() / "terraform" / "plugins"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def initialising() -> Iterator[None]:
     """Let one process initialise at a time: Terraform's plugin cache allows no two."""
-    with file.open("w", encoding="utf-8") as handle:
+    with (plugins() / ".lock").open("w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

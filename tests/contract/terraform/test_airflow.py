@@ -18,9 +18,9 @@ from botocore.config import Config
 
 from mlops import airflow_package
 from mlops.clients.terraform import Terraform
-from mlops.local import paths
 from mlops.local.aws.config import MWAA_DOMAIN
 from mlops.local.stack import aws_environment
+from mlops.local.terraform import initialising, plugins
 
 from .conftest import CHECKOUT, REGION, LocalAws
 from .policies import objections
@@ -114,8 +114,6 @@ def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
     (folder / "main.tf.json").write_text(json.dumps(root))
     for name in ("versions.tf", ".terraform.lock.hcl"):
         (folder / name).write_bytes((CHECKOUT / "terraform" / "root" / name).read_bytes())
-    plugins = paths.cache() / "terraform" / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
     inherited = {
         name: os.environ[name] for name in ("PATH", "HOME", "TF_CLI_CONFIG_FILE") if name in os.environ
     }
@@ -125,12 +123,13 @@ def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
         environment={
             **inherited,
             **aws_environment(aws.endpoint, REGION),
-            "TF_PLUGIN_CACHE_DIR": str(plugins),
+            "TF_PLUGIN_CACHE_DIR": str(plugins()),
             "GOGC": "400",
         },
         log=home / "terraform.log",
     )
-    terraform.initialise()
+    with initialising():
+        terraform.initialise()
     package = airflow_package.build(home / "package")
     applied = Applied(aws, terraform, package, {"package": str(package), "airflow_version": "3.0.6"})
     terraform.apply_now(var=applied.values)

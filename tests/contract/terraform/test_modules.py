@@ -12,7 +12,7 @@ import pytest
 
 from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
-from mlops.local import paths
+from mlops.local.terraform import initialising, plugins
 
 CHECKOUT = Path(__file__).parents[3]
 TERRAFORM = CHECKOUT / "terraform"
@@ -33,11 +33,10 @@ def test_the_tests_of_bootstrap_pass(program: Path, tmp_path: Path) -> None:
 
 
 def _run_tests(program: Path, folder: Path) -> None:
-    plugins = paths.cache() / "terraform" / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins), "GOGC": "400"}
+    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins()), "GOGC": "400"}
     terraform = Terraform(program=program, folder=folder, environment=environment, log=folder / "log")
-    terraform.initialise()
+    with initialising():
+        terraform.initialise()
     _, out, _ = terraform.cmd("test")
     summary = re.search(r"Success! (\d+) passed, 0 failed", out)
     assert summary, out

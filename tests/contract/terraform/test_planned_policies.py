@@ -19,7 +19,7 @@ import pytest
 
 from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
-from mlops.local import paths
+from mlops.local.terraform import initialising, plugins
 
 from .policies import objections, objections_to_endpoint
 
@@ -63,10 +63,10 @@ def root(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(HERE / "planned.tftest.hcl", copy / "tests")
     lambda_package.build(copy / "tests" / "package.zip")
     airflow_package.build(copy / "tests" / "airflow")
-    plugins = paths.cache() / "terraform" / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins)}
-    Terraform(program=program, folder=copy, environment=environment, log=copy / "log").initialise()
+    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins())}
+    terraform = Terraform(program=program, folder=copy, environment=environment, log=copy / "log")
+    with initialising():
+        terraform.initialise()
     return copy
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.clients.terraform import Terraform
-from mlops.local import paths
+from mlops.local.terraform import initialising, plugins
 
 TERRAFORM = Path(__file__).parents[3] / "terraform"
 ROOTS = [folder.name for folder in sorted(TERRAFORM.iterdir()) if (folder / "versions.tf").is_file()]
@@ -24,13 +24,12 @@ def test_a_root_is_valid(program: Path, tmp_path: Path, root: str) -> None:
     for part in {root, "modules"}:
         ignored = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl")
         shutil.copytree(TERRAFORM / part, tmp_path / part, ignore=ignored)
-    plugins = paths.cache() / "terraform" / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins)}
+    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins())}
     terraform = Terraform(
         program=program, folder=tmp_path / root, environment=environment, log=tmp_path / "log"
     )
-    terraform.cmd("init", "-backend=false")
+    with initialising():
+        terraform.cmd("init", "-backend=false")
 
     _, out, _ = terraform.cmd("validate")
 
