@@ -12,6 +12,9 @@ An image is pushed under its version and then under its content key, `src-<key>`
 requests, so that merging makes a release). Tags are immutable: of two pipelines that compute one version, the
 registry lets one have it, and the other computes the next. A job killed between the two pushes leaves a
 version without a key, which the next run finds by the key in the image's labels, and completes.
+
+Before an image gets its key, the registry is asked whether SageMaker takes it. One that it does not take
+keeps its version, as tags are immutable, and never gets a key: the next run builds again, under the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from mlops import console, dotenv, manifest, versions
 from mlops.builders import BUILDERS, KEY_LABEL, REVISION_LABEL, Builder, Source
 from mlops.clients import aws, gitlab
 from mlops.clients.git import Repository
-from mlops.clients.registry import Image, Registry
+from mlops.clients.registry import RELEASE_AGAIN, Image, Registry, unsupported
 from mlops.content import read_content
 from mlops.errors import (
     GitLabError,
@@ -45,6 +48,10 @@ from mlops.pipeline import Pipeline
 
 # Each attempt but the last was lost to another pipeline that released something in the meantime.
 ATTEMPTS = 6
+_REBUILD = (
+    "Update docker buildx, or start the Docker daemon with --feature containerd-snapshotter=false, where the"
+    " manifest has another type; use base images for linux/amd64 otherwise. Then run the job again."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +145,7 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
         RegistryError: when the registry refuses for another reason than that a version is taken.
         OwnerError: when the model is another project's; before anything is built.
         BuildError, EngineError, SourceError: when there is nothing to push.
+        UnsupportedImageError: when SageMaker does not take what was built, or what has this content.
     """
     known = _known(source, registry)
     check_owner(registry, source.pipeline)
@@ -156,9 +164,9 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
             holder = registry.find(str(version))
             if holder is None:
                 raise
-            if registry.labels(holder.digest).get(KEY_LABEL) == source.content.key:
+            if _has_content(source, registry, holder):
                 return _complete(source, registry, version, holder.digest, "another job pushed it just now")
-            console.say(f"Another pipeline took version {version} just now; computing the next")
+            console.say(f"Another image has version {version}; computing the next")
             taken.add(version)
             continue
         pushed = registry.find(str(version))
@@ -166,6 +174,8 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
             raise RegistryError(
                 f"The registry took {version} and does not show it", next_step="Run the job again."
             )
+        if flaw := registry.flaw(pushed.digest):
+            raise unsupported(f"{source.model.repository}:{version}", flaw, _REBUILD)
         result = _complete(source, registry, version, pushed.digest, "")
         return replace(result, built=True, note="") if result.version == version else result
     raise RegistryError(
@@ -204,6 +214,7 @@ def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result
         VersionError: when the tag is no version.
         RegistryError: when there is no such release.
         OwnerError: when the model is another project's.
+        UnsupportedImageError: when SageMaker does not take it.
     """
     if pipeline.kind == "tag":
         version = versions.parse_git_tag(pipeline.ref, model.name)
@@ -217,6 +228,7 @@ def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result
             next_step="Push to the default branch, which builds and releases.",
         )
     check_owner(registry, pipeline)
+    found.check(f"{model.repository}:{version}", RELEASE_AGAIN)
     return Result(version=version, digest=found.digest, built=False, note="it is the release asked for")
 
 
@@ -314,6 +326,8 @@ def _known(source: Source, registry: Registry) -> Result | None:
     for tag in source.key_tags:
         found = registry.find(tag)
         if found and (version := _version(found)):
+            step = f"Give no image the tag {tag} by hand: delete this one in ECR, and run the job again."
+            found.check(f"{source.model.repository}:{version}", step)
             return Result(version=version, digest=found.digest, built=False, note="the content is unchanged")
     return None
 
@@ -330,10 +344,17 @@ def _version(found: Image) -> Version | None:
     return max(candidates, default=None)
 
 
+def _has_content(source: Source, registry: Registry, image: Image) -> bool:
+    """Whether an image has this content, and SageMaker takes it."""
+    return registry.labels(image.digest).get(KEY_LABEL) == source.content.key and not registry.flaw(
+        image.digest
+    )
+
+
 def _next(source: Source, registry: Registry, taken: set[Version]) -> tuple[Version, Image | None]:
     """The version to try, and the image that has it and this content but lacks the content's tag."""
     version, newest = newest_release(registry)
-    if newest and registry.labels(newest.digest).get(KEY_LABEL) == source.content.key:
+    if newest and _has_content(source, registry, newest):
         return version, newest
     following = next_release(source, (version, newest) if newest else None, registry)
     while source.version(following) in taken:  # the registry's listing may lag behind its tags

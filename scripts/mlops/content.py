@@ -2,7 +2,8 @@
 
 Equal keys mean equal images, so an unchanged model costs one question to the registry. The key covers the
 committed files that .dockerignore lets through, the Dockerfile (with the digests its base images are pinned
-to), the build arguments and what assembles the image. A base image that is not pinned can change unnoticed.
+to), the build arguments, the platform and what assembles it. A base image that is not pinned can change
+unnoticed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from pathlib import Path
 
 from mlops.clients.engine import ignore_matcher
 from mlops.clients.git import File, Repository
+from mlops.clients.registry import PLATFORM
 from mlops.errors import SourceError
 from mlops.manifest import Model
 
-_SCHEME = "ml-ops content 1"
+# Of the second scheme, an image has a manifest and a processor that SageMaker takes before it gets its key.
+# What a key of the first scheme leads to may have neither, and is not looked for.
+_SCHEME = f"ml-ops content 2 {PLATFORM}"
 _SUBMODULE = "160000"
 _ARG = re.compile(r"^\s*ARG\s+(\w+)(?:=(\S+))?", re.IGNORECASE)
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)

@@ -115,6 +115,12 @@ class OwnerError(MlopsError):
     exit_code = 23
 
 
+class UnsupportedImageError(MlopsError):
+    """SageMaker does not take the image: its manifest has another type, or it is for another processor."""
+
+    exit_code = 24
+
+
 class TriggerError(MlopsError):
     """The Lambda or Airflow behind it did not accept the run."""
 

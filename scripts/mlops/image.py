@@ -1,9 +1,9 @@
-"""An OCI image of the source, assembled without a container engine.
+"""An image of the source, assembled without a container engine, of the one kind that SageMaker takes.
 
 It has no base image: what runs it must bring Python and the requirements, as the local stack does when it
 runs jobs as processes. Entrypoint, variables and working directory are the Dockerfile's, and the files of
 the context lie in the working directory. The same source always makes the same layer, byte for byte.
-https://github.com/opencontainers/image-spec/blob/v1.1.1/spec.md
+https://distribution.github.io/distribution/spec/manifest-v2-2/
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlops.clients.registry import MANIFEST_TYPE, PLATFORM
 from mlops.errors import BuildError
 
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -103,10 +104,11 @@ def assemble(
     except OSError as error:
         raise BuildError("The source cannot be packed", cause=str(error)) from error
     layer = gzip.compress(archive, mtime=0)
+    system, architecture = PLATFORM.split("/")
     config = _json(
         {
-            "architecture": "amd64",
-            "os": "linux",
+            "architecture": architecture,
+            "os": system,
             "config": {
                 "Entrypoint": list(settings.entrypoint),
                 "Cmd": list(settings.command),
@@ -120,10 +122,9 @@ def assemble(
     )
     manifest = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST_TYPE,
         "config": _descriptor(CONFIG_TYPE, config),
         "layers": [_descriptor(LAYER_TYPE, layer)],
-        "annotations": dict(labels),
     }
     return AssembledImage(manifest=_json(manifest), blobs={_digest(layer): layer, _digest(config): config})
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from mlops.clients.job_logs import LogTail, tail
+from mlops.clients.registry import RELEASE_AGAIN
 from mlops.clients.sagemaker import LOG_GROUPS, JobKind, job_failure
 from mlops.contract import SCHEMA_VERSION, Origin
 from mlops.decode import decode
@@ -148,6 +149,8 @@ def explain(
         if reason:
             log = tail(logs, LOG_GROUPS[job.kind], f"{job.name}/")
             cause, next_step = reason, advice(reason)
+    elif "Unsupported manifest media type" in cause:  # CreateModel, of an image that an older ml-ops released
+        next_step = RELEASE_AGAIN
     elif about.endpoint and first.task_id in {"wait_for_endpoint", "confirm"}:
         log = tail(logs, f"{ENDPOINT_LOGS}/{about.endpoint}", "")
     if log.lines:

@@ -1,6 +1,11 @@
 """The container engine: builds with BuildKit through the docker command, pushes through Docker's API.
 
 Pushing through the API keeps the registry's password out of every file and command line.
+
+A daemon pushes the manifest that it has. Docker's own image store makes a Docker manifest of each image. The
+containerd store, the default of new installations since Docker 29, keeps what BuildKit made, and BuildKit
+makes OCI manifests since version 0.31, unless it is asked for Docker's (`oci-mediatypes=false`) and attests
+nothing (https://github.com/moby/buildkit/pull/6824, https://github.com/docker/buildx/pull/3888).
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops.clients.registry import PLATFORM
 from mlops.errors import BuildError, EngineError, RegistryError
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 
 # What a person needs of a failed build's log, which is complete above.
 _TAIL = 25
+# `type=docker` loads the image into the daemon, as `--load` does, which takes no options.
+_DOCKER_MANIFEST = ("--output", "type=docker,oci-mediatypes=false", "--provenance=false", "--sbom=false")
 _NO_BUILDKIT = (
     "Install the plugin: apt-get install docker-buildx-plugin (Docker's own packages) or docker-buildx."
 )
@@ -60,7 +68,7 @@ def find_build_command(search_path: str) -> BuildCommand:
             continue
         found.append(program)
         if _output(program, "buildx", "version"):
-            return BuildCommand((program, "buildx", "build", "--load", "--provenance=false"), {})
+            return BuildCommand((program, "buildx", "build", *_DOCKER_MANIFEST), {})
         version = _output(program, "version", "--format", "{{.Client.Version}}")
         if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < 23:
             return BuildCommand((program, "build"), {"DOCKER_BUILDKIT": "1"})
@@ -114,12 +122,13 @@ class DockerEngine:
         labels: Mapping[str, str],
         arguments: Mapping[str, str],
     ) -> None:
-        """Build `image` (`<host>/<repository>:<tag>`) into the daemon.
+        """Build `image` (`<host>/<repository>:<tag>`) into the daemon, for SageMaker's machines.
 
         Raises:
             BuildError: with the end of BuildKit's log.
         """
-        options = ["--progress", "plain", "--file", str(dockerfile), "--tag", image]
+        options = ["--progress", "plain", "--platform", PLATFORM]
+        options += ["--file", str(dockerfile), "--tag", image]
         for name, value in labels.items():
             options += ["--label", f"{name}={value}"]
         for name in arguments:  # the values go through the environment: a process list shows the words
@@ -141,10 +150,11 @@ class DockerEngine:
                 tail.append(line.rstrip())
                 self._say(line.rstrip())
         if process.returncode:
+            cause = "\n".join(line for line in tail if line)
             raise BuildError(
                 "The image could not be built",
-                cause="\n".join(line for line in tail if line),
-                next_step=f"Look at the log above, or try it: docker build -f {dockerfile.name} .",
+                cause=cause,
+                next_step=_advice(cause, dockerfile.name),
             )
 
     def push(self, repository: str, tag: str, login: Login) -> None:
@@ -181,6 +191,13 @@ class DockerEngine:
             self._client.images.remove(image, noprune=True)
         except DockerException as error:
             self._say(f"The daemon keeps {image}: {error}")
+
+
+def _advice(log: str, dockerfile: str) -> str:
+    """What to do about a build that failed."""
+    if "exec format error" in log:  # what Linux says of a program for another processor
+        return f"Build on a runner for {PLATFORM}, or install its emulation (QEMU, binfmt_misc) there."
+    return f"Look at the log above, or try it: docker build --platform {PLATFORM} -f {dockerfile} ."
 
 
 def _output(*words: str) -> str:

@@ -2,6 +2,11 @@
 
 ECR's tags are immutable, so the registry itself decides who takes a tag first.
 https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+
+SageMaker takes less than ECR does. CreateModel refuses OCI manifests and indexes, so an image has one Docker
+manifest, version 2, schema 2 (https://github.com/aws/amazon-sagemaker-feedback/issues/180,
+https://distribution.github.io/distribution/spec/manifest-v2-2/). The one image also trains and evaluates, and
+all instance types of processing jobs have amd64 processors (ProcessingInstanceType of the service's model).
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mlops.errors import AuthenticationError, RegistryError
+from mlops.errors import AuthenticationError, RegistryError, UnsupportedImageError
 
 if TYPE_CHECKING:
     import requests
@@ -23,13 +28,16 @@ if TYPE_CHECKING:
 
 # Terraform's module `registry` writes it, and no job may: the path of the GitLab project a model belongs to.
 OWNER_TAG = "mlops:gitlab-project"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+PLATFORM = "linux/amd64"
+_OCI_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_MANIFEST_TYPES = (MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json", *_INDEX_TYPES)
+_MANIFEST_TYPES = (MANIFEST_TYPE, _OCI_TYPE, *_INDEX_TYPES)
 _SECONDS = (10, 300)
+RELEASE_AGAIN = "Run a pipeline of the default branch: it builds the content again, under the next version."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,17 @@ class Image:
     digest: str
     tags: tuple[str, ...]
     pushed_at: datetime
+    media_type: str
+    """Of its manifest; empty where ECR does not say."""
+
+    def check(self, name: str, next_step: str) -> None:
+        """Refuse an image with a manifest that SageMaker refuses; its processor is not looked at.
+
+        Raises:
+            UnsupportedImageError: with the advice given.
+        """
+        if flaw := _type_flaw(self.media_type or MANIFEST_TYPE):
+            raise unsupported(name, flaw, next_step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +166,19 @@ class Registry:
         labels: dict[str, str] = (config.get("config") or {}).get("Labels") or {}
         return labels
 
+    def flaw(self, digest: str) -> str:
+        """What SageMaker does not take of a pushed image, as a cause; empty when it takes all of it.
+
+        The registry is asked: which types an engine pushes is known only after the push.
+        """
+        answer = self._manifest(digest)
+        manifest = json.loads(answer.content)
+        if flaw := _type_flaw(manifest.get("mediaType") or answer.headers["Content-Type"]):
+            return flaw
+        config = self._request("GET", f"blobs/{manifest['config']['digest']}").json()
+        platform = f"{config.get('os')}/{config.get('architecture')}"
+        return "" if platform == PLATFORM else f"it is for {platform}, and SageMaker's jobs run on {PLATFORM}"
+
     def tag(self, digest: str, tag: str) -> None:
         """Give an image one more tag."""
         manifest = self._manifest(digest)
@@ -253,11 +285,21 @@ def account_host(ecr: ECRClient, account: str) -> str:
     return f"{account}.dkr.ecr.{region}.{suffix}" if ecr.meta.endpoint_url.endswith(suffix) else ""
 
 
+def unsupported(name: str, flaw: str, next_step: str) -> UnsupportedImageError:
+    """The refusal of an image."""
+    return UnsupportedImageError(f"SageMaker does not take the image {name}", cause=flaw, next_step=next_step)
+
+
+def _type_flaw(media_type: str) -> str:
+    return "" if media_type == MANIFEST_TYPE else f"its manifest is {media_type}, and must be {MANIFEST_TYPE}"
+
+
 def _image(detail: Any) -> Image:
     return Image(
         digest=detail["imageDigest"],
         tags=tuple(detail.get("imageTags", ())),
         pushed_at=detail["imagePushedAt"],
+        media_type=detail.get("imageManifestMediaType", ""),
     )
 
 

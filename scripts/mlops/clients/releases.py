@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mlops.clients.registry import Registry
+from mlops.clients.registry import RELEASE_AGAIN, Registry
 from mlops.errors import RegistryError
 from mlops.versions import parse_release
 
@@ -30,9 +30,10 @@ def newest_release(ecr: ECRClient, repository: str) -> ReleasedImage:
     Raises:
         RegistryError: when there is none, or the registry does not tell.
         AuthenticationError: when the job's role may not look.
+        UnsupportedImageError: when SageMaker does not take it: its training would be paid for in vain.
     """
     found = [
-        ReleasedImage(version=version, digest=image.digest, released_at=image.pushed_at)
+        (version, image)
         for image in Registry(ecr, repository).images()
         for version in map(parse_release, image.tags)
         if version is not None
@@ -43,7 +44,9 @@ def newest_release(ecr: ECRClient, repository: str) -> ReleasedImage:
             cause="no image of its repository has a version as its tag",
             next_step="Push to the default branch: its pipeline releases and trains the first version.",
         )
-    return max(found, key=lambda image: image.version)
+    version, newest = max(found, key=lambda pair: pair[0])
+    newest.check(f"{repository}:{version}", RELEASE_AGAIN)
+    return ReleasedImage(version=version, digest=newest.digest, released_at=newest.pushed_at)
 
 
 def uri(ecr: ECRClient, repository: str, digest: str) -> str:

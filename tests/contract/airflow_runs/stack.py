@@ -323,16 +323,18 @@ class Stack:
             "config": {"Entrypoint": list(entrypoint), "WorkingDir": "/opt/program"},
             "rootfs": {"type": "layers", "diff_ids": []},
         }
-        media = "application/vnd.oci.image."
+        media = "application/vnd.docker."
         manifest = json.dumps(
             {
                 "schemaVersion": 2,
-                "mediaType": f"{media}manifest.v1+json",
-                "config": blob(f"{media}config.v1+json", json.dumps(config).encode()),
-                "layers": [blob(f"{media}layer.v1.tar+gzip", gzip.compress(buffer.getvalue()))],
+                "mediaType": f"{media}distribution.manifest.v2+json",
+                "config": blob(f"{media}container.image.v1+json", json.dumps(config).encode()),
+                "layers": [blob(f"{media}image.rootfs.diff.tar.gzip", gzip.compress(buffer.getvalue()))],
             }
         ).encode()
-        call("PUT", f"{self.aws}/v2/{repository}/manifests/1.0.0", manifest, f"{media}manifest.v1+json")
+        call(
+            "PUT", f"{self.aws}/v2/{repository}/manifests/1.0.0", manifest, json.loads(manifest)["mediaType"]
+        )
         return f"127.0.0.1:{self.aws_port}/{repository}@sha256:{hashlib.sha256(manifest).hexdigest()}"
 
     def training_conf(self, version: str, **parameters: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from .harness import ACCOUNT, REGION, ROLE, LocalAws
+from .images import MANIFEST, Pusher, layer, sha256
 
 IMAGE = "127.0.0.1:1/web-safety/phishing-url@sha256:" + "0" * 64
 
@@ -60,6 +61,38 @@ def test_a_model_s_life(sagemaker: Any) -> None:
             "Message": f'Could not find model "{arn}".',
         }
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == []
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    ],
+)
+def test_an_image_has_one_docker_manifest(sagemaker: Any, aws: LocalAws, media_type: str) -> None:
+    repository, pusher = "web-safety/" + media_type.replace("+", "-").rpartition("/")[2], Pusher.login(aws)
+    aws.client("ecr").create_repository(repositoryName=repository)
+    taken = pusher.push(repository, "1.0.0", [layer({"a": "1"})], {"Entrypoint": ["true"]})
+    manifest = pusher.call("GET", f"/v2/{repository}/manifests/1.0.0").body
+    inner = {"mediaType": MANIFEST, "digest": taken.rpartition("@")[2], "size": len(manifest)}
+    document = json.loads(manifest) | {"mediaType": media_type, "manifests": [inner]}
+    body = json.dumps(document).encode()
+    answer = pusher.call("PUT", f"/v2/{repository}/manifests/2.0.0", body, Content_Type=media_type)
+    assert answer.status == 201, answer
+    for uri in (f"{aws.registry}/{repository}:2.0.0", f"{aws.registry}/{repository}@{sha256(body)}"):
+        error = refused(
+            sagemaker.create_model, ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": uri}
+        )
+        assert error == {
+            "Code": "ValidationException",
+            "Message": f"Unsupported manifest media type {media_type} for image {uri}. Ensure that valid manifest "
+            "media type is used for specified image.",
+        }
+    name = "taken-" + repository.rpartition(".")[2]
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": taken})
+    sagemaker.delete_model(ModelName=name)
 
 
 def test_model_data_must_be_there(sagemaker: Any) -> None:

@@ -18,9 +18,9 @@ from semver import Version
 from mlops import cli, manifest
 from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
 from mlops.clients import aws
-from mlops.clients.registry import Registry
+from mlops.clients.registry import MANIFEST_TYPE, Image, Registry
 from mlops.containerize import Result, containerize, read_source
-from mlops.errors import AuthenticationError, EngineError, OwnerError, RegistryError
+from mlops.errors import AuthenticationError, EngineError, OwnerError, RegistryError, UnsupportedImageError
 from mlops.pipeline import Pipeline
 
 from .conftest import REGION, LocalRegistry, ModelRepository
@@ -55,6 +55,38 @@ def test_an_image_is_as_the_specification_wants_it(local: LocalRegistry, tmp_pat
     assert registry.labels(result.digest)[KEY_LABEL] == key
     assert registry.labels(result.digest)[REVISION_LABEL] == repository.git("rev-parse", "HEAD")
     assert registry.uri == f"{local.host}/web-safety/shape"
+
+
+def test_the_registry_says_what_was_pushed(
+    local: LocalRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SageMaker takes Docker's manifests, of images for amd64: what an engine made is known after the push."""
+    repository, registry = ModelRepository(tmp_path / "model", "flaws"), local.repository("flaws")
+    assert registry.flaw(push(repository, registry).digest) == ""
+    monkeypatch.setattr("mlops.image.PLATFORM", "linux/arm64")
+    repository.commit("fix: another processor")
+    with pytest.raises(UnsupportedImageError, match="web-safety/flaws:1") as caught:
+        push(repository, registry)
+    assert caught.value.cause == "it is for linux/arm64, and SageMaker's jobs run on linux/amd64"
+    monkeypatch.undo()
+
+    manifest = registry._manifest(str(find(registry, "1.0.0").digest)).content
+    oci = "application/vnd.oci.image.manifest.v1+json"
+    registry.put_manifest(manifest.replace(MANIFEST_TYPE.encode(), oci.encode()), "2.0.0", oci)
+    found = find(registry, "2.0.0")
+    assert registry.flaw(found.digest) == f"its manifest is {oci}, and must be {MANIFEST_TYPE}"
+    with pytest.raises(UnsupportedImageError, match="web-safety/flaws:2"):
+        found.check("web-safety/flaws:2.0.0", "")
+    index = "application/vnd.oci.image.index.v1+json"
+    document = {"schemaVersion": 2, "mediaType": index, "manifests": [{"digest": found.digest}]}
+    registry.put_manifest(json.dumps(document).encode(), "3.0.0", index)
+    assert registry.flaw(find(registry, "3.0.0").digest).startswith(f"its manifest is {index}")
+
+
+def find(registry: Registry, tag: str) -> Image:
+    found = registry.find(tag)
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("owner", ["", "web/phish"])

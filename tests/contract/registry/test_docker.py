@@ -62,6 +62,7 @@ def test_a_real_image_is_built_and_pushed(
     labels = registry.labels(result.digest)
     assert labels[REVISION_LABEL] == repository.git("rev-parse", "HEAD")
     assert labels[KEY_LABEL] == source_of(repository).content.key
+    assert registry.flaw(result.digest) == "", "SageMaker takes it"
     assert "is not pinned by a digest" in capsys.readouterr().err
 
     client: Any = docker.from_env()

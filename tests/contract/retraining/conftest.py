@@ -51,7 +51,7 @@ def furnish(crowded: Crowd) -> None:
         ecr.create_repository(repositoryName=repository)
         for version in ("1.1.0", "1.2.0"):
             manifest = {"schemaVersion": 2, "config": {}, "layers": [], "annotations": {"v": version}}
-            media = "application/vnd.oci.image.manifest.v1+json"
+            media = "application/vnd.docker.distribution.manifest.v2+json"
             ecr.put_image(
                 repositoryName=repository,
                 imageManifest=json.dumps(manifest | {"mediaType": media}),

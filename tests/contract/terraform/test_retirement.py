@@ -95,7 +95,7 @@ def push(aws: LocalAws, model: str, *tags: str) -> None:
     for tag in tags:
         manifest = {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": {},
             "layers": [{"digest": f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}", "size": 1}],
         }

@@ -95,6 +95,15 @@ def test_a_task_without_a_word_lost_its_worker(
     assert failure.next_step.startswith("Run the job again")
 
 
+def test_an_image_that_sagemaker_does_not_take_is_to_be_released_again(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    said = "ClientError: An error occurred (ValidationException) when calling the CreateModel operation: "
+    said += "Unsupported manifest media type application/vnd.oci.image.manifest.v1+json for image i."
+    failure = explain(ABOUT, [TaskError(task_id="register", what=said)], sagemaker, logs)
+    assert failure.next_step.startswith("Run a pipeline of the default branch")
+
+
 def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient
 ) -> None:

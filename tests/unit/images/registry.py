@@ -24,6 +24,10 @@ class FakeRegistry(Registry):
         self.questions: list[str] = []
         self.refuses: set[str] = set()
         self.blobs: dict[str, bytes] = {}
+        self.flaws: dict[str, str] = {}
+        """What SageMaker does not take, by digest."""
+        self.types: dict[str, str] = {}
+        """Of manifests, by digest."""
         self.project = ""
         """The GitLab project that the model belongs to."""
 
@@ -46,6 +50,10 @@ class FakeRegistry(Registry):
     def labels(self, digest: str) -> dict[str, str]:
         return self.stored[digest][0]
 
+    def flaw(self, digest: str) -> str:
+        oci = self.types[digest] != MANIFEST_TYPE
+        return f"its manifest is {self.types[digest]}" if oci else self.flaws.get(digest, "")
+
     def tag(self, digest: str, tag: str) -> None:
         if tag in self.refuses:
             raise RegistryError("the registry is down")
@@ -62,8 +70,9 @@ class FakeRegistry(Registry):
         config: dict[str, Any] = json.loads(self.blobs[json.loads(content)["config"]["digest"]])
         self.put(digest, tag, config["config"]["Labels"])
 
-    def put(self, digest: str, tag: str, labels: dict[str, str]) -> None:
+    def put(self, digest: str, tag: str, labels: dict[str, str], media_type: str = MANIFEST_TYPE) -> None:
         """What a push does."""
+        self.types.setdefault(digest, media_type)
         if self.find(tag):
             raise RegistryError("the tag is immutable")
         self.stored.setdefault(digest, (labels, []))[1].append(tag)
@@ -74,13 +83,23 @@ class FakeRegistry(Registry):
     def _all(self) -> list[Image]:
         pushed = datetime(2026, 1, 1, tzinfo=UTC)
         return [
-            Image(digest=digest, tags=tuple(tags), pushed_at=pushed)
+            Image(
+                digest=digest,
+                tags=tuple(tags),
+                pushed_at=pushed,
+                media_type=self.types[digest],
+            )
             for digest, (_, tags) in self.stored.items()
         ]
 
 
+OCI = "application/vnd.oci.image.manifest.v1+json"
+
+
 class FakeBuilder:
     """Pushes an image without building one; `rivals` push something under the same version just before."""
+
+    media_type = MANIFEST_TYPE
 
     name: ClassVar[str] = "fake"
 
@@ -92,5 +111,6 @@ class FakeBuilder:
         assert isinstance(registry, FakeRegistry)
         if self._rivals:
             registry.put(f"sha256:rival-{version}", str(version), self._rivals.pop(0))
-        registry.put(f"sha256:{source.repository.head[:7]}-{version}", str(version), source.labels(version))
+        digest, labels = f"sha256:{source.repository.head[:7]}-{version}", source.labels(version)
+        registry.put(digest, str(version), labels, self.media_type)
         self.published.append(str(version))

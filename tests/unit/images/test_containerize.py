@@ -20,13 +20,14 @@ from mlops.errors import (
     RegistryError,
     SettingsError,
     SourceError,
+    UnsupportedImageError,
     UsageError,
     VersionError,
 )
 from mlops.pipeline import Pipeline
 
 from .model import DOCKERFILE, MERGE_REQUEST, ModelRepository, on_main
-from .registry import FakeBuilder, FakeRegistry
+from .registry import OCI, FakeBuilder, FakeRegistry
 
 
 @pytest.fixture
@@ -365,6 +366,82 @@ def test_the_history_of_the_project_around_the_code_is_not_taken_for_it(work: Mo
     with pytest.raises(SourceError, match="not the upstream's code") as caught:
         work.source(upstream(work, COMMIT="b" * 40))
     assert "source.git/" in caught.value.next_step
+
+
+# -- what SageMaker does not take ----------------------------------------------------------------------------
+
+
+class OciBuilder(FakeBuilder):
+    """A daemon that pushes OCI manifests whatever it is asked for."""
+
+    media_type = OCI
+
+
+def test_an_image_that_sagemaker_does_not_take_is_refused_after_the_push(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    with pytest.raises(
+        UnsupportedImageError, match="does not take the image web-safety/phishing-url:1"
+    ) as caught:
+        containerize(work.source(), registry, OciBuilder())
+    assert OCI in caught.value.cause
+    assert "containerd-snapshotter=false" in caught.value.next_step
+    assert registry.find(f"src-{work.source().content.key}") is None
+    # the runner is set right, and the job is run again: the tag is taken for ever, the number after it is not
+    result = push(work, registry)
+    assert (str(result.version), result.built) == ("1.0.1", True)
+    assert (str(push(work, registry).version), push(work, registry).built) == ("1.0.1", False)
+
+
+def test_an_image_for_another_processor_is_refused_after_the_push(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    registry.flaws[f"sha256:{work.git('rev-parse', 'HEAD')[:7]}-1.0.0"] = "it is for linux/arm64"
+    with pytest.raises(UnsupportedImageError) as caught:
+        push(work, registry)
+    assert caught.value.cause == "it is for linux/arm64"
+    assert "base images for linux/amd64" in caught.value.next_step
+    assert str(push(work, registry).version) == "1.0.1"
+
+
+def test_a_candidate_that_sagemaker_does_not_take(work: ModelRepository, registry: FakeRegistry) -> None:
+    with pytest.raises(UnsupportedImageError):
+        containerize(work.source(MERGE_REQUEST), registry, OciBuilder())
+    assert str(push(work, registry, **MERGE_REQUEST).version) == "1.0.1-mr42.7"
+
+
+def test_a_release_of_an_earlier_ml_ops_is_built_again_under_the_next_version(
+    work: ModelRepository, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key says nothing of manifest and processor, so nothing is handed on because of it."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr("mlops.content._SCHEME", "ml-ops content 1")
+        source = work.source()
+    registry.put("sha256:oci", "1.4.0", source.labels(Version(1, 4)), OCI)
+    registry.put("sha256:oci", f"src-{source.content.key}", {})
+    result = push(work, registry)
+    assert (str(result.version), result.built) == ("1.4.1", True)
+    assert not push(work, registry).built
+
+
+def test_an_image_that_got_the_content_s_tag_by_hand(work: ModelRepository, registry: FakeRegistry) -> None:
+    key = work.source().content.key
+    registry.put("sha256:hand", "1.0.0", {}, OCI)
+    registry.put("sha256:hand", f"src-{key}", {})
+    with pytest.raises(UnsupportedImageError) as caught:
+        push(work, registry)
+    assert f"the tag src-{key} by hand" in caught.value.next_step
+
+
+@pytest.mark.parametrize("variables", [{"CI_PIPELINE_SOURCE": "schedule"}, {"CI_COMMIT_TAG": "v1.0.0"}])
+def test_a_release_that_sagemaker_does_not_take_is_not_handed_on(
+    work: ModelRepository, registry: FakeRegistry, variables: dict[str, str]
+) -> None:
+    registry.put("sha256:oci", "1.0.0", {}, OCI)
+    named = {"CI_COMMIT_REF_NAME": "v1.0.0", "CI_COMMIT_BRANCH": ""} if "CI_COMMIT_TAG" in variables else {}
+    with pytest.raises(UnsupportedImageError, match="web-safety/phishing-url:1") as caught:
+        find_release(work.source().model, pipeline(**variables, **named), registry)
+    assert "pipeline of the default branch" in caught.value.next_step
 
 
 # -- whose model it is ---------------------------------------------------------------------------------------

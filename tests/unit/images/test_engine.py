@@ -27,6 +27,8 @@ def test_buildx_is_preferred(tmp_path: Path) -> None:
     found = engine.find_build_command(docker(tmp_path / "new", "28.2.2", buildx=True))
     assert found.words[1:3] == ("buildx", "build")
     assert "--provenance=false" in found.words  # an index instead of an image has no labels of its own
+    # what `--load` stands for, and Docker's manifest: SageMaker takes no OCI manifest
+    assert found.words[found.words.index("--output") + 1] == "type=docker,oci-mediatypes=false"
 
 
 def test_an_old_docker_has_buildkit_built_in(tmp_path: Path) -> None:
@@ -55,10 +57,16 @@ def test_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "DOCKER_HOST" in caught.value.next_step
 
 
-def built(tmp_path: Path, said: list[str]) -> None:
+def built(tmp_path: Path, said: list[str], argument: str = "t0p") -> None:
     command = engine.find_build_command(docker(tmp_path / "old", "20.10.24"))
     made = engine.DockerEngine(None, command, said.append)  # type: ignore[arg-type]  # a build asks the command alone
-    made.build(tmp_path, tmp_path / "Dockerfile", "r/x:1.0.0", labels={"a": "b"}, arguments={"TOKEN": "t0p"})
+    made.build(
+        tmp_path,
+        tmp_path / "Dockerfile",
+        "r/x:1.0.0",
+        labels={"a": "b"},
+        arguments={"TOKEN": argument},
+    )
 
 
 def test_a_build_shows_what_buildkit_says(tmp_path: Path) -> None:
@@ -67,6 +75,7 @@ def test_a_build_shows_what_buildkit_says(tmp_path: Path) -> None:
     (line,) = said
     words = line.split()
     assert words[1:4] == ["build", "--progress", "plain"]
+    assert words[words.index("--platform") + 1] == "linux/amd64", "whatever the runner's processor is"
     assert words[words.index("--tag") + 1] == "r/x:1.0.0"
     assert words[words.index("--label") + 1] == "a=b"
     assert words[words.index("--build-arg") + 1] == "TOKEN"
@@ -78,7 +87,16 @@ def test_a_build_that_fails_ends_with_its_log(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(BuildError, match="could not be built") as caught:
         built(tmp_path, [])
     assert "--tag r/x:1.0.0" in caught.value.cause
-    assert "docker build -f Dockerfile ." in caught.value.next_step
+    assert "docker build --platform linux/amd64 -f Dockerfile ." in caught.value.next_step
+
+
+def test_a_build_on_a_runner_with_another_processor_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODE", "1")
+    with pytest.raises(BuildError) as caught:
+        built(tmp_path, [], "exec /bin/sh: exec format error")
+    assert "a runner for linux/amd64, or install its emulation" in caught.value.next_step
 
 
 @pytest.mark.parametrize(

@@ -111,3 +111,16 @@ def test_the_same_source_is_the_same_image(source: Path) -> None:
 def test_a_file_that_is_gone(source: Path) -> None:
     with pytest.raises(BuildError, match="cannot be packed"):
         image.assemble(source, ["gone"], image.read_settings(DOCKERFILE, {}), {})
+
+
+def test_its_manifest_is_the_only_one_that_sagemaker_takes(source: Path) -> None:
+    made = image.assemble(source, FILES, image.read_settings(DOCKERFILE, {}), {"a": "b"})
+    manifest = json.loads(made.manifest)
+    assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+    assert manifest["config"]["mediaType"] == "application/vnd.docker.container.image.v1+json"
+    assert [layer["mediaType"] for layer in manifest["layers"]] == [
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    ]
+    assert manifest.keys() == {"schemaVersion", "mediaType", "config", "layers"}
+    config = json.loads(made.blobs[manifest["config"]["digest"]])
+    assert (config["os"], config["architecture"]) == ("linux", "amd64")

@@ -10,8 +10,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from mlops.clients.registry import OWNER_TAG, Registry, account_host
-from mlops.errors import AuthenticationError, RegistryError
+from mlops.clients.registry import MANIFEST_TYPE, OWNER_TAG, Registry, account_host
+from mlops.clients.releases import newest_release
+from mlops.errors import AuthenticationError, RegistryError, UnsupportedImageError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -26,6 +27,7 @@ FOUND = {
             "imageDigest": DIGEST,
             "imageTags": ["1.0.0", "src-1"],
             "imagePushedAt": datetime(2026, 1, 1, tzinfo=UTC),
+            "imageManifestMediaType": MANIFEST_TYPE,
         }
     ]
 }
@@ -53,6 +55,23 @@ def test_one_call_finds_an_image_and_where_it_is(ecr: tuple[Registry, Stubber]) 
     assert found
     assert (found.digest, found.tags) == (DIGEST, ("1.0.0", "src-1"))
     assert registry.uri == f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/web-safety/x"
+
+
+def test_the_newest_release_is_one_that_sagemaker_takes(ecr: tuple[Registry, Stubber]) -> None:
+    """It is trained again, for money, and CreateModel would refuse it after that."""
+    registry, foreseen = ecr
+    wanted = {"repositoryName": "web-safety/x", "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
+    oci = "application/vnd.oci.image.manifest.v1+json"
+    foreseen.add_response("describe_images", FOUND, wanted)
+    assert newest_release(registry._ecr, "web-safety/x").digest == DIGEST
+    details = [FOUND["imageDetails"][0] | {"imageManifestMediaType": oci, "imageTags": ["1.1.0"]}]
+    foreseen.add_response("describe_images", {"imageDetails": [*FOUND["imageDetails"], *details]}, wanted)
+    with pytest.raises(
+        UnsupportedImageError, match=r"does not take the image web-safety/x:1\.1\.0"
+    ) as caught:
+        newest_release(registry._ecr, "web-safety/x")
+    assert oci in caught.value.cause
+    assert "pipeline of the default branch" in caught.value.next_step
 
 
 def test_no_image(ecr: tuple[Registry, Stubber]) -> None:

@@ -104,7 +104,7 @@ class World:
         """Push an image, once, and return its URI."""
         document = {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "layers": [],
             "config": {},
         }

@@ -58,7 +58,7 @@ class LocalAws:
         self._principals = Principals(config)
         self._gate = Gate(config, self._principals)
         self._sdk = Sdk(config, self._principals)
-        self._sagemaker = SageMaker(config, self._sdk, self._engine)
+        self._sagemaker = SageMaker(config, self._sdk, self._engine, self._registry)
         self._web_identity = WebIdentity(config)
         self._mwaa = Mwaa(config, self._sdk)
         self._principals.airflow_role = self._mwaa.execution_role

@@ -94,6 +94,19 @@ class Registry:
                 return image
         raise RegistryError(404, "MANIFEST_UNKNOWN", f"Requested image {repository}:{reference} not found")
 
+    def find(self, uri: str) -> Image | None:
+        """An image by its URI; None where it is not in this registry."""
+        host, _, rest = uri.partition("/")
+        repository, separator, reference = rest.partition("@")
+        if not separator:
+            repository, _, reference = rest.partition(":")
+        if host != self._config.registry:
+            return None
+        try:
+            return self.manifest(repository, reference or "latest")
+        except RegistryError:
+            return None
+
     def _authenticate(self, request: Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import shapes
 from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.registry import Registry
 from mlops.local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
 from mlops.local.aws.sagemaker.fleets import Fleets
 from mlops.local.aws.sagemaker.models import Models
@@ -33,13 +34,13 @@ _OURS = re.compile(
 class SageMaker:
     """SageMaker in front of moto's."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine) -> None:
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, registry: Registry) -> None:
         self._tags = Tags()
         self.publish: Callable[[str, str, Parameters], None] = lambda _type, _arn, _detail: None
         """Hears of changes of state: an event's type, the resource's ARN and the event's detail."""
         training = TrainingJobs(config, sdk, engine, self._tags)
         processing = ProcessingJobs(config, sdk, engine, self._tags)
-        models = Models(config, sdk, self._tags)
+        models = Models(config, sdk, registry, self._tags)
         packages = ModelPackages(config, sdk, self._tags, self._package_changed)
         configs = EndpointConfigs(config, models, self._tags)
         endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
