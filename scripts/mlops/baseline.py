@@ -103,10 +103,16 @@ def predictions(report: EvaluationReport) -> list[Value] | None:
         counts = dict(zip(matrix.labels, sums, strict=True))
     else:
         return None
+    # An earlier release accepted counts below 0, and no release bounds them: a float may not hold one.
+    counts = {name: max(count, 0) for name, count in counts.items()}
     total = sum(counts.values())
     # As shares of a bounded sample: a test set of millions is no reason to fill the memory.
-    scale = min(1.0, sampling.ROWS / total) if total else 0.0
-    return [_label(name) for name, count in counts.items() for _ in range(round(count * scale))]
+    rows = min(total, sampling.ROWS)
+    return [
+        _label(name)
+        for name, count in counts.items()
+        for _ in range((2 * count * rows + total) // (2 * total) if total else 0)
+    ]
 
 
 def _label(name: str) -> Value:

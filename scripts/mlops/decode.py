@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from mlops.errors import ContractError
 Record = TypeVar("Record")
 
 _NONE = type(None)
+_HALF = re.compile(r"[\ud800-\udfff]")
 _SCALARS: dict[type, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -49,8 +51,27 @@ def encode(record: object) -> Any:
     return record
 
 
-def loads(record: type[Record], text: str | bytes, where: str) -> Record:
+class _Repeated(dict[str, Any]):
+    """An object that had `key` more than once; JSON leaves open which value counts (RFC 8259, section 4)."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = _Repeated(found)
+    names = [key for key, _ in pairs]
+    repeated.key = next(key for index, key in enumerate(names) if key in names[:index])
+    return repeated
+
+
+def loads(record: type[Record], text: str | bytes, where: str, *, foreign: bool = False) -> Record:
     """`decode` of a JSON text. NaN and infinities, which JSON does not have, are errors.
+
+    With `foreign`, of a text that another program wrote, so are a key that is there twice and half of a
+    character, as Python writes for the name of a file that is not UTF-8.
 
     Raises:
         ContractError: when the text is no JSON or not this record.
@@ -62,15 +83,40 @@ def loads(record: type[Record], text: str | bytes, where: str) -> Record:
         )
 
     try:
-        document = json.loads(text, parse_constant=refuse)
+        document = json.loads(text, parse_constant=refuse, object_pairs_hook=_object if foreign else None)
     except (ValueError, RecursionError) as error:  # what is no UTF-8 is a ValueError too
         raise ContractError(f"{where} is no valid JSON", cause=str(error)) from error
+    if foreign:
+        _check_foreign(document, where)
     return decode(record, document, where)
 
 
 def dumps(record: object) -> str:
     """The JSON text of a dataclass: sorted, indented, without NaN."""
     return json.dumps(encode(record), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _check_foreign(document: object, where: str) -> None:
+    waiting: list[tuple[str, object]] = [(where, document)]
+    while waiting:  # not recursive: another program decides how deep it goes
+        place, value = waiting.pop()
+        if isinstance(value, str) and _HALF.search(value):
+            raise _broken_text(place, value)
+        if isinstance(value, list):
+            waiting += ((f"{place}[{index}]", item) for index, item in enumerate(value))
+        if isinstance(value, dict):
+            half = next(filter(_HALF.search, value), None)
+            if half is not None:
+                raise _broken_text(place, half)
+            if isinstance(value, _Repeated):
+                raise ContractError(f"{place} has the key '{value.key}' twice")
+            waiting += ((f"{place}.{key}", item) for key, item in value.items())
+
+
+def _broken_text(place: str, text: str) -> ContractError:
+    return ContractError(
+        f"{place} holds half of a character", cause=f"found {json.dumps(text)[:120]}; allowed: text in UTF-8"
+    )
 
 
 def _decode(kind: Any, value: object, where: str) -> object:

@@ -179,7 +179,7 @@ def read_evidence(
     """
     try:
         comparison = storage.read_record(Comparison, subject.evidence_uri + COMPARISON)
-        challenger = storage.read_record(EvaluationReport, subject.evidence_uri + CHALLENGER)
+        challenger = storage.read_record(EvaluationReport, subject.evidence_uri + CHALLENGER, foreign=True)
         champion = None
         if comparison.champion is not None:
             champion = storage.read_record(EvaluationReport, subject.evidence_uri + CHAMPION)

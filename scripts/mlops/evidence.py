@@ -45,6 +45,18 @@ class ConfusionMatrix:
     labels: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
 
+    def impossible(self) -> str:
+        """What cannot be right, with the path of the key; empty when nothing is."""
+        first = {label: index for index, label in reversed(list(enumerate(self.labels)))}
+        for index, label in enumerate(self.labels):
+            if first[label] != index:
+                return f"confusion_matrix.labels[{index}] is the same as labels[{first[label]}]"
+        for index, row in enumerate(self.matrix):
+            for column, count in enumerate(row):
+                if count < 0:
+                    return f"confusion_matrix.matrix[{index}][{column}] is {count}; a count is not below 0"
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:

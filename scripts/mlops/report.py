@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops import metric_rows
+from mlops.console import visible
 from mlops.decode import dumps
 from mlops.evidence import COMPARISON, Comparison, ConfusionMatrix, EvaluationReport
 from mlops.metric_rows import HEADERS, number
@@ -223,11 +224,17 @@ def _web(links: Iterable[Link]) -> list[Link]:
     return [(label, url) for label, url in links if re.fullmatch(r"https?://[^\s<>\"]+", url)]
 
 
+# GitLab also makes links of bare addresses, and pictures of `:names:`, where no backslash helps: it joins the
+# text again before it looks (lib/banzai/filter/escaped_char_filter.rb). An element in between does.
+_LIVE = re.compile(r":(?=//|[\w+\\-]+:)|(?<=\bwww)\.", re.IGNORECASE)
+
+
 def _text(text: str) -> str:
-    """One line that Markdown shows as it is: no link, picture, mention, HTML or quick action."""
-    line = re.sub(r"\s+", " ", text).strip()
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~!#@])", r"\\\1", line) if line else ""
+    """One line that GitLab shows as it is: no link, picture, mention, reference, mathematics, HTML or action."""
+    line = visible(re.sub(r"\s+", " ", text).strip())
+    line = re.sub(r"([\\`*_\[\]|~!#@$%^&])", r"\\\1", line)
+    line = line.replace("<", "&lt;").replace(">", "&gt;")
+    return _LIVE.sub(lambda found: f"<span>{found[0]}</span>", line)
 
 
 def _cell(text: str) -> str:
@@ -235,11 +242,12 @@ def _cell(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    return re.sub(r"[\s`]", "", text)
+    return re.sub(r"[\s`]", "", visible(text))
 
 
 def _code(text: str) -> str:
     """A block whose fence is longer than any inside."""
+    text = visible(text)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

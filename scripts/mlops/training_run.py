@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from mlops.clients.storage import Storage
 
+_CORRECT = "Correct what `evaluate` writes; docs/contracts.md shows the format."
+
 # An archive up to this many bytes is opened to see whether there is a model in it; a larger one has one.
 _SUSPICIOUS_BYTES = 4096
 
@@ -134,7 +136,7 @@ def conclude(
     comparison = compare(
         conf,
         champion_version=champion.version if champion else None,
-        challenger=_report(storage, conf.evidence_uri + CHALLENGER),
+        challenger=_new_report(storage, conf.evidence_uri + CHALLENGER),
         champion=_report(storage, conf.evidence_uri + CHAMPION) if champion else None,
         created_at=created_at,
     )
@@ -212,10 +214,25 @@ def _check_champion(champion: ServedModel, conf: TrainingConf) -> None:
         )
 
 
-def _report(storage: Storage, uri: str) -> EvaluationReport:
+def _new_report(storage: Storage, uri: str) -> EvaluationReport:
+    """The challenger's, of which nothing may be wrong.
+
+    The champion's is read as it is: its container, of an earlier release maybe, writes the same each time,
+    and no new model could take its place.
+    """
+    found = _report(storage, uri, foreign=True)
+    wrong = found.confusion_matrix.impossible() if found.confusion_matrix else ""
+    if wrong:
+        raise EvidenceError(
+            "The challenger's evaluation is broken", cause=f"{uri}.{wrong}", next_step=_CORRECT
+        )
+    return found
+
+
+def _report(storage: Storage, uri: str, *, foreign: bool = False) -> EvaluationReport:
     who = uri.rsplit("/", 2)[1]
     try:
-        return storage.read_record(EvaluationReport, uri)
+        return storage.read_record(EvaluationReport, uri, foreign=foreign)
     except StorageError as error:
         raise EvidenceError(
             f"The {who}'s evaluation cannot be read",
@@ -226,8 +243,7 @@ def _report(storage: Storage, uri: str) -> EvaluationReport:
         raise EvidenceError(
             f"The {who}'s evaluation is broken",
             cause="\n".join(part for part in (error.what, error.cause) if part),
-            next_step=error.next_step
-            or "Correct what `evaluate` writes; docs/contracts.md shows the format.",
+            next_step=error.next_step or _CORRECT,
         ) from error
 
 

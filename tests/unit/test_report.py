@@ -6,9 +6,12 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from mlops import report
@@ -194,6 +197,52 @@ def test_a_container_cannot_write_markdown_into_the_report() -> None:
     assert "![" not in text
     assert " @all" not in text
     assert "b" * 201 not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("https://evil.example/login", "https<span>:</span>//evil.example/login"),
+        ("smb://evil", "smb<span>:</span>//evil"),
+        ("www.evil.example", "www<span>.</span>evil.example"),
+        ("Www.evil.example", "Www<span>.</span>evil.example"),
+        ("a :bomb: b", "a <span>:</span>bomb: b"),
+        (":+1:", "<span>:</span>+1:"),
+        (":no_good:", r"<span>:</span>no\_good:"),
+        ("$x^2$", r"\$x\^2\$"),
+        ("%1 and &1", r"\%1 and \&1"),
+        ("a@b.example", r"a\@b.example"),
+        ("&lt;b>", r"\&lt;b&gt;"),
+        ("~bug #1 !2", r"\~bug \#1 \!2"),
+        ("caf\udce9", r"caf\\udce9"),
+        ("a\u202eb\u2066c\x00d\x1be", r"a\\u202eb\\u2066c\\u0000d\\u001be"),
+        ("ratio 1: 2, at 3.5", "ratio 1: 2, at 3.5"),
+    ],
+)
+def test_gitlab_makes_nothing_of_a_name(name: str, shown: str) -> None:
+    text = report.markdown(replace(BINARY, challenger=evaluation(counts={name: 7})))
+    (row,) = [row for row in text.splitlines() if row.startswith(f"| {shown} ")]
+    assert "| 7 " in " ".join(row.split()).replace(" 7 |", "| 7 |")
+
+
+# Halves of characters, controls of a terminal and of the direction of text, and what Markdown and GitLab read.
+NASTY = st.text(st.sampled_from("a1\ud83d\udce9\x00\x1b\x85\u2028\u202e\u2066|`<>&@:/*_$\\\n"), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(NASTY, min_size=2, max_size=2, unique=True), NASTY)
+def test_no_text_of_a_model_stops_the_report(labels: list[str], name: str) -> None:
+    found = evaluation(
+        metrics={"f1": 0.9, name: 1.0},
+        counts={name: 1},
+        slices={name: {"f1": 0.9, name: 2.0}},
+        confusion_matrix=ConfusionMatrix(labels=tuple(labels), matrix=((1, 2), (3, 4))),
+    )
+    with TemporaryDirectory() as folder:
+        text = report.write(Path(folder), replace(BINARY, challenger=found, champion=found))
+        assert (Path(folder) / "evaluation.md").read_text(encoding="utf-8") == text
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text)
+        report.write_failure(Path(folder), name, name, name, [(name, "https://log.example")])
 
 
 def test_metrics_are_open_metrics_whose_labels_stay_the_same_from_version_to_version() -> None:

@@ -97,14 +97,14 @@ class Storage:
                 return
             _refuse("read", uri, error)
 
-    def read_record(self, record: type[Record], uri: str) -> Record:
-        """One JSON object, read strictly.
+    def read_record(self, record: type[Record], uri: str, *, foreign: bool = False) -> Record:
+        """One JSON object, read strictly; `foreign` as `decode.loads` has it.
 
         Raises:
             StorageError: when it is missing or may not be read.
             ContractError: when it is no JSON or not this record.
         """
-        return loads(record, self.read(uri), uri)
+        return loads(record, self.read(uri), uri, foreign=foreign)
 
     def write(self, content: bytes, uri: str, content_type: str = "application/octet-stream") -> None:
         """Write one object in one step, encrypted as the bucket says.

@@ -335,3 +335,69 @@ def test_a_broken_champion_is_named_as_such(cloud: Cloud, plan: TrainingPlan) ->
     cloud.put(plan.conf.evidence_uri + "challenger/evaluation.json", report(f1=0.9, log_loss=0.2))
     with pytest.raises(EvidenceError, match="The champion's evaluation cannot be read"):
         conclude(replace(plan, champion=champion), TRAINED, Storage(cloud.s3), NOW)
+
+
+METRICS = b'"schema_version": 1, "metrics": {"f1": 0.9, "log_loss": 0.2}'
+# What cannot be right, with where it is.
+WRONG = [
+    (
+        b'{"schema_version": 1, "metrics": {"f1": 0.05, "f1": 0.99, "log_loss": 0.2}}',
+        ".metrics",
+        "'f1' twice",
+    ),
+    (b"{" + METRICS + b', "counts": {"caf\\udce9": 1}}', ".counts", r"caf\udce9"),
+    (b"{" + METRICS + b', "slices": {"a": {"\\ud83d": 1}}}', ".slices.a", r"\ud83d"),
+    (
+        b"{"
+        + METRICS
+        + b', "confusion_matrix": {"labels": ["a", "caf\\udce9"], "matrix": [[1, 2], [3, 4]]}}',
+        ".confusion_matrix.labels[1]",
+        r"caf\udce9",
+    ),
+    (
+        b"{" + METRICS + b', "confusion_matrix": {"labels": ["a", "b"], "matrix": [[1, 2], [-5, 4]]}}',
+        ".confusion_matrix.matrix[1][0]",
+        "-5",
+    ),
+    (
+        b"{" + METRICS + b', "confusion_matrix": {"labels": ["a", "b", "a"], "matrix": '
+        b"[[1, 2, 3], [3, 4, 5], [6, 7, 8]]}}",
+        ".confusion_matrix.labels[2]",
+        "labels[0]",
+    ),
+]
+
+
+def test_a_new_evaluation_that_cannot_be_right_is_refused_with_the_path_of_the_key(
+    cloud: Cloud, plan: TrainingPlan
+) -> None:
+    uri, storage = plan.conf.evidence_uri + "challenger/evaluation.json", Storage(cloud.s3)
+    for content, where, found in WRONG:
+        cloud.put(uri, content)
+        with pytest.raises(EvidenceError, match="The challenger's evaluation is broken") as caught:
+            conclude(plan, TRAINED, storage, NOW)
+        assert uri + where in caught.value.cause
+        assert found in caught.value.cause
+        assert "`evaluate`" in caught.value.next_step
+        assert not storage.exists(plan.conf.evidence_uri + COMPARISON)
+
+
+def test_what_the_champion_in_production_always_wrote_stops_no_training(
+    cloud: Cloud, plan: TrainingPlan
+) -> None:
+    champion = ServedModel(
+        name="m", version="1.2.0+retrain.0", image_uri="i", artifact="a", endpoint_config="c"
+    )
+    cloud.put(plan.conf.evidence_uri + "challenger/evaluation.json", report(f1=0.99, log_loss=0.2))
+    for content, _, _ in WRONG:
+        cloud.put(plan.conf.evidence_uri + "champion/evaluation.json", content)
+        comparison, _ = conclude(replace(plan, champion=champion), TRAINED, Storage(cloud.s3), NOW)
+        assert comparison.gate == "passed"
+
+
+def test_a_name_that_only_looks_odd_is_accepted(cloud: Cloud, plan: TrainingPlan) -> None:
+    odd = "\x00 \u202e \u2066 https://evil.example :bomb: \ud83d\ude00"
+    content = json.dumps(json.loads(report(f1=0.9, log_loss=0.2)) | {"counts": {odd: -1}})
+    cloud.put(plan.conf.evidence_uri + "challenger/evaluation.json", content.encode())
+    comparison, _ = conclude(plan, TRAINED, Storage(cloud.s3), NOW)
+    assert comparison.gate == "passed"

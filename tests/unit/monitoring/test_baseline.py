@@ -106,6 +106,12 @@ def test_a_test_set_of_millions_is_no_reason_to_fill_the_memory() -> None:
     assert (found.count("a"), found.count("b")) == (15_000, 5_000)
 
 
+@pytest.mark.parametrize("count", [10**400, 10**6], ids=["huge", "large"])
+def test_counts_that_no_float_holds_and_counts_below_zero_do_no_harm(count: int) -> None:
+    matrix = ConfusionMatrix(labels=("a", "b"), matrix=((count, -count), (1, 0)))
+    assert baseline.predictions(report(confusion_matrix=matrix)) == ["a"] * sampling.ROWS
+
+
 @pytest.mark.parametrize(
     "values",
     [

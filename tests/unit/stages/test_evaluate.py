@@ -239,6 +239,41 @@ def test_broken_evidence_names_the_object(job: Job, broken: bytes) -> None:
     assert EVIDENCE in caught.value.cause
 
 
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (
+            r'{"schema_version": 1, "metrics": {"f1": 0.9}, "counts": {"caf\udce9": 1}}',
+            ".counts holds half of a",
+        ),
+        ('{"schema_version": 1, "metrics": {"f1": 0.1, "f1": 0.9}}', ".metrics has the key 'f1' twice"),
+    ],
+)
+def test_a_challengers_evaluation_that_cannot_be_right_is_refused(job: Job, content: str, cause: str) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    job.world.storage.write(content.encode(), EVIDENCE + CHALLENGER)
+    with pytest.raises(EvidenceError, match="no usable evaluation") as caught:
+        job.run()
+    assert EVIDENCE + CHALLENGER + cause in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        r'"counts": {"caf\udce9": 1}',
+        '"counts": {"a": 1, "a": 2}',
+        r'"slices": {"\u202e\u0000": {"f1": 1.0}}',
+        '"confusion_matrix": {"labels": ["a", "a"], "matrix": [[1, -2], [3, 4]]}',
+    ],
+)
+def test_a_champion_of_an_earlier_release_is_shown_whatever_its_text(job: Job, more: str) -> None:
+    job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
+    content = '{"schema_version": 1, "metrics": {"f1": 0.9}, ' + more + "}"
+    job.world.storage.write(content.encode(), EVIDENCE + CHAMPION)
+    assert job.run().exit_code == 0
+    assert job.files() == REPORT
+
+
 def test_evidence_about_another_version_is_refused(job: Job) -> None:
     job.world.evidence(EVIDENCE, "1.2.9+retrain.0", CHAMPION_VERSION)
     with pytest.raises(EvidenceError, match="another model"):
