@@ -15,7 +15,7 @@ from mlops.local.gitlab_ci_local import PlannedJob
 SAYS = """\
 #!/usr/bin/env python3
 import sys
-sys.stdout.write({text!r})
+sys.stdout.write({preview!r} if "--preview" in sys.argv else {text!r})
 sys.exit({code})
 """
 
@@ -27,10 +27,12 @@ def checkout(tmp_path: Path) -> engine.Checkout:
     return engine.check_out(tmp_path, {"CI_COMMIT_TITLE": "costs $5", "CI_COMMIT_TAG": ""}, ())
 
 
-def _say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, code: int = 0) -> None:
-    """Put a program in the place of gitlab-ci-local that says `text`."""
+def _say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, code: int = 0, preview: str = "---\n"
+) -> None:
+    """Put a program in the place of gitlab-ci-local that says `text`, and `preview` of the whole CI file."""
     script = tmp_path / "engine"
-    script.write_text(SAYS.format(text=text, code=code))
+    script.write_text(SAYS.format(text=text, code=code, preview=preview))
     script.chmod(0o755)
     monkeypatch.setattr(engine, "_program", lambda: (str(script),))
 
@@ -107,13 +109,27 @@ def test_the_plan(checkout: engine.Checkout, tmp_path: Path, monkeypatch: pytest
         {"name": "odd", "stage": "e", "when": "on_success", "allow_failure": {"exit_codes": 3}, "needs": []},
         {"name": "deploy", "stage": "d", "when": "manual", "allow_failure": True, "needs": [{"job": "odd"}]},
     ]
-    _say(monkeypatch, tmp_path, " WARN  something\n[1] of it\n" + json.dumps(documents, indent=2) + "\n")
+    ci_file = {
+        "stages": ["lint", "e", "d"],
+        "lint": {"script": ["pylint"]},
+        "evaluate": {"script": ["mlops evaluate --model iris"]},
+        "odd": {"script": ["echo mlops deploy", "mlops deployments"]},
+        "deploy": {"script": ["mlops deploy --model iris"]},
+    }
+    _say(
+        monkeypatch,
+        tmp_path,
+        " WARN  something\n[1] of it\n" + json.dumps(documents, indent=2) + "\n",
+        preview=f"something\n---\n{json.dumps(ci_file)}\n",
+    )
 
     evaluate, odd, deploy = engine.plan(checkout)
 
     assert [evaluate.tolerates(code) for code in (40, 1)] == [True, False]
     assert [odd.tolerates(code) for code in (3, 40)] == [True, False]
     assert deploy.tolerates(1)
+    assert [job.deploys for job in (evaluate, odd, deploy)] == [False, False, True]
+    assert [job.order for job in (evaluate, odd, deploy)] == [1, 1, 2]
     assert (evaluate.needs, odd.needs, deploy.needs) == (None, (), ("odd",))
 
 

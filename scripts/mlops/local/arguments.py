@@ -29,7 +29,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     run = actions.add_parser("run", help="push a model repo to the local GitLab and run its pipeline")
     run.add_argument("repository", nargs="?", default=".", help="the model repo (default: this folder)")
-    run.add_argument("--deploy", action="store_true", help="click the manual deploy job afterwards")
+    run.add_argument(
+        "--deploy",
+        action="store_true",
+        help="click the deploy jobs of the models afterwards; fails unless each of them deploys",
+    )
     run.add_argument(
         "--override", default="", metavar="REASON", help="with --deploy: in spite of the evidence"
     )

@@ -40,12 +40,12 @@ _ALWAYS = (
 )
 # What the overlay sets for each job, over the program's own values.
 _OF_A_JOB = ("CI_JOB_ID", "CI_JOB_TOKEN", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
-# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters, and where
-# the caller's own settings and keys are.
+# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters, and
+# where the caller's own settings and keys are.
 _WITHHELD = re.compile(
     r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE|SSH)(_.*)?|PYTHON.*|CI_.*|XDG_.*_HOME"
 )
-_TRIGGERS = "Multi-project pipeline is not supported"
+_DEPLOYS = re.compile(r"\s*mlops\s+deploy\s")
 _ENDED = re.compile(r"finished in .*?(?: (?:FAIL|WARN) (?P<code>\d+) )?(?P<after> after_script)?")
 
 
@@ -62,11 +62,13 @@ class PlannedJob:
     base: str = ""
     """Its name in the CI file, where it is one of several parallels."""
     order: int = 0
-    """Of its stage; known in pipelines with trigger jobs, or with inputs."""
+    """Of its stage."""
     environment: str = ""
     expire_in: str = ""
     """How long its artifacts are kept, as the CI file says it."""
     trigger: TriggerJob | None = None
+    deploys: bool = False
+    """Whether it puts a model into production, as the job of our deploy template does, whatever its name."""
 
     def tolerates(self, exit_code: int) -> bool:
         """Whether GitLab shows a failure with this code as a warning."""
@@ -131,9 +133,7 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
     begin = re.search(r"^\[\]?$", done.stdout, re.MULTILINE)
     documents = json.loads(done.stdout[begin.start() :]) if begin else []
     jobs = [_planned(document) for document in documents if document["when"] != "never"]
-    if not checkout.inputs and _TRIGGERS not in done.stdout + done.stderr:
-        return jobs
-    # The list does not say what a job triggers.
+    # The list does not say what a job runs or triggers.
     text = _ask(checkout, "--preview").stdout
     preview = yaml.safe_load(text[re.search(r"^---$", text, re.MULTILINE).end() :])  # type: ignore[union-attr]
     return [_completed(job, preview) for job in jobs]
@@ -347,6 +347,7 @@ def _completed(job: PlannedJob, preview: Mapping[str, Any]) -> PlannedJob:
         environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
         expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
         trigger=trigger,
+        deploys=any(_DEPLOYS.match(str(line)) for line in document.get("script") or ()),
     )
 
 

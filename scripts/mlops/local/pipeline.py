@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,9 +22,6 @@ from mlops.local.stack import Stack
 
 # Jobs talk to this machine's own Docker daemon, where there is one, not to the service of a template.
 _DOCKER = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS_CERTDIR")
-
-# With a template's `job-prefix` before it.
-_DEPLOY = re.compile(r"(.*[-:.])?deploy")
 
 Echo = Callable[[str], None]
 
@@ -77,9 +73,14 @@ class PipelineRun:
 
 def deploy_jobs(done: PipelineRun) -> tuple[str, ...]:
     """The deploy jobs of models that wait for a click, in the pipeline and in those it started."""
-    children = [name for child in done.downstream.values() for name in deploy_jobs(child)]
-    own = [job.name for job in done.jobs if job.state == "manual" and _DEPLOY.fullmatch(job.name)]
-    return (*own, *children)
+    return tuple(job.name for job in deployments(done) if job.state == "manual")
+
+
+def deployments(done: PipelineRun) -> tuple[JobResult, ...]:
+    """The jobs that deploy a model, in the pipeline and in those it started."""
+    names = {job.name for job in done.planned if job.deploys}
+    children = [job for child in done.downstream.values() for job in deployments(child)]
+    return (*(job for job in done.jobs if job.name in names), *children)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from mlops import console
-from mlops.errors import ManifestError, SourceError
+from mlops.errors import ManifestError, SourceError, UsageError
 from mlops.local import pipeline, sdk
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, create_project
+from mlops.local.job_board import JobResult
 from mlops.local.pipeline import PipelineRun
 from mlops.local.pipeline_variables import Trigger
 from mlops.local.stack import Stack, require
 from mlops.outcome import Outcome
 
 GROUP = "models"
+_LAST_LINES = 20
 _SIGNS = {
     "success": "✓",
     "failed": "✗",
@@ -32,6 +34,9 @@ _SIGNS = {
 def run(arguments: Namespace) -> Outcome:
     """Push HEAD and run its pipeline; with `--deploy`, click the deploy job of every model that offers it.
 
+    The command fails with the pipeline, and with `--deploy` also when a model was not deployed: GitLab's pipeline is
+    green then, since the job may fail.
+
     Raises:
         LocalStackError: when the stack is not up.
         SourceError: when the folder is no git repository with a commit.
@@ -45,7 +50,51 @@ def run(arguments: Namespace) -> Outcome:
         variables = {"MLOPS_OVERRIDE": arguments.override} if arguments.override else {}
         for job in pipeline.deploy_jobs(done):
             done = pipeline.run_manual(stack, done, job, variables, echo=console.say)
-    return Outcome(summary=table(done), data=document(done), exit_code=0 if done.succeeded else 1)
+    code, problems = (0 if done.succeeded else 1), list[str]()
+    if arguments.deploy:
+        code, problems = not_deployed(done)
+    return Outcome(
+        summary="\n".join([table(done), *problems]),
+        data={**document(done), **({"deployed": not problems} if arguments.deploy else {})},
+        exit_code=code,
+    )
+
+
+def not_deployed(done: PipelineRun) -> tuple[int, list[str]]:
+    """What kept models from being deployed, and the exit code it makes: the deploy job's own, where it ran.
+
+    Nothing, and 0, when every model is deployed.
+    """
+    jobs = pipeline.deployments(done)
+    lines, codes = [], [] if done.succeeded else [1]
+    if not jobs:
+        lines.append("✗ Nothing was deployed: no job of this pipeline deploys a model")
+        codes.append(UsageError.exit_code)
+    for job in jobs:
+        if job.state == "success":
+            continue
+        if job.exit_code is None:
+            lines.append(f"✗ Not deployed: {job.name} was not offered, {_culprits(done)}")
+            codes.append(1)
+        else:
+            lines += [f"✗ Not deployed: {job.name} ended with exit code {job.exit_code}", *_last_words(job)]
+            codes.insert(0, job.exit_code)
+    return (codes[0] if codes else 0), lines
+
+
+def _culprits(done: PipelineRun) -> str:
+    """What failed in the pipelines of a push."""
+    broken = ("failed", "canceled")
+    names = [job.name for one in (done, *done.downstream.values()) for job in one.jobs if job.state in broken]
+    return f"because of {', '.join(names)}" if names else "because a job that it needs was skipped"
+
+
+def _last_words(job: JobResult) -> list[str]:
+    """The error that a job ended with, as it stands in its log, and where the log is."""
+    text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
+    said = text.rstrip().splitlines()[-_LAST_LINES:]
+    begin = max((number for number, line in enumerate(said) if line.startswith("✗ ")), default=0)
+    return [*(f"    {line}" for line in said[begin:]), f"  log: {job.log}"]
 
 
 def as_repository(stack: Stack, folder: Path) -> Path:
