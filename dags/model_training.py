@@ -36,15 +36,13 @@ if TYPE_CHECKING:
 # SageMaker ends its jobs after the conf's limits; this ends a run that waits for something that never comes.
 RUN_TIMEOUT = timedelta(days=7)
 
-# A job that failed is not started again: it would cost the same and end the same way.
+# A job that failed is not started again, since `sagemaker_jobs` fails its task for good: it would cost the same and end
+# the same way. What else a task dies of is tried again, and the next try goes on with the job.
 JOB: dict[str, Any] = {
     "aws_conn_id": None,
-    "print_log": False,
     "deferrable": GIVE_WORKER_BACK,
     "check_interval": CHECK_INTERVAL,
-    "action_if_job_exists": "fail",
     "max_attempts": int(RUN_TIMEOUT.total_seconds() / CHECK_INTERVAL),
-    "retries": 0,
 }
 
 
@@ -64,16 +62,27 @@ def _trained(context: Context) -> dict[str, Any]:
 def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     """The job of this try, or that of an earlier one which was lost with its worker or scheduler, not with its job.
 
-    Its name is noted before it exists, so its failure can be explained whatever becomes of this task.
+    Its name is noted before it exists, so its failure can be explained whatever becomes of this task. A deferred task
+    that resumes finds the note of its own try, and asks nobody.
     """
     from mlops.clients.aws import client
     from mlops.clients.sagemaker import earlier_job
 
-    attempt = context["ti"].try_number
+    instance = context["ti"]
+    attempt = instance.try_number
     made, key = of_try(attempt), "TrainingJobName" if kind == "training" else "ProcessingJobName"
+    noted = instance.xcom_pull(task_ids=instance.task_id, key="job")
+    if noted:
+        return {**made, key: noted["name"]}
     earlier = [of_try(number)[key] for number in range(1, attempt)]
-    made[key] = earlier_job(client("sagemaker"), kind, earlier, made["Environment"]) or made[key]
-    context["ti"].xcom_push(key="job", value={"kind": kind, "name": made[key]})
+    # What Airflow tries again by itself has one job, however that ended. A person who clears a task may want another:
+    # Airflow raises `max_tries` by the task's retries then.
+    own = earlier[max(instance.max_tries - context["task"].retries, 0) :]
+    if earlier:
+        made[key] = earlier_job(client("sagemaker"), kind, earlier, made["Environment"], own=own) or made[key]
+    instance.xcom_push(key="job", value={"kind": kind, "name": made[key]})
+    # A task that fails without a word though a try is left was failed by a person: `run_tasks.record_failure`.
+    instance.xcom_push(key="tries_left", value=attempt <= instance.max_tries)
     return made
 
 

@@ -65,24 +65,45 @@ def note_failure(context: Context) -> None:
     instance.xcom_push(key="failure", value=encode(error))
 
 
-# A person must act on MlopsError, which `final` never tries again; what is left may be a passing trouble.
+# A person must act on MlopsError, which `final` does not try again; what is left may be a passing trouble, so it is
+# given minutes: 10 to 20 seconds before the second try, twice as long before each that follows.
 TASK_DEFAULTS: dict[str, Any] = {
-    "retries": 2,
+    "retries": 4,
     "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2,
     "on_failure_callback": note_failure,
 }
 
 
 def final(work: Callable[[], Any]) -> Any:
-    """Do `work`; an MlopsError fails the task at once, since another try would end the same way."""
+    """Do `work`; an MlopsError fails the task at once, since another try would end the same way.
+
+    Not one that says that AWS could not be asked: that is tried again.
+    """
     from airflow.sdk.exceptions import AirflowFailException
 
+    from mlops.clients.aws import passing
     from mlops.errors import MlopsError
 
     try:
         return work()
     except MlopsError as error:
+        if passing(error):
+            raise
         raise AirflowFailException(str(error)) from error
+
+
+def seen(look: Callable[[], bool]) -> bool:
+    """What a sensor sees; False where AWS cannot be asked now, so that it looks again until its own time-out."""
+    from mlops.clients.aws import passing
+
+    try:
+        return look()
+    except Exception as error:
+        if not passing(error):
+            raise
+        logging.getLogger(__name__).warning("AWS cannot be asked now: %s", error)
+        return False
 
 
 def plan(context: Context) -> dict[str, Any]:
@@ -149,15 +170,19 @@ def record_failure(**context: Any) -> dict[str, Any]:
     from mlops.run_failure import TaskError, explain, keep, stop_jobs
 
     instance = context["ti"]
-    errors = []
+    errors, ended = [], set()
     for name in _failed_tasks(context):
         # A task whose worker was lost noted nothing; its log is where ours is.
         lost = {"task_id": name, "log_url": instance.log_url.replace("/record_failure", f"/{name}")}
         noted = instance.xcom_pull(task_ids=name, key="failure")
+        if not noted and instance.xcom_pull(task_ids=name, key="tries_left"):
+            # Airflow would have tried again.
+            lost["what"] = "The task was marked as failed in Airflow, while it ran or waited."
+            ended.add(name)
         errors.append(decode(TaskError, noted or lost, name))
     about = _subject(context, [error.task_id for error in errors])
+    stop_jobs({name: job for name, job in about.jobs.items() if name in ended}, client("sagemaker"))
     failure = explain(about, errors, client("sagemaker"), client("logs"))
-    stop_jobs(about.jobs, client("sagemaker"))
     keep(failure, about, Storage(client("s3")))
     message = run_failed(failure, decode(Origin, about.origin, "conf.origin"))
     return announcement(context, message, failure)

@@ -396,8 +396,11 @@ def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
 
     Raises:
         RunFailedError: when it does not answer with HTTP 200 and this model's version.
+        ClientError, BotoCoreError: when it could not be asked, which is no verdict on the model.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+
+    from mlops.clients.aws import passing
 
     test = conf.deployment.smoke_test
     advice = "Check deployment.smoke_test in mlops.yml and the model's `serve`."
@@ -406,6 +409,9 @@ def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
             EndpointName=conf.deployment.endpoint_name, ContentType=test.content_type, Body=test.body
         )
     except (ClientError, BotoCoreError) as error:
+        # A model has 60 seconds to answer, after which it is the model that failed.
+        if passing(error) and not isinstance(error, ReadTimeoutError):
+            raise
         details = getattr(error, "response", {})
         said = str(details.get("OriginalMessage") or error)
         raise RunFailedError("The smoke test failed", cause=said[:2000], next_step=advice) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.clients.job_logs import LogTail, tail
 from mlops.clients.registry import RELEASE_AGAIN
-from mlops.clients.sagemaker import LOG_GROUPS, JobKind, job_failure
+from mlops.clients.sagemaker import LOG_GROUPS, JobKind, job_failure, job_runs
 from mlops.contract import SCHEMA_VERSION, Origin
 from mlops.decode import decode
 from mlops.errors import MlopsError, StorageError
@@ -145,10 +145,16 @@ def explain(
     log = LogTail("", "", ())
     job = about.jobs.get(first.task_id)
     if job is not None:
-        reason = _reason(sagemaker, job)
+        reason, runs = _fate(sagemaker, job)
         if reason:
             log = tail(logs, LOG_GROUPS[job.kind], f"{job.name}/")
             cause, next_step = reason, advice(reason)
+        elif runs:
+            cause += f"\nThe task failed, not its job: {job.name} still runs, and was not stopped."
+            next_step = (
+                f"Clear the task {first.task_id} of this run in Airflow: it goes on with that job, and the "
+                f"run with it. To end the job: aws sagemaker stop-{job.kind}-job --{job.kind}-job-name {job.name}"
+            )
     elif "Unsupported manifest media type" in cause:  # CreateModel, of an image that an older ml-ops released
         next_step = RELEASE_AGAIN
     elif about.endpoint and first.task_id in {"wait_for_endpoint", "confirm"}:
@@ -171,19 +177,27 @@ def explain(
     )
 
 
-def _reason(sagemaker: SageMakerClient, job: Job) -> str:
-    """Why SageMaker ended a job; empty where it does not say, for the failure is told all the same."""
+def _fate(sagemaker: SageMakerClient, job: Job) -> tuple[str, bool]:
+    """Why SageMaker ended a job, and whether it still runs; empty and False where it does not say.
+
+    The failure is told all the same.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return job_failure(sagemaker, job.kind, job.name)
+        reason = job_failure(sagemaker, job.kind, job.name)
+        return reason, not reason and job_runs(sagemaker, job.kind, job.name)
     except (ClientError, BotoCoreError) as error:
         logging.getLogger(__name__).error("SageMaker does not say what became of %s: %s", job.name, error)
-        return ""
+        return "", False
 
 
 def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
-    """Stop what still runs of jobs whose task failed: nobody waits for its result, and it costs money."""
+    """Stop what still runs of jobs whose task a person ended: nothing waits for it, and it costs money.
+
+    A job whose task died of anything else is left alone. It may be days of work, and the next try of its task
+    goes on with it.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     for job in jobs.values():
@@ -192,10 +206,10 @@ def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
                 sagemaker.stop_training_job(TrainingJobName=job.name)
             else:
                 sagemaker.stop_processing_job(ProcessingJobName=job.name)
-        except ClientError:  # it has ended, or never began
-            continue
-        except BotoCoreError as error:
-            logging.getLogger(__name__).error("%s could not be stopped, and may go on: %s", job.name, error)
+        except (ClientError, BotoCoreError) as error:
+            logging.getLogger(__name__).warning(
+                "%s was not stopped: it ended, never began, or goes on: %s", job.name, error
+            )
 
 
 def keep(failure: Failure, about: Subject, storage: Storage) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore import exceptions
+from botocore.exceptions import ClientError
 
 from mlops.cli import main
 from mlops.clients import aws
@@ -127,3 +129,34 @@ def test_one_client_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     assert aws.client("ssm") is aws.client("ssm")
+
+
+def _answered(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Describe")  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (_answered("ServiceUnavailableException", 503), True),
+        (_answered("InternalFailure", 500), True),
+        (_answered("ThrottlingException", 400), True),
+        (_answered("TooManyRequests", 429), True),
+        (exceptions.ConnectionClosedError(endpoint_url="u"), True),
+        (exceptions.EndpointConnectionError(endpoint_url="u"), True),
+        (exceptions.ReadTimeoutError(endpoint_url="u"), True),
+        (exceptions.MetadataRetrievalError(error_msg="m"), True),
+        (_answered("AccessDeniedException", 400), False),
+        (_answered("ValidationException", 400), False),
+        (_answered("ResourceLimitExceeded", 400), False),
+        (_answered("ModelError", 424), False),
+        (exceptions.NoRegionError(), False),
+        (KeyError("x"), False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_what_was_asked_about(error: BaseException | None, *, passes: bool) -> None:
+    ours = AwsError("AWS could not be reached")
+    ours.__cause__ = error
+    assert (aws.passing(error), aws.passing(ours)) == (passes, passes)

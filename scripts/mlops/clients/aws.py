@@ -42,6 +42,22 @@ _REJECTED = frozenset(
         "UnrecognizedClientException",
     }
 )
+# What the SDK itself tries again, for a few seconds, whatever the HTTP status: botocore/retries/standard.py.
+_PASSING = frozenset(
+    {
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
 _NEXT_STEP = "Give the job a role (aws-role-arn of the template), or log in: aws sso login."
 
 
@@ -109,6 +125,33 @@ def explained() -> Iterator[None]:
             cause=str(error),
             next_step="Run this job again; if it stays, look at the network between the runner and AWS.",
         ) from error
+
+
+def passing(error: BaseException | None) -> bool:
+    """Whether AWS could not be asked, or had no time to answer: the same call may work in a minute.
+
+    So it says nothing of what was asked about. An error of ours counts by what it was raised from.
+    """
+    from botocore import exceptions
+
+    while error is not None:
+        if isinstance(error, exceptions.ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return status >= 500 or status == 429 or error.response.get("Error", {}).get("Code") in _PASSING
+        if isinstance(
+            error,
+            (
+                exceptions.ConnectionError,
+                exceptions.HTTPClientError,
+                exceptions.IncompleteReadError,
+                # The role's credentials come by HTTP as well.
+                exceptions.CredentialRetrievalError,
+                exceptions.MetadataRetrievalError,
+            ),
+        ):
+            return True
+        error = error.__cause__
+    return False
 
 
 @cache

@@ -263,7 +263,12 @@ def find_champion(sagemaker: SageMakerClient, project: str, model: str) -> Serve
 
 
 def earlier_job(
-    sagemaker: SageMakerClient, kind: JobKind, names: Sequence[str], about: Mapping[str, str]
+    sagemaker: SageMakerClient,
+    kind: JobKind,
+    names: Sequence[str],
+    about: Mapping[str, str],
+    *,
+    own: Sequence[str] = (),
 ) -> str:
     """The job that an earlier try of a task started and this one can wait for; empty when there is none.
 
@@ -272,6 +277,7 @@ def earlier_job(
         kind: Of the jobs.
         names: The jobs of earlier tries.
         about: The environment of this try's job: with other data it would be another job.
+        own: Those of `names` that no person asked to do again: their end is this try's, whatever it is.
     """
     from botocore.exceptions import ClientError
 
@@ -289,9 +295,24 @@ def earlier_job(
             if missing(error):
                 continue
             raise
-        if useful and description.get("Environment", {}) == dict(about):
+        if (useful or name in own) and description.get("Environment", {}) == dict(about):
             return name
     return ""
+
+
+def job_runs(sagemaker: SageMakerClient, kind: JobKind, name: str) -> bool:
+    """Whether a job has begun and not ended."""
+    from botocore.exceptions import ClientError
+
+    try:
+        if kind == "training":
+            return sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
+        described = sagemaker.describe_processing_job(ProcessingJobName=name)
+    except ClientError as error:
+        if missing(error):
+            return False
+        raise
+    return described["ProcessingJobStatus"] == "InProgress"
 
 
 def job_failure(sagemaker: SageMakerClient, kind: JobKind, name: str) -> str:

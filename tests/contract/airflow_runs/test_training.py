@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -176,34 +177,59 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def test_a_lost_worker_is_told_and_its_job_is_stopped(stack: Stack) -> None:
-    version = "5.0.0+retrain.0"
-    stack.trigger(TRAINING, "lost", stack.training_conf(version, f1="0.9", do="hang"))
-    sagemaker = stack.client("sagemaker")
-
-    def job() -> dict[str, Any] | None:
-        listed = sagemaker.list_training_jobs(NameContains="5-0-0")["TrainingJobSummaries"]
-        return listed[0] if listed else None
-
+def _job(stack: Stack, version: str) -> dict[str, Any]:
+    """The training job of a version, once it is there; it is the only one."""
     deadline = time.monotonic() + 60
-    while job() is None and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        named = stack.client("sagemaker").list_training_jobs(
+            NameContains=version.partition("+")[0].replace(".", "-")
+        )
+        if named["TrainingJobSummaries"]:
+            (job,) = named["TrainingJobSummaries"]
+            return dict(job)
         time.sleep(0.2)
-    identity = stack.call("GET", f"/dags/{TRAINING}/dagRuns/lost/taskInstances/train")[1]["id"]
+    raise AssertionError(f"there is no training job of {version}")
+
+
+def test_a_lost_worker_loses_no_job(stack: Stack, tmp_path: Path) -> None:
+    version, go = "5.0.0+retrain.0", tmp_path / "go"
+    stack.trigger(TRAINING, "lost", stack.training_conf(version, f1="0.9", until=str(go)))
+    job = _job(stack, version)
+    path = f"/dags/{TRAINING}/dagRuns/lost/taskInstances/train"
+    identity = stack.call("GET", path)[1]["id"]
     task = next(
         one
         for one in psutil.Process(stack.airflow_pid).children(recursive=True)
         if _title(one) == f"airflow worker -- {identity}"
     )
     task.kill()
+    deadline = time.monotonic() + 60
+    while (again := stack.call("GET", path)[1])["try_number"] < 2 or again["state"] != "running":
+        assert time.monotonic() < deadline, again
+        time.sleep(0.2)
+    go.touch()
     run = stack.wait(TRAINING, "lost")
+    assert run.state == "success", run.tasks
+    assert _job(stack, version)["TrainingJobName"] == job["TrainingJobName"]
+    assert [message["channel"] for message in about(stack, version)] in (
+        ["email", "slack"],
+        ["slack", "email"],
+    )
+
+
+def test_a_task_that_a_person_ends_ends_its_job(stack: Stack) -> None:
+    version = "5.1.0+retrain.0"
+    stack.trigger(TRAINING, "ended", stack.training_conf(version, f1="0.9", do="hang"))
+    _job(stack, version)
+    path = f"/dags/{TRAINING}/dagRuns/ended/taskInstances/train"
+    status, answer = stack.call("PATCH", path, {"new_state": "failed"})
+    assert status == 200, answer
+    run = stack.wait(TRAINING, "ended")
     assert run.state == "failed"
+    assert _job(stack, version)["TrainingJobStatus"] in {"Stopping", "Stopped"}
     failure = evidence(stack, version, "failure.json")
-    assert "ended without a result" in failure["cause"]
-    assert "/tasks/train" in failure["log_url"]
+    assert failure["task_id"] == "train"
     assert sorted(message["channel"] for message in about(stack, version)) == ["email", "slack"]
-    found = job()
-    assert found is not None
-    assert found["TrainingJobStatus"] in {"Stopping", "Stopped"}
 
 
 def test_a_run_that_takes_too_long_is_told(stack: Stack) -> None:

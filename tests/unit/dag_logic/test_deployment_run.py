@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
@@ -329,6 +330,24 @@ def test_production_goes_back_when_the_smoke_test_fails(
     with pytest.raises(RunFailedError, match="answered by another model") as caught:
         confirm(plan, sagemaker, runtime)
     assert caught.value.next_step.startswith("The endpoint goes back to 1.2.0+retrain.0.")
+
+
+@pytest.mark.parametrize(("code", "status"), [("ServiceUnavailable", 503), ("ThrottlingException", 400)])
+def test_production_stays_when_the_endpoint_could_not_be_asked(  # pylint: disable=too-many-arguments
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    runtime: SageMakerRuntimeClient,
+    answers: Stubber,
+    plan: DeploymentPlan,
+    *,
+    code: str,
+    status: int,
+) -> None:
+    """Airflow tries the task again; nothing is known of the model."""
+    stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
+    answers.add_client_error("invoke_endpoint", code, "Try your call again.", status)
+    with pytest.raises(ClientError, match=code):
+        confirm(plan, sagemaker, runtime)
 
 
 def test_a_new_endpoint_that_fails_its_smoke_test_is_deleted(

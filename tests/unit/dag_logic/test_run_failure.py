@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
 
+from mlops.clients.sagemaker import JobKind
 from mlops.contract import TrainingConf
 from mlops.decode import encode
 from mlops.errors import EvidenceError
@@ -140,6 +141,44 @@ def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
     assert "Correct it and push" in failure.next_step
 
 
+@pytest.mark.parametrize("kind", ["training", "processing"])
+def test_a_job_that_outlives_its_task_is_named_and_how_to_go_on(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient, kind: JobKind
+) -> None:
+    about = replace(ABOUT, jobs={"train": Job(kind=kind, name="j")})
+    began = {
+        "training": {"SecondaryStatus": "Training", "ModelArtifacts": {"S3ModelArtifacts": "s3://b/m"}},
+        "processing": {},
+    }
+    member = kind.capitalize()
+    running: dict[str, Any] = {
+        f"{member}JobName": "j",
+        f"{member}JobArn": f"arn:aws:sagemaker:eu-west-1:123456789012:{kind}-job/j",
+        f"{member}JobStatus": "InProgress",
+        "AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "File"},
+        "AppSpecification": {"ImageUri": "i"},
+        "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "CreationTime": 0,
+        **began[kind],
+    }
+    shape = sagemaker.meta.service_model.operation_model(f"Describe{member}Job").output_shape
+    assert shape is not None
+    running = {key: value for key, value in running.items() if key in shape.members}
+    with Stubber(sagemaker) as stub:
+        for _ in range(2):
+            stub.add_response(f"describe_{kind}_job", running, {f"{member}JobName": "j"})
+        failure = explain(about, [TaskError(task_id="train", what="KeyError: 'x'")], sagemaker, logs)
+    assert failure.cause == "KeyError: 'x'\nThe task failed, not its job: j still runs, and was not stopped."
+    assert failure.next_step.startswith(
+        "Clear the task train of this run in Airflow: it goes on with that job"
+    )
+    assert failure.next_step.endswith(f"aws sagemaker stop-{kind}-job --{kind}-job-name j")
+
+
 def test_a_failure_is_told_where_sagemaker_does_not_say_why(logs: CloudWatchLogsClient) -> None:
     error = TaskError(task_id="train", what="Trigger failure", log_url="https://airflow")
     for silent in (unreachable("sagemaker"), refusing("sagemaker", "describe_training_job")):
@@ -199,7 +238,7 @@ def test_a_run_is_described_from_its_plan_or_from_an_unchecked_conf(training: Tr
     assert known.log_url_template == "https://x/{stream}"
 
 
-def test_jobs_nobody_waits_for_are_stopped_and_ended_ones_left(sagemaker: SageMakerClient) -> None:
+def test_jobs_that_a_person_ended_are_stopped_and_ended_ones_left(sagemaker: SageMakerClient) -> None:
     jobs = {"train": Job(kind="training", name="a"), "evaluate_champion": Job(kind="processing", name="b")}
     with Stubber(sagemaker) as stub:
         stub.add_client_error("stop_training_job", "ValidationException", "is in status Failed")

@@ -14,6 +14,7 @@ from mlops.clients.job_logs import tail
 from mlops.clients.sagemaker import (
     ServedModel,
     describe_model,
+    earlier_job,
     find_champion,
     job_failure,
     latest_model,
@@ -225,3 +226,24 @@ def test_a_log_that_cannot_be_read_is_left_out() -> None:
         stubber.add_client_error("describe_log_streams", "AccessDeniedException", "no", 400)
         found = tail(logs, "/g", "j/")
     assert (found.lines, found.url("https://x/{stream}")) == ((), "")
+
+
+@pytest.mark.parametrize("own", [(), ("j-1",)])
+def test_what_airflow_tries_again_by_itself_has_one_job_however_it_ended(
+    sagemaker: SageMakerClient, stub: Stubber, own: tuple[str, ...]
+) -> None:
+    """A person who clears the task asks for another."""
+    failed = {
+        "ProcessingJobName": "j-1",
+        "ProcessingJobArn": "arn:aws:sagemaker:eu-west-1:123456789012:processing-job/j-1",
+        "ProcessingJobStatus": "Failed",
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+        "AppSpecification": {"ImageUri": "i"},
+        "Environment": {"MLOPS_MODEL": "m"},
+        "CreationTime": 0,
+    }
+    stub.add_response("describe_processing_job", failed, {"ProcessingJobName": "j-1"})
+    found = earlier_job(sagemaker, "processing", ["j-1"], {"MLOPS_MODEL": "m"}, own=own)
+    assert found == ("j-1" if own else "")
