@@ -20,7 +20,7 @@ from bench.measure import Contender, Row, Table, race
 from mlops.clients.engine import find_build_command
 from mlops.errors import EngineError
 
-ANYBODY = "test"  # the local AWS takes every key
+ANYBODY = "test"  # the key of a local AWS on its own
 BASE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")
 
 

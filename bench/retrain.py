@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.measure import Contender, Table, race
 from tests.contract.retraining import crowd
 
-ANYBODY = "test"  # the local AWS takes every key
+ANYBODY = "test"  # the key of a local AWS on its own
 LIMIT = 60
 
 COUNT = """

@@ -54,6 +54,7 @@ class Dev:
             self.stack.aws_endpoint,
             self.environment,
             self.stack.gitlab_url,
+            self.stack.access_key,
         )
 
     def calls(self) -> list[dict[str, Any]]:

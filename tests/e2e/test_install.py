@@ -96,7 +96,7 @@ class Person:
             "AWS_ENDPOINT_URL": self.stack.aws_endpoint,
             "AWS_REGION": DEV.region,
             "AWS_DEFAULT_REGION": DEV.region,  # what the AWS CLI reads before its version 2
-            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_ACCESS_KEY_ID": self.stack.access_key,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
             "GITLAB_URL": self.stack.gitlab_url,

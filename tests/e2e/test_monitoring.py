@@ -60,7 +60,7 @@ def monitor(stack: Stack) -> dict[str, Any]:
         "--json",
         AWS_ENDPOINT_URL=stack.aws_endpoint,
         AWS_REGION=stack.region,
-        AWS_ACCESS_KEY_ID="test",
+        AWS_ACCESS_KEY_ID=stack.access_key,
         AWS_SECRET_ACCESS_KEY="test",
         AWS_EC2_METADATA_DISABLED="true",
         NO_PROXY="127.0.0.1,localhost",

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 from mlops.errors import LocalStackError
 from mlops.local import paths
-from mlops.local.aws.access.principals import AIRFLOW_KEY
+from mlops.local.aws.config import AIRFLOW_KEY
 
 RUNNER = Path(__file__).with_name("airflow_runner.py")
 
@@ -44,6 +44,7 @@ def environment(  # pylint: disable=too-many-arguments
     region: str = "eu-west-1",
     *,
     look_seconds: int = 3600,
+    access_key: str = AIRFLOW_KEY,
 ) -> dict[str, str]:
     """The variables Airflow runs with; nothing of the caller's environment but PATH, HOME and locale.
 
@@ -54,6 +55,7 @@ def environment(  # pylint: disable=too-many-arguments
         dags_folder: The checkout's `dags/`, or where MWAA puts its own.
         region: The one region there is.
         look_seconds: Between two looks for files that are new or changed.
+        access_key: What the local AWS knows Airflow by.
     """
     home = home.resolve()
     # The tokens Airflow's parts show each other; they live as long as this process.
@@ -102,7 +104,7 @@ def environment(  # pylint: disable=too-many-arguments
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             # the session of the MWAA environment's role, as far as the local AWS knows one
-            "AWS_ACCESS_KEY_ID": AIRFLOW_KEY,
+            "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1,localhost",

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 def client(stack: Stack, service: str) -> Any:
     """A boto3 client that talks to this stack whatever the caller's own AWS variables say."""
-    return _client(stack.aws_endpoint, stack.region, service)
+    return _client(stack.aws_endpoint, stack.region, service, stack.access_key)
 
 
 @cache
-def _client(endpoint: str, region: str, service: str) -> Any:
+def _client(endpoint: str, region: str, service: str, access_key: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)  # noqa: S106
+    session: Any = boto3.Session(access_key, "test", region_name=region)
     return session.client(
         service,
         endpoint_url=endpoint,

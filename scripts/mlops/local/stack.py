@@ -15,6 +15,7 @@ from typing import Literal
 from mlops.decode import dumps, loads
 from mlops.errors import LocalStackError
 from mlops.local import paths
+from mlops.local.aws.config import ACCESS_KEY
 from mlops.local.environment import QUICK
 
 TEMPLATES_PROJECT = "platform/ml-ops"
@@ -44,6 +45,8 @@ class Stack:
     environment_name: str = QUICK
     """Which of `terraform/environments` it plays."""
     region: str = "eu-west-1"
+    access_key: str = ACCESS_KEY
+    """The ID of the account's own access key: what a person of this stack calls AWS with."""
     outputs: dict[str, str] = field(default_factory=dict)
     """What Terraform made; empty until `up` is done."""
 
@@ -81,7 +84,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What a GitLab runner with access to this account would give to its jobs."""
         return {
-            **aws_environment(self.aws_endpoint, self.region),
+            **aws_environment(self.aws_endpoint, self.region, self.access_key),
             "MLOPS_ENGINE": self.engine,
             "MLOPS_REGISTRY": f"127.0.0.1:{self.aws_port}",
             # A machine that cannot pull the usual base image says so in its own environment.
@@ -101,6 +104,7 @@ class Stack:
     def save(self) -> None:
         """Write stack.json in one step."""
         draft = self.folder / (FILE + ".part")
+        draft.touch(mode=0o600)  # it holds the key
         draft.write_text(dumps(self), encoding="utf-8")
         draft.replace(self.folder / FILE)
 
@@ -109,7 +113,7 @@ class Stack:
         return replace(self, outputs=outputs)
 
 
-def aws_environment(endpoint: str, region: str) -> dict[str, str]:
+def aws_environment(endpoint: str, region: str, access_key: str = ACCESS_KEY) -> dict[str, str]:
     """The variables that point AWS's own SDKs at the local endpoint, and nowhere else."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
@@ -117,7 +121,7 @@ def aws_environment(endpoint: str, region: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_STS": endpoint,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
     }

@@ -7,13 +7,15 @@ endpoints outlive a signal to their parent alone.
 from __future__ import annotations
 
 import argparse
+import base64
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,19 @@ class _Listener:
         return server
 
 
+def _key_id(prefix: str) -> str:
+    """An access key's ID, in the form of AWS's own: four letters, which name the kind, and sixteen."""
+    return prefix + base64.b32encode(secrets.token_bytes(10)).decode()
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys that this stack's own programs call AWS with, and no other program knows."""
+
+    account: str = field(default_factory=lambda: _key_id("AKIA"))
+    airflow: str = field(default_factory=lambda: _key_id("ASIA"))
+
+
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="mlops.local.supervisor")
@@ -79,9 +94,10 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
 
     aws, gitlab, airflow = _Listener.bind(), _Listener.bind(), _free_port()
-    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}", environment)
+    keys = _Keys()
+    airflow_process = _start_airflow(home, airflow, f"http://{_LOOPBACK}:{aws.port}", environment, keys)
     try:
-        return _serve(arguments, home, environment, aws, gitlab, airflow, airflow_process, stopping)
+        return _serve(arguments, home, environment, aws, gitlab, airflow, airflow_process, stopping, keys)
     finally:
         processes.stop_group(airflow_process.pid)
         airflow_process.wait()
@@ -96,6 +112,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     airflow: int,
     airflow_process: subprocess.Popen[bytes],
     stopping: threading.Event,
+    keys: _Keys,
 ) -> int:
     import psutil
 
@@ -115,6 +132,8 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             lambda_python=paths.airflow_python(),
             cache=paths.cache(),
             dags_folder=_dags_folder(home) if environment.whole else None,
+            access_key=keys.account,
+            airflow_key=keys.airflow,
             enforce=True,
         )
     )
@@ -132,6 +151,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             airflow_port=airflow,
             environment_name=environment.name,
             region=environment.region,
+            access_key=keys.account,
         ).save()
         while not stopping.wait(0.5):
             if airflow_process.poll() is not None:
@@ -149,7 +169,9 @@ def _dags_folder(home: Path) -> Path:
     return home / "airflow" / "dags"
 
 
-def _start_airflow(home: Path, port: int, aws_endpoint: str, played: Environment) -> subprocess.Popen[bytes]:
+def _start_airflow(
+    home: Path, port: int, aws_endpoint: str, played: Environment, keys: _Keys
+) -> subprocess.Popen[bytes]:
     from mlops.local import airflow
 
     folder = home / "airflow"
@@ -157,7 +179,13 @@ def _start_airflow(home: Path, port: int, aws_endpoint: str, played: Environment
     for one in (folder, dags):
         one.mkdir(parents=True, exist_ok=True)
     environment = airflow.environment(
-        folder, port, aws_endpoint, dags, played.region, look_seconds=10 if played.whole else 3600
+        folder,
+        port,
+        aws_endpoint,
+        dags,
+        played.region,
+        look_seconds=10 if played.whole else 3600,
+        access_key=keys.airflow,
     )
     with (home / "logs" / "airflow.log").open("ab") as log:
         return subprocess.Popen(

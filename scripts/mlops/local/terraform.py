@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.local import paths
-from mlops.local.aws.config import MWAA_DOMAIN
+from mlops.local.aws.config import ACCESS_KEY, MWAA_DOMAIN
 from mlops.local.environment import QUICK, Environment, find_environment
 from mlops.local.stack import aws_environment
 
@@ -50,6 +50,7 @@ def apply(  # pylint: disable=too-many-arguments
     links: Mapping[str, str] | None = None,
     environment: Environment | None = None,
     gitlab_url: str = "",
+    access_key: str = ACCESS_KEY,
 ) -> dict[str, Any]:
     """Create in the local AWS what Terraform creates in a real account; again after a change is fine.
 
@@ -61,6 +62,7 @@ def apply(  # pylint: disable=too-many-arguments
         links: `airflow_url` and `log_group_url`, where people find runs and logs on this machine.
         environment: Whose values apply; by default those of `local`.
         gitlab_url: Of the local GitLab, whose jobs take the roles of a whole environment.
+        access_key: The ID of the account's own key.
 
     Returns:
         The outputs of `terraform/root/outputs.tf`.
@@ -79,7 +81,7 @@ def apply(  # pylint: disable=too-many-arguments
     if environment is not None and environment.whole:
         values |= _of_a_whole_one(home)
     (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
-    terraform = workspace(home, aws_endpoint, environment, gitlab_url)
+    terraform = workspace(home, aws_endpoint, environment, gitlab_url, access_key)
     # Only we change what is there, so nothing needs to be read again.
     terraform.apply_now(refresh=False, parallelism=20)
     return terraform.outputs()
@@ -97,18 +99,26 @@ def _of_a_whole_one(home: Path) -> dict[str, Any]:
 
 
 def destroy(
-    home: Path, aws_endpoint: str, environment: Environment | None = None, gitlab_url: str = ""
+    home: Path,
+    aws_endpoint: str,
+    environment: Environment | None = None,
+    gitlab_url: str = "",
+    access_key: str = ACCESS_KEY,
 ) -> None:
     """Remove everything `apply` created, with all that is in it.
 
     Raises:
         TerraformError: when it fails.
     """
-    workspace(home, aws_endpoint, environment, gitlab_url).destroy_now(parallelism=20)
+    workspace(home, aws_endpoint, environment, gitlab_url, access_key).destroy_now(parallelism=20)
 
 
 def workspace(
-    home: Path, aws_endpoint: str, environment: Environment | None = None, gitlab_url: str = ""
+    home: Path,
+    aws_endpoint: str,
+    environment: Environment | None = None,
+    gitlab_url: str = "",
+    access_key: str = ACCESS_KEY,
 ) -> Terraform:
     """The root in `home`, initialised; `apply` has written the values there.
 
@@ -135,7 +145,7 @@ def workspace(
         folder=root,
         environment={
             **_inherited(),
-            **aws_environment(aws_endpoint, played.region),
+            **aws_environment(aws_endpoint, played.region, access_key),
             # a person's own profiles have no say here
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

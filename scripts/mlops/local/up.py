@@ -163,6 +163,7 @@ def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
             links=links,
             environment=environment,
             gitlab_url=stack.gitlab_url,
+            access_key=stack.access_key,
         )
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]), "B000")

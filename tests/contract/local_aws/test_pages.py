@@ -1,4 +1,7 @@
-"""A web page that a person looks at beside the stack: what its browser can be made to send is refused."""
+"""A web page that a person looks at beside the stack: what its browser can be made to send is refused.
+
+So is what comes without a key of the account, from a browser or from any other program.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from collections.abc import Mapping
 from http.client import HTTPConnection
 from typing import Any
 
+import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from .harness import ROLE, LocalAws
@@ -97,3 +103,63 @@ def test_a_page_reads_no_secret(aws: LocalAws) -> None:
     # nor does a program's answer say that a page may read it
     status, headers = ask(aws, "POST", "/", call, b"{}")
     assert (status, "access-control-allow-origin" in headers) == (200, False)
+
+
+def refusal(client: Any, operation: str, **arguments: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        getattr(client, operation)(**arguments)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+INVALID = "The security token included in the request is invalid."
+UNKNOWN = "The AWS Access Key Id you provided does not exist in our records."
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "said"),
+    [
+        ("secretsmanager", "list_secrets", ("UnrecognizedClientException", INVALID)),
+        ("sagemaker", "list_training_jobs", ("UnrecognizedClientException", INVALID)),
+        ("lambda", "list_functions", ("UnrecognizedClientException", INVALID)),
+        ("sts", "get_caller_identity", ("InvalidClientTokenId", INVALID)),
+        ("iam", "list_roles", ("InvalidClientTokenId", INVALID)),
+        ("s3", "list_buckets", ("InvalidAccessKeyId", UNKNOWN)),
+    ],
+)
+@pytest.mark.parametrize("key", ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"])
+def test_a_key_that_the_account_does_not_know_is_refused_as_aws_does(
+    aws: LocalAws, key: str, service: str, operation: str, said: tuple[str, str]
+) -> None:
+    session = boto3.Session(key, "any", region_name="eu-west-1")
+    client = session.client(service, endpoint_url=aws.endpoint, config=Config(proxies={}))  # type: ignore[call-overload]
+    assert refusal(client, operation) == said
+
+
+def test_the_key_of_an_iam_user_is_known(aws: LocalAws) -> None:
+    iam = aws.client("iam")
+    iam.create_user(UserName="ann")
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    session = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="eu-west-1")
+    client = session.client("s3", endpoint_url=aws.endpoint, config=Config(proxies={}))
+    assert "Buckets" in client.list_buckets()
+
+
+def test_nothing_is_done_without_a_signature(aws: LocalAws, bucket: str) -> None:
+    plain = boto3.Session(region_name="eu-west-1").client(
+        "s3", endpoint_url=aws.endpoint, config=Config(proxies={}, signature_version=UNSIGNED)
+    )
+    assert refusal(plain, "put_object", Bucket=bucket, Key="a", Body=b"")[0] == "AccessDenied"
+    # without what a browser adds, as one that knows neither header
+    assert ask(aws, "POST", f"/{bucket}", {"Content-Type": FORM}, UPLOAD)[0] == 403
+    assert ask(aws, "POST", "/", {"X-Amz-Target": "secretsmanager.ListSecrets"}, b"{}")[0] == 400
+    assert ask(aws, "POST", "/moto-api/reset", {})[0] == 403
+    assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=bucket)
+
+
+def test_a_presigned_url_is_not_played(aws: LocalAws, bucket: str) -> None:
+    s3 = aws.client("s3")
+    s3.put_object(Bucket=bucket, Key="b", Body=b"x")
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "b"})
+    assert ask(aws, "GET", url.removeprefix(aws.endpoint), {})[0] == 403
+    s3.delete_object(Bucket=bucket, Key="b")

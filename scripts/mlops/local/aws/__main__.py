@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from mlops.local.aws.config import LocalAwsConfig
+from mlops.local.aws.config import ACCESS_KEY, LocalAwsConfig
 from mlops.local.aws.server import serve
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--airflow-environment", default="ml-ops-local")
     parser.add_argument("--lambda-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--health-check-seconds", type=float, default=60.0)
+    parser.add_argument("--access-key", default=ACCESS_KEY, help="the ID of the account's own access key")
     parser.add_argument("--enforce", action="store_true", help="refuse what a caller's role does not allow")
     arguments = parser.parse_args()
     stopping = threading.Event()

@@ -1,7 +1,8 @@
 """The local AWS as one WSGI application: who answers which request.
 
-A request's SigV4 signature names its service. SageMaker, MWAA and parts of ECR are ours, everything else is
-moto's. What is not signed for AWS is the registry (/v2/), Slack (/slack/) or ourselves (/_mlops/).
+A request's SigV4 signature names its service and its caller. SageMaker, MWAA and parts of ECR are ours,
+everything else is moto's. What is not signed for AWS is the registry (/v2/), Slack (/slack/), ourselves (/_mlops/)
+or a job that takes a role with its token; anything else without a signature is refused, presigned URLs too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import mail
+from mlops.local.aws.access.gate import Gate, unsigned
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import MWAA_HOSTS, LocalAwsConfig
 from mlops.local.aws.inbox import Inbox, Slack
@@ -37,7 +39,6 @@ class LocalAws:
     def __init__(self, config: LocalAwsConfig) -> None:
         from mlops.local import engines
         from mlops.local.aws import event_bus
-        from mlops.local.aws.access.gate import Gate
         from mlops.local.aws.access.principals import Principals
         from mlops.local.aws.ecr import Ecr
         from mlops.local.aws.mwaa import Mwaa
@@ -129,7 +130,9 @@ class LocalAws:
             return self._slack.webhook(request)
         if path.startswith("/_mlops/"):
             return self._own(request)
-        return self._web_identity.handle(request, environ)
+        if self._web_identity.is_asked(request):
+            return self._web_identity.handle(request, environ)
+        return unsigned(request.headers.get("X-Amz-Target", ""))
 
     def _own(self, request: Request) -> Response:
         """What tells about the stack itself."""

@@ -12,6 +12,9 @@ from typing import Literal
 MWAA_DOMAIN = "airflow.local"
 MWAA_HOSTS = (f"api.{MWAA_DOMAIN}", f"env.{MWAA_DOMAIN}")
 _LOOPBACK = "127.0.0.1,localhost"
+# Of a local AWS on its own. Each stack makes keys that only its own programs know.
+ACCESS_KEY = "test"
+AIRFLOW_KEY = "ASIAMWAAENVIRONMENT0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,10 @@ class LocalAwsConfig:
     """Virtual environments of images; kept between stacks where it is outside `home`."""
     dags_folder: Path | None = None
     """Where MWAA puts the files of its bucket's DAG folder; None where Airflow reads others."""
+    access_key: str = ACCESS_KEY
+    """The ID of the account's own access key; with it a caller may do everything. Signatures are not checked."""
+    airflow_key: str = AIRFLOW_KEY
+    """That of Airflow, which starts before there is an MWAA environment, and then has the role of that."""
     enforce: bool = False
     """Whether a session of a role is refused what the role's policies do not allow."""
     health_check_seconds: float = 60.0
@@ -58,7 +65,10 @@ class LocalAwsConfig:
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
     def child_environment(self) -> dict[str, str]:
-        """All that a container or function inherits: nothing of the person who started the stack."""
+        """All that a container or function inherits beside the session of its role.
+
+        Nothing of the person who started the stack.
+        """
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
@@ -66,8 +76,6 @@ class LocalAwsConfig:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": _LOOPBACK,
             "no_proxy": _LOOPBACK,

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _LOCK = threading.Lock()  # boto3 makes clients in one thread at a time
-_OURS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Sdk:
@@ -68,9 +67,10 @@ class Sdk:
         import boto3
         from botocore.config import Config
 
+        ours = {"AWS_ACCESS_KEY_ID": self._config.access_key, "AWS_SECRET_ACCESS_KEY": "test"}
         session: Any = boto3.Session(
             region_name=self._config.region,
-            **{name.lower(): value for name, value in (_OURS | self.variables).items()},  # type: ignore[arg-type]
+            **{name.lower(): value for name, value in (ours | self.variables).items()},  # type: ignore[arg-type]
         )
         config = Config(proxies={}, retries={"max_attempts": 2}, max_pool_connections=20)
         return session.client(service, endpoint_url=self._config.endpoint, config=config)

@@ -42,15 +42,15 @@ class WebIdentity:
         self._config = config
         self._fetch = fetch or _download
 
+    def is_asked(self, request: Request) -> bool:
+        """Whether a request is an AssumeRoleWithWebIdentity."""
+        form = request.method == "POST" and request.mimetype == "application/x-www-form-urlencoded"
+        return form and _form(request).get("Action") == _ACTION
+
     def handle(self, request: Request, environ: WSGIEnvironment) -> Response | None:
-        """The refusal of an AssumeRoleWithWebIdentity; None for all else."""
-        if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
-            return None
-        body = request.get_data()
-        environ["wsgi.input"] = io.BytesIO(body)  # for moto, which reads it anew
-        form = dict(parse_qsl(body.decode(errors="replace")))
-        if form.get("Action") != _ACTION:
-            return None
+        """The refusal of an AssumeRoleWithWebIdentity; None where moto is to hand out the credentials."""
+        form = _form(request)
+        environ["wsgi.input"] = io.BytesIO(request.get_data())  # for moto, which reads it anew
         try:
             self.check(form.get("RoleArn", ""), form.get("WebIdentityToken", ""))
         except ServiceError as error:
@@ -117,6 +117,10 @@ class WebIdentity:
         from moto.iam.models import iam_backends
 
         return iam_backends[self._config.account]["aws"]
+
+
+def _form(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.get_data().decode(errors="replace")))
 
 
 def trusts(policy: Mapping[str, Any], provider_arn: str, provider: str, claims: Claims) -> bool:

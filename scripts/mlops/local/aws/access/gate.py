@@ -47,8 +47,13 @@ class Gate:
         self._log = _Log(config.home / "calls.jsonl")
 
     def pass_or_refuse(self, request: Request, environ: WSGIEnvironment, service: str) -> Response | None:
-        """Note a request that is signed for a service; the refusal where its caller may not."""
+        """Note a request that is signed for a service; the refusal where its caller may not.
+
+        A key that the account does not know is refused before anything is noted.
+        """
         key = _access_key(request.headers.get("Authorization", ""))
+        if not self._principals.know(key):
+            return _unknown_key(service, request.headers.get("X-Amz-Target", ""))
         signed = SignedRequest(
             service=service,
             method=request.method,
@@ -143,7 +148,36 @@ def _refusal(service: str, target: str, call: Call, principal: Principal) -> Res
         + f" because no policy of the role {principal.role} allows it"
     )
     code = "AccessDenied" if service in ("s3", "sts", "iam", "sns", "ec2") else "AccessDeniedException"
-    if target or service in ("lambda", "airflow", "sagemaker"):
+    return _error(service, target, code, message)
+
+
+def _unknown_key(service: str, target: str) -> Response:
+    """As each kind of API words it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList,
+    https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+    """
+    if service == "s3":
+        message = "The AWS Access Key Id you provided does not exist in our records."
+        return _error(service, target, "InvalidAccessKeyId", message)
+    code = "UnrecognizedClientException" if _speaks_json(service, target) else "InvalidClientTokenId"
+    return _error(service, target, code, "The security token included in the request is invalid.")
+
+
+def unsigned(target: str) -> Response:
+    """The answer to a request that has no signature, where one is needed: S3's, or that of an API with JSON."""
+    if target:
+        return _error("", target, "MissingAuthenticationTokenException", "Missing Authentication Token")
+    return _error("s3", "", "AccessDenied", "Access Denied")
+
+
+def _speaks_json(service: str, target: str) -> bool:
+    return bool(target) or service in ("lambda", "airflow", "sagemaker")
+
+
+def _error(service: str, target: str, code: str, message: str) -> Response:
+    """In the form the service answers in."""
+    if _speaks_json(service, target):
         return error_response(ServiceError(code, message, status=400 if target else 403), "application/json")
     inner = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     text = inner if service == "s3" else f"<ErrorResponse>{inner}</ErrorResponse>"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from moto.iam.models import IAMBackend, ManagedPolicy, Role
     from moto.sts.models import STSBackend
 
-# Airflow starts before there is an MWAA environment, and then has the role of that.
-AIRFLOW_KEY = "ASIAMWAAENVIRONMENT0"
 _SESSION_NAME = re.compile(r"[^\w+=,.@-]")
 
 
@@ -45,9 +43,16 @@ class Principals:
         self._known: dict[str, Principal] = {}
         self._given: dict[tuple[str, str], dict[str, str]] = {}
 
+    def know(self, key: str) -> bool:
+        """Whether an access key is one of this account: its own, Airflow's, a session's or an IAM user's."""
+        if key in (self._config.access_key, self._config.airflow_key) or self.whose(key) is not None:
+            return True
+        users = list(self._iam().users.values())
+        return any(one.access_key_id == key for user in users for one in user.access_keys)
+
     def whose(self, key: str) -> Principal | None:
-        """The session that an access key belongs to; None for a key that is nobody's in particular."""
-        if key == AIRFLOW_KEY:
+        """The session that an access key belongs to; None for a key that belongs to no session."""
+        if key == self._config.airflow_key:
             role = self.airflow_role()
             return Principal(_name(role), "airflow") if role else None
         if key not in self._known and key.startswith("ASIA"):
