@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from mlops.local import paths, sdk
+from mlops.local.airflow import log_in
 from mlops.local.stack import Stack
 from tests.e2e.conftest import Demo, mlops
 
@@ -72,8 +73,7 @@ def monitor(stack: Stack) -> dict[str, Any]:
 
 def retrainings(stack: Stack) -> list[dict[str, Any]]:
     """Runs that somebody asked for because of drift."""
-    with urlopen(f"{stack.airflow_url}/auth/token", timeout=30) as answer:
-        token = json.load(answer)["access_token"]
+    token = log_in(stack.airflow_url, stack.airflow_passwords)
     url = f"{stack.airflow_url}/api/v2/dags/model_retraining/dagRuns?limit=100"
     with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=30) as answer:
         runs = json.load(answer)["dag_runs"]

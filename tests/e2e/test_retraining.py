@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from mlops.local import paths, pipeline, sdk
+from mlops.local.airflow import log_in
 from mlops.local.pipeline import PipelineRun
 from mlops.local.pipeline_variables import Trigger
 from mlops.local.run import git, push, upload_data
@@ -39,8 +40,7 @@ class AtOnce:
 
 
 def airflow(stack: Stack, path: str) -> Any:
-    with urlopen(f"{stack.airflow_url}/auth/token", timeout=30) as answer:
-        token = json.load(answer)["access_token"]
+    token = log_in(stack.airflow_url, stack.airflow_passwords)
     with urlopen(
         Request(f"{stack.airflow_url}/api/v2{path}", headers={"Authorization": f"Bearer {token}"})
     ) as answer:

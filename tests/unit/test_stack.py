@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import psutil
 import pytest
 
 from mlops.errors import LocalStackError, UsageError
-from mlops.local import command, paths
+from mlops.local import airflow, command, paths
 from mlops.local.down import leftovers, stop_stack
 from mlops.local.stack import FILE, Stack, find, names, require
+from mlops.local.up import start_servers
 
 
 @pytest.fixture
@@ -41,6 +43,21 @@ def test_a_stack_reads_back_as_it_was_saved(stack: Stack) -> None:
     assert find("one") == stack
     assert require("one") == stack
     assert list(names()) == ["one"]
+
+
+def test_only_its_owner_reads_what_opens_a_stack(stack: Stack, tmp_path: Path) -> None:
+    assert (stack.folder / FILE).stat().st_mode & 0o777 == 0o600
+    passwords = airflow.make_password(tmp_path / "airflow")
+    assert passwords.stat().st_mode & 0o777 == 0o600
+    kept = passwords.read_text()
+    assert airflow.make_password(tmp_path / "airflow").read_text() == kept
+    assert len(json.loads(kept)["admin"]) >= 24
+
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    with pytest.raises(LocalStackError, match="did not start"):
+        start_servers("two", home, "process", "no-such-environment")
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_pid_that_belongs_to_another_process_by_now_is_not_running(stack: Stack) -> None:

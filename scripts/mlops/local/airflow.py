@@ -14,11 +14,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
 from mlops.errors import LocalStackError
 from mlops.local import paths
 from mlops.local.aws.config import AIRFLOW_KEY
+
+# The one user of the local Airflow, who may do everything.
+USER = "admin"
+PASSWORDS = "passwords.json"
 
 RUNNER = Path(__file__).with_name("airflow_runner.py")
 
@@ -68,8 +72,8 @@ def environment(  # pylint: disable=too-many-arguments
         "CORE__PARALLELISM": str(PARALLELISM),
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{_free_port()}/execution/",
-        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "API__HOST": "127.0.0.1",
         "API__PORT": str(port),
@@ -118,8 +122,50 @@ def environment(  # pylint: disable=too-many-arguments
     )
 
 
-def wait_ready(url: str, timeout: float, alive: Callable[[], bool] = lambda: True) -> None:
+def make_password(home: Path) -> Path:
+    """Give the user of Airflow a password, which stays for a next start; return the file that holds it.
+
+    Only the owner reads the file. Airflow would make one itself, and print it.
+    https://airflow.apache.org/docs/apache-airflow/3.2.1/core-concepts/auth-manager/simple/index.html
+
+    Args:
+        home: As for `environment`.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / PASSWORDS
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as sink:
+            json.dump({USER: secrets.token_urlsafe(24)}, sink)
+    return file
+
+
+def log_in(url: str, passwords: Path, timeout: float = 10.0) -> str:
+    """A token for Airflow's REST API, of its one user.
+
+    Args:
+        url: Of Airflow's web server.
+        passwords: The file of `make_password`.
+        timeout: In seconds.
+
+    Raises:
+        OSError: when Airflow or the file is not there, or the password is wrong.
+    """
+    password = json.loads(passwords.read_text(encoding="utf-8"))[USER]
+    body = json.dumps({"username": USER, "password": password}).encode()
+    request = Request(f"{url}/auth/token", body, {"Content-Type": "application/json"})  # noqa: S310  # our own loopback URL
+    # the stack's own traffic never goes through a proxy of the person who started it
+    with build_opener(ProxyHandler({})).open(request, timeout=timeout) as answer:
+        return str(json.load(answer)["access_token"])
+
+
+def wait_ready(url: str, passwords: Path, timeout: float, alive: Callable[[], bool] = lambda: True) -> None:
     """Return once every part of Airflow is healthy and our DAGs are parsed.
+
+    Args:
+        url: Of Airflow's web server.
+        passwords: The file of `make_password`.
+        timeout: In seconds.
+        alive: Answers whether Airflow still runs.
 
     Raises:
         LocalStackError: when it is not ready within `timeout` seconds, or is not `alive` any more.
@@ -138,7 +184,7 @@ def wait_ready(url: str, timeout: float, alive: Callable[[], bool] = lambda: Tru
                 f"{part} {state['status']}" for part, state in health.items() if state.get("status")
             )
             if all(health[part]["status"] == "healthy" for part in health):
-                if _dags_are_parsed(url):
+                if _dags_are_parsed(url, passwords):
                     return
                 seen = "the DAGs are not parsed yet"
         except (URLError, OSError, ValueError) as error:
@@ -151,9 +197,8 @@ def wait_ready(url: str, timeout: float, alive: Callable[[], bool] = lambda: Tru
     )
 
 
-def _dags_are_parsed(url: str) -> bool:
-    with urlopen(f"{url}/auth/token", timeout=5) as answer:  # noqa: S310
-        token = json.load(answer)["access_token"]
+def _dags_are_parsed(url: str, passwords: Path) -> bool:
+    token = log_in(url, passwords, 5)
     request = Request(f"{url}/api/v2/dags?limit=10", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     with urlopen(request, timeout=5) as answer:  # noqa: S310
         listing = json.load(answer)

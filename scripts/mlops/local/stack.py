@@ -15,6 +15,7 @@ from typing import Literal
 from mlops.decode import dumps, loads
 from mlops.errors import LocalStackError
 from mlops.local import paths
+from mlops.local.airflow import PASSWORDS
 from mlops.local.aws.config import ACCESS_KEY
 from mlops.local.environment import QUICK
 
@@ -75,10 +76,18 @@ class Stack:
         """Airflow's web server; only the local MWAA talks to it, and people."""
         return f"http://127.0.0.1:{self.airflow_port}"
 
+    @property
+    def airflow_passwords(self) -> Path:
+        """The file with the password of Airflow's one user, as JSON: user to password."""
+        return self.folder / "airflow" / PASSWORDS
+
     def addresses(self) -> str:
         """Where a person finds the parts, a line each."""
         return (
-            f"  GitLab    {self.gitlab_url}\n  AWS       {self.aws_endpoint}\n  Airflow   {self.airflow_url}"
+            f"  GitLab    {self.gitlab_url}\n"
+            f"  AWS       {self.aws_endpoint}\n"
+            f"  Airflow   {self.airflow_url}\n"
+            f"            user and password: {self.airflow_passwords}"
         )
 
     def environment(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.local import paths, processes
+from mlops.local.airflow import PASSWORDS
 from mlops.local.environment import Environment, find_environment
 from mlops.local.stack import Stack
 
@@ -127,6 +128,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             account=environment.account,
             engine=arguments.engine,
             airflow_url=f"http://{_LOOPBACK}:{airflow}",
+            airflow_passwords=home / "airflow" / PASSWORDS,
             # Terraform makes the MWAA environment of a whole one
             airflow_environment=None if environment.whole else environment.airflow_environment,
             lambda_python=paths.airflow_python(),
@@ -178,6 +180,7 @@ def _start_airflow(
     dags = _dags_folder(home) if played.whole else paths.checkout() / "dags"
     for one in (folder, dags):
         one.mkdir(parents=True, exist_ok=True)
+    airflow.make_password(folder)
     environment = airflow.environment(
         folder,
         port,

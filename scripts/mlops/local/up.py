@@ -65,7 +65,6 @@ def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
     # State is in memory, so a new start begins with nothing; Terraform's state of the last one would lie.
     for folder in (home, paths.runs(name)):
         shutil.rmtree(folder, ignore_errors=True)
-    (home / "logs").mkdir(parents=True)
     watch = Stopwatch()
     started = time.monotonic()
     try:
@@ -111,7 +110,10 @@ def start_servers(name: str, home: Path, engine: Engine, environment: str) -> St
     Raises:
         LocalStackError: when they do not answer; nothing of them is left.
     """
-    (home / "logs").mkdir(parents=True, exist_ok=True)
+    for folder in (home, paths.runs(name)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # keys, tokens and Terraform's state are below them
+    (home / "logs").mkdir(exist_ok=True)
     options = ("--name", name, "--engine", engine, "--environment", environment)
     command = [sys.executable, "-m", "mlops.local.supervisor", *options]
     with (home / "logs" / "supervisor.log").open("ab") as log:
@@ -212,7 +214,7 @@ def _wait_for_airflow(stack: Stack) -> None:
     from mlops.local import airflow
 
     try:
-        airflow.wait_ready(stack.airflow_url, _AIRFLOW_SECONDS, stack.running)
+        airflow.wait_ready(stack.airflow_url, stack.airflow_passwords, _AIRFLOW_SECONDS, stack.running)
     except MlopsError as error:
         log = stack.folder / "logs" / "airflow.log"
         raise LocalStackError(

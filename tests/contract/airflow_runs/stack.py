@@ -148,6 +148,8 @@ class Stack:
         }
         aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
         aws += ["--port", str(self.aws_port), "--airflow-url", self.airflow]
+        passwords = airflow.make_password(self.home / "airflow")
+        aws += ["--airflow-passwords", str(passwords)]
         with ExitStack() as servers:
             self._aws = self._spawn("aws", aws, environment)
             servers.callback(self._stop_aws)
@@ -159,7 +161,7 @@ class Stack:
             servers.callback(processes.stop_group, self._airflow.pid)
             self._wait_for_aws()
             self._furnish()
-            airflow.wait_ready(self.airflow, 120, lambda: self._airflow.poll() is None)
+            airflow.wait_ready(self.airflow, passwords, 120, lambda: self._airflow.poll() is None)
             yield self
 
     def _stop_aws(self) -> None:
@@ -194,7 +196,7 @@ class Stack:
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Airflow's REST API."""
-        token = get(f"{self.airflow}/auth/token")["access_token"]
+        token = airflow.log_in(self.airflow, self.home / "airflow" / airflow.PASSWORDS)
         request = Request(
             f"{self.airflow}/api/v2{path}",
             None if body is None else json.dumps(body).encode(),

@@ -104,13 +104,13 @@ def test_airflow_gets_nothing_of_the_callers_environment(monkeypatch: pytest.Mon
     assert options["AIRFLOW__API__HOST"] == "127.0.0.1"
 
 
-def test_waiting_ends_with_what_was_seen_last() -> None:
+def test_waiting_ends_with_what_was_seen_last(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(LocalStackError, match="not ready within 0 seconds") as caught:
-        airflow.wait_ready(url, 0.3)
+        airflow.wait_ready(url, tmp_path, 0.3)
     assert "refused" in caught.value.cause
     with pytest.raises(LocalStackError, match="ended while it was starting"):
-        airflow.wait_ready(url, 60, lambda: False)
+        airflow.wait_ready(url, tmp_path, 60, lambda: False)
 
 
 def _packages() -> Path:

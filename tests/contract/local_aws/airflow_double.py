@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+PASSWORD = "of-the-double"
+
 
 @dataclass
 class Asked:
@@ -62,7 +64,9 @@ class AirflowDouble:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, method: str, path: str, headers: Any, raw: bytes) -> tuple[int, Any]:
-        if path == "/auth/token" and method == "GET":
+        if path == "/auth/token" and method == "POST":
+            if json.loads(raw) != {"username": "admin", "password": PASSWORD}:
+                return 401, {"detail": "Invalid credentials"}
             self.tokens.append(f"token-{len(self.tokens)}")
             return 201, {"access_token": self.tokens[-1]}
         token = headers.get("Authorization", "").removeprefix("Bearer ")

@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import boto3
 from botocore.config import Config
 
+from .airflow_double import PASSWORD
 from .conformity import check_responses
 
 REGION = "eu-west-1"
@@ -73,9 +74,15 @@ def start(home: Path, airflow_url: str, *more: str) -> LocalAws:
     command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port)]
     environment = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
     environment |= {"CANARY": "must-not-leak", "HOME": str(home)}
+    passwords = home.parent / "passwords.json"
+    passwords.write_text(json.dumps({"admin": PASSWORD}))
     with (home.parent / "aws.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, "--airflow-url", airflow_url, "--health-check-seconds", "5", *more],
+            [
+                *command,
+                *("--airflow-url", airflow_url, "--airflow-passwords", str(passwords)),
+                *("--health-check-seconds", "5", *more),
+            ],
             env=environment,
             stdout=log,
             stderr=log,

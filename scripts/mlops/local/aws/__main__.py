@@ -21,6 +21,9 @@ def main() -> None:
     parser.add_argument("--account", default="123456789012")
     parser.add_argument("--engine", choices=("process", "docker"), default="process")
     parser.add_argument("--airflow-url", default="http://127.0.0.1:8080")
+    parser.add_argument(
+        "--airflow-passwords", type=Path, default=Path("passwords.json"), help="Airflow's file"
+    )
     parser.add_argument("--airflow-environment", default="ml-ops-local")
     parser.add_argument("--lambda-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--health-check-seconds", type=float, default=60.0)

@@ -28,6 +28,8 @@ class LocalAwsConfig:
     account: str
     engine: Literal["process", "docker"]
     airflow_url: str
+    airflow_passwords: Path
+    """The file with the password of Airflow's user, as Airflow itself keeps it."""
     airflow_environment: str | None
     """The MWAA environment there is from the start, if any."""
     lambda_python: Path
@@ -37,7 +39,7 @@ class LocalAwsConfig:
     dags_folder: Path | None = None
     """Where MWAA puts the files of its bucket's DAG folder; None where Airflow reads others."""
     access_key: str = ACCESS_KEY
-    """The ID of the account's own access key; with it a caller may do everything. Signatures are not checked."""
+    """The ID of the account's own access key: with it a caller may do everything."""
     airflow_key: str = AIRFLOW_KEY
     """That of Airflow, which starts before there is an MWAA environment, and then has the role of that."""
     enforce: bool = False

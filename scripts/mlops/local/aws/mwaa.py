@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
@@ -20,6 +21,7 @@ from urllib.request import Request as UrlRequest
 
 from werkzeug.wrappers import Request, Response
 
+from mlops.local import airflow
 from mlops.local.aws import shapes
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.mwaa_dags import DagFolder
@@ -36,7 +38,7 @@ class Mwaa:
     """The environments of one account; all of them are the one Airflow there is."""
 
     def __init__(self, config: LocalAwsConfig, sdk: Sdk) -> None:
-        self._airflow = Airflow(config.airflow_url)
+        self._airflow = Airflow(config.airflow_url, config.airflow_passwords)
         self._rate = _Rate()
         self._environments = Environments(config, sdk)
         self._dags = (
@@ -129,8 +131,9 @@ class _Rate:
 class Airflow:
     """Airflow's REST API, as an administrator."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, passwords: Path) -> None:
         self._url = url
+        self._passwords = passwords
         self._lock = threading.Lock()
         self._token = ""
         # the stack's own traffic never goes through a proxy of the person who started it
@@ -159,8 +162,7 @@ class Airflow:
                 return known
             if self._token and self._token != expired:
                 return self._token
-            with self._open(f"{self._url}/auth/token", timeout=_REST_SECONDS) as answer:
-                self._token = str(json.load(answer)["access_token"])
+            self._token = airflow.log_in(self._url, self._passwords, _REST_SECONDS)
             return self._token
 
     def _send(self, method: str, url: str, data: bytes | None, token: str) -> tuple[int, Any]:

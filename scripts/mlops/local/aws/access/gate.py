@@ -165,7 +165,7 @@ def _unknown_key(service: str, target: str) -> Response:
 
 
 def unsigned(target: str) -> Response:
-    """The answer to a request that has no signature, where one is needed: S3's, or that of an API with JSON."""
+    """The answer to a request that needs a signature and has none: S3's, or that of an API with JSON."""
     if target:
         return _error("", target, "MissingAuthenticationTokenException", "Missing Authentication Token")
     return _error("s3", "", "AccessDenied", "Access Denied")
