@@ -45,7 +45,10 @@ def test_a_stack_reads_back_as_it_was_saved(stack: Stack) -> None:
     assert list(names()) == ["one"]
 
 
-def test_only_its_owner_reads_what_opens_a_stack(stack: Stack, tmp_path: Path) -> None:
+def test_only_its_owner_reads_what_opens_a_stack(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert (stack.folder / FILE).stat().st_mode & 0o777 == 0o600
     passwords = airflow.make_password(tmp_path / "airflow")
     assert passwords.stat().st_mode & 0o777 == 0o600
@@ -58,6 +61,7 @@ def test_only_its_owner_reads_what_opens_a_stack(stack: Stack, tmp_path: Path) -
     with pytest.raises(LocalStackError, match="did not start"):
         start_servers("two", home, "process", "no-such-environment")
     assert home.stat().st_mode & 0o777 == 0o700
+    assert paths.runs("two").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_pid_that_belongs_to_another_process_by_now_is_not_running(stack: Stack) -> None:
