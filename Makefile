@@ -108,4 +108,5 @@ lock: $(VENV)/.ready ## renew the lock files
 .PHONY: clean
 clean: ## stop the local stack and remove everything fetched
 	-test ! -x $(BIN)/mlops || $(BIN)/mlops local down --all
+	-test ! -x $(BIN)/python || rm -rf "$$($(BIN)/python -c 'from mlops.local import paths; print(paths.runs("default").parent)')"
 	rm -rf $(VENV) $(AIRFLOW) $(CHECKOV) node_modules bench/.venv bench/node_modules .mlops

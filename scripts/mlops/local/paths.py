@@ -62,7 +62,7 @@ def runs(name: str) -> Path:
     """
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.sha256(str(checkout()).encode()).hexdigest()[:12]
-    return cached / "ml-ops" / f"{key}-{home(name).name}"
+    return cached / "ml-ops" / key / home(name).name
 
 
 def airflow_python() -> Path:
