@@ -22,6 +22,7 @@ from mlops.contract import (
     TrainingConf,
     conf_pointer,
     is_to_come,
+    of_merge_request,
 )
 from mlops.decode import dumps
 from mlops.errors import ContractError, DeploymentRefusedError, SettingsError
@@ -94,7 +95,7 @@ def register(  # pylint: disable=too-many-arguments
         StorageError: when deployment.json cannot be written.
         SettingsError: when Terraform has made no group for this model.
     """
-    if ModelVersion.parse(conf.model_version).image.prerelease:
+    if ModelVersion.parse(conf.model_version).image.prerelease or of_merge_request(conf.origin):
         return None
     group, description = (
         endpoint_name(conf.project, conf.model),

@@ -2,7 +2,8 @@
 
     content key known to the registry   its version, after two questions
     default branch                      the next release, from the commits since the last one
-    merge request                       a pre-release of it, such as 1.3.0-mr42.7
+    merge request                       a pre-release of it, such as 1.3.0-mr42.7; also of a content that is
+                                        released: the image gets a second tag
     tag, schedule                       the release that is there; these never make one
     no pipeline                         what a pipeline would do; nothing is pushed
 
@@ -150,14 +151,17 @@ def containerize(source: Source, registry: Registry, builder: Builder) -> Result
     known = _known(source, registry)
     check_owner(registry, source.pipeline)
     if known:
-        return known
+        return _taken(source, registry, *known, "the content is unchanged")
     for base in source.content.unpinned:
         console.warn(f"The base image {base} is not pinned by a digest: a new one will not be noticed.")
     taken: set[Version] = set()
     for _ in range(ATTEMPTS):
         version, unfinished = _next(source, registry, taken)
         if unfinished:
-            return _complete(source, registry, version, unfinished.digest, "an earlier job was stopped")
+            note = "an earlier job was stopped"
+            if _of_merge_request(source):
+                return _taken(source, registry, version, unfinished, note)
+            return _complete(source, registry, version, unfinished.digest, note)
         try:
             builder.publish(source, version, registry)
         except RegistryError:
@@ -268,7 +272,7 @@ def rehearse(source: Source, registry: Registry) -> Outcome:
     if changed:
         console.warn(f"Not committed, and therefore not considered: {', '.join(changed[:5])}")
     known = _known(source, registry)
-    version = known.version if known else _next(source, registry, set())[0]
+    version = known[0] if known else _next(source, registry, set())[0]
     said = f"has {version}, with this content" if known else f"would get {version}"
     return Outcome(
         summary=f"{source.model.repository} {said} (src-{source.content.key[:12]}); only pipelines push",
@@ -322,26 +326,73 @@ def finish(model: Model, registry: Registry, result: Result, file: Path) -> Outc
     )
 
 
-def _known(source: Source, registry: Registry) -> Result | None:
+def _of_merge_request(source: Source) -> bool:
+    return source.pipeline.kind == "merge_request"
+
+
+def _known(source: Source, registry: Registry) -> tuple[Version, Image] | None:
+    """The image with this content, and its version: the release, or, for a merge request, the candidate."""
     for tag in source.key_tags:
         found = registry.find(tag)
-        if found and (version := _version(found)):
+        if found and (version := _version(found, candidates=_of_merge_request(source))):
             step = f"Give no image the tag {tag} by hand: delete this one in ECR, and run the job again."
             found.check(f"{source.model.repository}:{version}", step)
-            return Result(version=version, digest=found.digest, built=False, note="the content is unchanged")
+            return version, found
     return None
 
 
-def _version(found: Image) -> Version | None:
-    """The version of an image by its tags: the release, else the candidate."""
-    candidates = []
+def _version(found: Image, *, candidates: bool) -> Version | None:
+    known = _versions(found)
+    releases = [version for version in known if not version.prerelease]
+    return max(releases or (known if candidates else []), default=None)
+
+
+def _versions(found: Image) -> list[Version]:
+    """All that an image is called, in releases and in merge requests."""
+    known = []
     for tag in found.tags:
         if not tag.startswith("src-"):
             try:
-                candidates.append(versions.parse_image_version(tag))
+                known.append(versions.parse_image_version(tag))
             except VersionError:  # somebody's own tag
                 continue
-    return max(candidates, default=None)
+    return known
+
+
+def _taken(source: Source, registry: Registry, version: Version, found: Image, note: str) -> Result:
+    """An image that is there, as this pipeline calls it.
+
+    A merge request never goes by a release's number, for what it trains is none. So a released image gets one
+    more tag, a pre-release of this merge request, which its later pipelines find.
+
+    Raises:
+        RegistryError: when the registry does not take the tag.
+    """
+    if version.prerelease or not _of_merge_request(source):
+        return Result(version=version, digest=found.digest, built=False, note=note)
+    note = f"the content is that of {version}"
+    mine = f"mr{source.pipeline.merge_request_iid or 0}."
+    own = [one for one in _versions(found) if (one.prerelease or "").startswith(mine)]
+    if own:
+        return Result(version=max(own), digest=found.digest, built=False, note=note)
+    following = newest_release(registry)[0]
+    for _ in range(ATTEMPTS):
+        following = following.bump_patch()
+        candidate = source.version(following)
+        try:
+            registry.tag(found.digest, str(candidate))
+        except RegistryError:
+            holder = registry.find(str(candidate))
+            if holder is None:
+                raise
+            if holder.digest != found.digest:  # this pipeline has made another image before
+                continue
+        return Result(version=candidate, digest=found.digest, built=False, note=note)
+    raise RegistryError(
+        f"{registry.repository} has no free pre-release for this merge request",
+        cause=f"{ATTEMPTS} in a row are other images, the last is {candidate}",
+        next_step="Run a new pipeline of the merge request.",
+    )
 
 
 def _has_content(source: Source, registry: Registry, image: Image) -> bool:
@@ -370,7 +421,9 @@ def _complete(source: Source, registry: Registry, version: Version, digest: str,
         holder = registry.find(source.key_tag)
         if holder is None:
             raise
-        if holder.digest != digest and (earlier := _version(holder)):
-            note = "the same content was released just now"
-            return Result(version=earlier, digest=holder.digest, built=False, note=note)
+        if holder.digest != digest:
+            earlier = _version(holder, candidates=_of_merge_request(source))
+            if earlier:
+                note = "the same content was released just now"
+                return _taken(source, registry, earlier, holder, note)
     return Result(version=version, digest=digest, built=False, note=why)

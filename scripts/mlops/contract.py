@@ -50,6 +50,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 EVENT_SOURCE = "event"
 """`Origin.pipeline_source` of runs that answer an event and no pipeline."""
 
+MERGE_REQUEST_SOURCE = "merge_request_event"
+"""`Origin.pipeline_source` of all runs of merge requests; GitLab's word for their pipelines."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
@@ -63,6 +66,11 @@ class Origin:
     pipeline_source: str = ""
     job_url: str = ""
     user: str = ""
+
+
+def of_merge_request(origin: Origin) -> bool:
+    """Whether a run is a merge request's: its work never is a release, a recipe or a deployment."""
+    return origin.pipeline_source == MERGE_REQUEST_SOURCE
 
 
 def started_by_push(origin: Origin) -> bool:

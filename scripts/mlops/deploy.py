@@ -16,6 +16,7 @@ from mlops.contract import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, 
 from mlops.decode import encode
 from mlops.deployment_run import evidence_objections
 from mlops.errors import DeploymentRefusedError
+from mlops.merged import check_merged
 from mlops.outcome import Outcome
 from mlops.run_conf import evidence_uri
 from mlops.sagemaker_requests import endpoint_config
@@ -160,8 +161,10 @@ def check(conf: DeploymentConf, platform: Platform) -> None:
     """Say now what the DAG would say minutes later.
 
     Raises:
-        DeploymentRefusedError: with every objection. Without a model or its image no override helps.
+        DeploymentRefusedError: with every objection. Without a model or its image no override helps, nor for
+            what nobody has merged.
     """
+    check_merged(conf, platform.storage)
     what = f"{conf.model} {conf.model_version} may not be deployed"
     name = resource_name(conf.project, conf.model, ModelVersion.parse(conf.model_version))
     model = describe_model(platform.sagemaker, name)

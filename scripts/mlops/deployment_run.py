@@ -16,10 +16,17 @@ from mlops.clients.sagemaker import (
     find_champion,
     missing,
 )
-from mlops.contract import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf, is_to_come
+from mlops.contract import (
+    DEPLOYMENT_DAG,
+    SCHEMA_VERSION,
+    ApprovalConf,
+    DeploymentConf,
+    is_to_come,
+)
 from mlops.decode import loads
 from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
+from mlops.merged import check_merged
 from mlops.run_conf import read_conf
 from mlops.sagemaker_requests import Request, endpoint_config, renamed
 from mlops.settings import Settings, read_settings
@@ -96,7 +103,8 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
 
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
-        DeploymentRefusedError: when the evidence speaks against it, unless overridden, or there is no model.
+        DeploymentRefusedError: when the evidence speaks against it, unless overridden, or there is no model;
+            of a merge request's work always.
         NothingToDeploy: when it is an approval of what is in production.
         OvertakenApproval: when it is one that was decided before what is in production.
     """
@@ -125,6 +133,12 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     before = find_champion(sagemaker, parsed.project, parsed.model)
     if approval is not None:
         _check_still_wanted(approval, before, sagemaker)
+    try:
+        check_merged(parsed, storage)
+    except DeploymentRefusedError as error:
+        if approval is not None:
+            refused(approval, [error.cause], sagemaker)
+        raise
     objections = evidence_objections(parsed, storage, before, model["PrimaryContainer"])
     if approval is not None:
         objections = _objections_to(approval, objections, before, sagemaker)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from semver import Version
 
 from mlops import console
-from mlops.contract import Retraining, TrainingConf, request_fingerprint
+from mlops.contract import Retraining, TrainingConf, of_merge_request, request_fingerprint
 from mlops.evidence import (
     COMPARISON,
     LINEAGE,
@@ -330,6 +330,8 @@ def _outdated(
     """Why the evidence of a version does not hold any more; empty when it does."""
     from mlops.clients.sagemaker import find_champion
 
+    if of_merge_request(made_from.origin) and not parse_image_version(made_from.image_version).prerelease:
+        return "a merge request trained it"  # which an earlier release of the platform let it
     if made_from.request_fingerprint != asked:
         return "mlops.yml asks for another training or evaluation"
     champion = find_champion(sagemaker, made_from.project, made_from.model)

@@ -272,7 +272,9 @@ def _write_note(notes: Notes, merge_request: int, subject: Subject, text: str) -
 
 def _outcome(subject: Subject, comparison: Comparison, directory: Path) -> Outcome:
     lines = [report.verdict(comparison), "", report.table(comparison), ""]
-    if comparison.gate == "passed":
+    if comparison.gate == "passed" and subject.version.image.prerelease:
+        steps = ["Merge it: the default branch trains a release. A pre-release is never deployed."]
+    elif comparison.gate == "passed":
         steps = [f"mlops deploy --model {subject.model} --model-version {subject.version}, or the job deploy"]
     else:
         lines += [f"✗ {reason}" for reason in comparison.reasons()]

@@ -53,17 +53,20 @@ def training_finished(conf: TrainingConf, comparison: Comparison, lineage: Linea
         _Part(f"Evaluated on {comparison.evaluated_on}, {against}."),
         _Part(metric_table(comparison), code=True),
     ]
+    prerelease = "-" in conf.image_version
     if comparison.gate == "passed":
         title = f"{conf.model} {conf.model_version}: trained, gate passed"
-        parts.append(_Part(f"Next: to put it into production, {_ways_to_deploy(conf)}."))
+        step = f"to put it into production, {_ways_to_deploy(conf)}"
+        if prerelease:
+            step = "merge it: the default branch trains a release. A pre-release is never deployed"
+        parts.append(_Part(f"Next: {step}."))
     else:
         title = f"{conf.model} {conf.model_version}: trained, gate FAILED"
         parts.append(_Part("Why:\n" + "\n".join(f"• {reason}" for reason in comparison.reasons())))
-        parts.append(
-            _Part(
-                "Next: improve the model and push. The job `deploy` refuses this version without an override."
-            )
-        )
+        step = "Next: improve the model and push."
+        if not prerelease:
+            step += " The job `deploy` refuses this version without an override."
+        parts.append(_Part(step))
     parts.append(_Part(f"Data {lineage.data_fingerprint[:12]}, training job {lineage.training_job}."))
     return _message(title, parts, _links(conf.origin), conf.origin, whole=conf.evidence_uri + COMPARISON)
 
@@ -249,7 +252,7 @@ def drift_table(report: DriftReport) -> str:
 def _ways_to_deploy(conf: TrainingConf) -> str:
     """An approval in the model registry, the job `deploy`, or both: what there is for this version."""
     ways = ["run the job `deploy` of this pipeline"] if conf.origin.pipeline_url else []
-    if conf.deployment is not None and "-" not in conf.image_version:
+    if conf.deployment is not None:
         group = endpoint_name(conf.project, conf.model)
         ways.append(f"approve it in the model registry of SageMaker (group {group})")
     return ", or ".join(ways or ["run the job `deploy` of its pipeline"])

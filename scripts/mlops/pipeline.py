@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
-from mlops.contract import Origin
+from mlops.contract import MERGE_REQUEST_SOURCE, Origin
 from mlops.errors import SettingsError
 from mlops.upstream import PREFIX, Change
 
@@ -41,6 +41,14 @@ class Pipeline:
         Raises:
             SettingsError: when a variable that must be a number is none.
         """
+        found = cls._read(variables)
+        if found.kind != "merge_request":
+            return found
+        # GitLab calls a child pipeline of a merge request's parent_pipeline.
+        return replace(found, origin=replace(found.origin, pipeline_source=MERGE_REQUEST_SOURCE))
+
+    @classmethod
+    def _read(cls, variables: Mapping[str, str]) -> Pipeline:
         ours = cls._own(variables)
         if variables.get("CI_PIPELINE_SOURCE") != "pipeline" or not variables.get(f"{PREFIX}CHANGE"):
             return ours

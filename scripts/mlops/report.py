@@ -82,7 +82,11 @@ def markdown(evaluated: Evaluated) -> str:
     parts = [f"## {mark} {_text(verdict(comparison))}", "", _markdown_table(comparison), ""]
     if comparison.gate == "failed":
         parts += ["**Why the gate failed**", "", *(f"- {_text(why)}" for why in comparison.reasons()), ""]
-        parts += ["The job `deploy` refuses this version, unless somebody overrides it with a reason.", ""]
+        if "-" not in comparison.challenger:  # a merge request's pre-release never is deployed
+            parts += [
+                "The job `deploy` refuses this version, unless somebody overrides it with a reason.",
+                "",
+            ]
     parts += _link_list(evaluated.links)
     parts += _details("Other metrics", _others(evaluated))
     parts += _details("Confusion matrices", _matrices(evaluated))

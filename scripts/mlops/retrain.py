@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlops import console, due, ledger, training_request, waiting
 from mlops.decode import dumps, encode
-from mlops.errors import MlopsError, RetrainingError
+from mlops.errors import MlopsError, RetrainingError, UsageError
 from mlops.ledger import Ledger
 from mlops.outcome import Outcome
 
@@ -104,7 +104,16 @@ def retrain(
 
     Returns:
         The outcome, with RetrainingError's exit code when there was trouble with one.
+
+    Raises:
+        UsageError: in a merge request, whose mlops.yml nobody has merged yet; --dry-run is free.
     """
+    if pipeline.kind == "merge_request" and not dry_run:
+        raise UsageError(
+            "A merge request retrains nothing",
+            cause="releases would be trained as an mlops.yml says that nobody has merged yet",
+            next_step="Add --dry-run, or let a schedule of the default branch run this.",
+        )
     lines = []
     for model in models:
         line = _look_after(model, pipeline, platform, dry_run=dry_run)

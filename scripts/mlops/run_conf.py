@@ -15,6 +15,7 @@ from mlops.contract import (
     EventConf,
     TrainingConf,
     is_conf_pointer,
+    of_merge_request,
     parse_conf,
 )
 from mlops.errors import ContractError
@@ -116,6 +117,13 @@ def _check_image(conf: TrainingConf, version: ModelVersion) -> None:
             "conf.image_uri is no image of this model",
             cause=f"found {conf.image_uri}, "
             f"allowed is <registry>/{conf.project}/{conf.model}@sha256:<digest>",
+        )
+    if of_merge_request(conf.origin) and not version.image.prerelease:
+        raise ContractError(
+            "A merge request does not train a release",
+            cause=f"conf.origin is a merge request's, and conf.image_version is {conf.image_version}",
+            next_step="Merge it: the pipeline of the default branch trains the release. With ci-templates and"
+            " job image of the platform's current release, a merge request trains a pre-release.",
         )
     if conf.image_version != str(version.image):
         raise ContractError(

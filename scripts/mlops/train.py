@@ -111,7 +111,7 @@ def train(  # pylint: disable=too-many-arguments
     """Train the image as the manifest asks, once: a run under way is joined, a failed one repeated.
 
     Raises:
-        UsageError: in a schedule, which never trains here.
+        UsageError: in a schedule, which never trains here, and of a merge request that would train a release.
         TriggerError: when Airflow does not take the run.
         StorageError: when S3 does not tell.
     """
@@ -120,6 +120,12 @@ def train(  # pylint: disable=too-many-arguments
             "A schedule does not train with this command",
             cause="it would train the same version of the same image again",
             next_step="Leave this job out of scheduled pipelines.",
+        )
+    if pipeline.kind == "merge_request" and not parse_image_version(image.version).prerelease:
+        raise UsageError(
+            f"A merge request does not train the release {image.version}",
+            cause="nobody has merged its mlops.yml yet, and what a release's training says is what retrains",
+            next_step="Take IMAGE_VERSION of this pipeline's job containerize: it is a pre-release.",
         )
     version = due.version_to_train(sagemaker, storage, model, image.version, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)

@@ -13,7 +13,7 @@ from semver import Version
 
 from mlops.clients.sagemaker import ServedModel, describe_model, find_champion
 from mlops.comparison import compare
-from mlops.contract import SCHEMA_VERSION, TRAINING_DAG, TrainingConf, started_by_push
+from mlops.contract import SCHEMA_VERSION, TRAINING_DAG, TrainingConf, of_merge_request, started_by_push
 from mlops.errors import ContractError, EvidenceError, RunFailedError, StorageError
 from mlops.evidence import (
     CHALLENGER,
@@ -158,17 +158,19 @@ def conclude(
 def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: str) -> None:
     """Note how this image was trained, for retrainings that no pipeline starts.
 
-    Only for a released image, and not where a newer one's stands: an old pipeline may be run again.
+    Only for a released image, never for a merge request, and not where a newer one's stands: an old pipeline
+    may be run again.
     """
     image = ModelVersion.parse(conf.model_version).image
-    if image.prerelease:
+    if image.prerelease or of_merge_request(conf.origin):
         return
     uri = recipe_uri(bucket, conf.project, conf.model)
     before = _recipe(storage, uri)
     if before is not None and Version.parse(before.image_version) > image:
         return
     origin = conf.origin
-    if before is not None and before.image_uri == conf.image_uri and not started_by_push(origin):
+    pushed = before is not None and before.image_uri == conf.image_uri and not of_merge_request(before.origin)
+    if before is not None and pushed and not started_by_push(origin):
         origin = before.origin  # what is told of a model's making stays what its push said
     recipe = Recipe(
         schema_version=SCHEMA_VERSION,

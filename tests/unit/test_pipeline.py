@@ -24,6 +24,15 @@ def test_the_kind_of_a_pipeline(variables: dict[str, str], kind: str) -> None:
     assert Pipeline.from_environment(variables).kind == kind
 
 
+def test_what_comes_of_a_merge_request_says_so_however_its_pipeline_was_started() -> None:
+    child = {"CI_PIPELINE_SOURCE": "parent_pipeline", "CI_MERGE_REQUEST_IID": "42"}
+    said = {"CHANGE": "merge_request", "MERGE_REQUEST": "42", "SOURCE": "api"}
+    downstream = {"CI_PIPELINE_SOURCE": "pipeline"} | {f"MLOPS_UPSTREAM_{key}": said[key] for key in said}
+    for variables in (child, downstream):
+        assert Pipeline.from_environment(variables).origin.pipeline_source == "merge_request_event"
+    assert Pipeline.from_environment(PUSH).origin.pipeline_source == "push"
+
+
 def test_numbers_are_numbers() -> None:
     pipeline = Pipeline.from_environment({**PUSH, "CI_PIPELINE_IID": "7", "CI_MERGE_REQUEST_IID": "42"})
     assert (pipeline.pipeline_iid, pipeline.merge_request_iid) == (7, 42)

@@ -114,7 +114,18 @@ def test_versions_follow_commits_and_merge_requests(local: LocalRegistry, tmp_pa
         {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_IID": "42", "CI_PIPELINE_IID": "9"},
     )
     assert str(candidate.version) == "1.1.0-mr42.9"
-    assert str(push(repository, registry).version) == "1.1.0"
+    release = push(repository, registry)
+    assert str(release.version) == "1.1.0"
+    # what is released keeps its image, and gets one more tag
+    for pipeline in ("10", "11"):
+        variables = {
+            "CI_PIPELINE_SOURCE": "merge_request_event",
+            "CI_MERGE_REQUEST_IID": "43",
+            "CI_PIPELINE_IID": pipeline,
+        }
+        again = push(repository, registry, variables)
+        assert (str(again.version), again.digest) == ("1.1.1-mr43.10", release.digest)
+    assert push(repository, registry).version == release.version
     repository.commit("fix: less")
     assert str(push(repository, registry).version) == "1.1.1"
     repository.commit("feat!: other")

@@ -226,6 +226,8 @@ def test_a_merge_request_s_version_stays_out(
 ) -> None:
     conf = replace(released, model_version="1.3.0-mr4.2+retrain.0", image_version="1.3.0-mr4.2")
     assert register(conf, storage, registry) is None
+    origin = replace(released.origin, pipeline_source="merge_request_event")
+    assert register(replace(released, origin=origin), storage, registry) is None
     assert registry.packages == {}
 
 

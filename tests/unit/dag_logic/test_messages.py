@@ -98,6 +98,24 @@ def test_a_failed_gate_says_why_in_both_channels(training: TrainingConf) -> None
     assert "refuses this version" in message.body
 
 
+@pytest.mark.parametrize("f1", [0.95, 0.1])
+def test_of_a_pre_release_nobody_is_told_to_deploy_it(
+    training: TrainingConf, deployment: DeploymentConf, f1: float
+) -> None:
+    version = "1.3.0-mr4.2"
+    conf = replace(
+        training,
+        model_version=f"{version}+retrain.0",
+        image_version=version,
+        deployment=deployment.deployment,
+    )
+    message = finished(conf, f1)
+    for text in (message.body, slack_text(message)):
+        assert "`deploy`" not in text
+        assert "model registry" not in text
+        assert ("merge it" in text) == (f1 > 0.5)
+
+
 def test_a_deployment_shows_the_endpoint_and_an_override(deployment: DeploymentConf) -> None:
     plain = messages.deployed(
         deployment, endpoint_config="c--1", replaced="1.2.0+retrain.0", answer='{"model": {}}'

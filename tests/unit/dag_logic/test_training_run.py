@@ -215,6 +215,23 @@ def test_no_test_data_is_found_before_a_machine_is_rented(cloud: Cloud, training
         cloud.prepare(conf)
 
 
+def test_a_merge_request_trains_no_release(cloud: Cloud, training: TrainingConf) -> None:
+    unmerged = replace(training, origin=replace(training.origin, pipeline_source="merge_request_event"))
+    with pytest.raises(ContractError, match="does not train a release") as caught:
+        cloud.prepare(encode(unmerged))
+    assert "1.3.0" in caught.value.cause
+    assert "Merge it" in caught.value.next_step
+    version, folder = "1.3.0-mr4.2", "/1.3.0-mr4.2_retrain.0/"
+    candidate = replace(
+        unmerged,
+        model_version=f"{version}+retrain.0",
+        image_version=version,
+        evidence_uri=training.evidence_uri.replace("/1.3.0_retrain.0/", folder),
+    )
+    cloud.stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    assert cloud.prepare(encode(candidate)).conf == candidate
+
+
 def test_no_settings_is_said_with_what_to_do(cloud: Cloud, training: TrainingConf) -> None:
     cloud.ssm.delete_parameter(Name="/ml-ops/settings")
     with pytest.raises(SettingsError) as caught:

@@ -98,7 +98,102 @@ def test_a_merge_request_has_a_candidate_and_merging_it_a_release(
     assert (str(release.version), release.built) == ("1.1.0", True)
     assert release.digest != candidate.digest
     unchanged = push(work, registry, **MERGE_REQUEST, CI_PIPELINE_IID="9")
-    assert str(unchanged.version) == "1.1.0"
+    assert (str(unchanged.version), unchanged.digest) == ("1.1.1-mr42.9", release.digest)
+
+
+OTHER_MERGE_REQUEST = {**MERGE_REQUEST, "CI_MERGE_REQUEST_IID": "43"}
+
+
+def test_a_merge_request_of_a_released_content_never_goes_by_the_releases_number(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    """Such as one that changes mlops.yml alone: what it trains would be a release, which nobody has merged."""
+    release = push(work, registry)
+    work.git("checkout", "--quiet", "-b", "side")
+    work.commit("chore: tidy", "mlops.yml", (work.root / "mlops.yml").read_text() + "# looser\n")
+
+    first = push(work, registry, **MERGE_REQUEST)
+    assert (str(first.version), first.digest, first.built) == ("1.0.1-mr42.7", release.digest, False)
+    assert first.note == "the content is that of 1.0.0"
+    # the job again, then another push of the same content
+    assert push(work, registry, **MERGE_REQUEST) == first
+    assert push(work, registry, **MERGE_REQUEST, CI_PIPELINE_IID="8") == first
+    assert str(push(work, registry, **OTHER_MERGE_REQUEST).version) == "1.0.1-mr43.7"
+    assert set(registry.stored) == {release.digest}
+    assert registry.tags(release.digest) == {"1.0.0", "1.0.1-mr42.7", "1.0.1-mr43.7"}
+
+    work.git("checkout", "--quiet", "main")
+    work.merge("side", "Merge branch 'side'")
+    merged = push(work, registry)
+    assert (merged.version, merged.digest, merged.built) == (release.version, release.digest, False)
+    found = find_release(work.source().model, pipeline(**SCHEDULE), registry)
+    assert found.version == release.version
+    work.commit("fix: x", "phish/new.py")
+    assert str(push(work, registry).version) == "1.0.1"
+
+
+def test_a_merge_request_that_has_its_pre_release_asks_two_questions(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    push(work, registry)
+    push(work, registry, **MERGE_REQUEST)
+    registry.questions.clear()
+    push(work, registry, **MERGE_REQUEST)
+    assert registry.questions == ["find src-" + work.source().content.key[:6], "owner"]
+
+
+def test_a_merge_request_that_goes_back_comes_after_the_newest_release(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    first = push(work, registry)
+    work.commit("feat: x", "phish/new.py")
+    push(work, registry)
+    work.git("revert", "--no-edit", "HEAD")
+    result = push(work, registry, **MERGE_REQUEST)
+    assert (str(result.version), result.digest) == ("1.1.1-mr42.7", first.digest)
+    assert push(work, registry).version == first.version
+
+
+def test_a_release_whose_job_was_killed_is_no_merge_requests_either(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    source = work.source()
+    registry.put("sha256:half", "1.0.0", source.labels(Version(1)))
+    result = push(work, registry, **MERGE_REQUEST)
+    assert (str(result.version), result.digest, result.built) == ("1.0.1-mr42.7", "sha256:half", False)
+    # its own pipeline completes it
+    release = push(work, registry)
+    assert (str(release.version), release.digest) == ("1.0.0", "sha256:half")
+    assert registry.find(source.key_tag)
+
+
+def test_a_pre_release_that_is_another_image_is_left_alone(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    release = push(work, registry)
+    registry.put("sha256:other", "1.0.1-mr42.7", {})
+    result = push(work, registry, **MERGE_REQUEST)
+    assert (str(result.version), result.digest) == ("1.0.2-mr42.7", release.digest)
+    for patch in range(1, stage.ATTEMPTS + 1):
+        registry.put("sha256:other", f"1.0.{patch}-mr43.7", {})
+    with pytest.raises(RegistryError, match="no free pre-release") as caught:
+        push(work, registry, **OTHER_MERGE_REQUEST)
+    assert caught.value.next_step
+
+
+def test_a_pre_release_that_the_registry_refuses_is_no_release(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    push(work, registry)
+    registry.refuses.add("1.0.1-mr42.7")
+    with pytest.raises(RegistryError, match="the registry is down"):
+        push(work, registry, **MERGE_REQUEST)
+
+
+def test_the_default_branch_never_takes_a_pre_release(work: ModelRepository, registry: FakeRegistry) -> None:
+    registry.put("sha256:unmerged", "1.4.0-mr42.7", {})
+    registry.put("sha256:unmerged", f"src-{work.source().content.key}", {})
+    assert str(push(work, registry).version) == "1.0.0"
 
 
 def test_the_loser_of_a_race_takes_the_next_version(work: ModelRepository, registry: FakeRegistry) -> None:
@@ -357,9 +452,18 @@ def test_an_upstreams_release_names_the_upstream(work: ModelRepository) -> None:
 
 
 def test_an_upstreams_merge_request_makes_a_pre_release(work: ModelRepository) -> None:
-    source = work.source(upstream(work, CHANGE="merge_request", MERGE_REQUEST="42"))
+    variables = upstream(work, CHANGE="merge_request", MERGE_REQUEST="42")
 
-    assert str(source.version(Version(1))) == "1.0.0-mr42.7"
+    assert str(work.source(variables).version(Version(1))) == "1.0.0-mr42.7"
+
+
+def test_an_upstreams_merge_request_of_a_released_content_too(
+    work: ModelRepository, registry: FakeRegistry
+) -> None:
+    push(work, registry, **upstream(work))
+    result = push(work, registry, **upstream(work, CHANGE="merge_request", MERGE_REQUEST="42"))
+
+    assert str(result.version) == "1.0.1-mr42.7"
 
 
 def test_the_history_of_the_project_around_the_code_is_not_taken_for_it(work: ModelRepository) -> None:
@@ -486,6 +590,7 @@ def test_a_copy_of_a_model_is_refused_as_well(work: ModelRepository, registry: F
         push(work, registry)
     with pytest.raises(OwnerError):
         push(work, registry, **MERGE_REQUEST)
+    assert [tags for _, tags in registry.stored.values() if any("-mr" in tag for tag in tags)] == []
     for variables in (SCHEDULE, tagged("v1.0.0")):
         with pytest.raises(OwnerError):
             find_release(work.source().model, pipeline(**variables), registry)

@@ -3,19 +3,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
-from mlops.contract import DEPLOYMENT_DAG, DeploymentConf
+from mlops import approval, training_request
+from mlops.contract import DEPLOYMENT_DAG, ApprovalConf, DeploymentConf, Occurrence, Origin
+from mlops.decode import encode
 from mlops.deploy import Options, Platform, deploy, request
+from mlops.deployment_run import DeploymentPlan, prepare
 from mlops.errors import (
     DeploymentRefusedError,
     RunFailedError,
     RunTimeoutError,
 )
-from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Failure
+from mlops.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Failure, Lineage
 from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.versions import ModelVersion
@@ -24,6 +30,16 @@ from .world import BUCKET, World, dotenv_of, pipeline
 
 OLD, NEW, OTHER = "1.2.0+retrain.0", "1.3.0+retrain.0", "1.2.5+retrain.0"
 Deploy = Callable[..., Outcome]
+SETTINGS = {
+    "environment": "test",
+    "region": "eu-west-1",
+    "bucket": BUCKET,
+    "execution_role_arn": "arn:aws:iam::123456789012:role/x",
+    "topic_arn": "arn:aws:sns:eu-west-1:123456789012:t",
+    "trigger_function": "f",
+    "airflow_environment": "a",
+    "slack_secret": "s",
+}
 
 
 @pytest.fixture
@@ -227,3 +243,109 @@ def test_another_pipeline_has_runs_of_its_own(world: World, put: Deploy) -> None
     first, second = world.airflow.runs
     assert first.endswith(".1")
     assert second.endswith(".1")
+
+
+# -- what nobody has merged ----------------------------------------------------------------------------------
+
+UNMERGED = Origin(pipeline_source="merge_request_event")
+CANDIDATE = "1.3.0-mr4.2+retrain.0"
+GROUP = "web-safety--phishing-url"
+
+
+def trained_by_merge_request(world: World, version: str) -> None:
+    """As an earlier release of the platform let it, where the version is a release's."""
+    evidence = world.model(version)
+    lineage = world.storage.read_record(Lineage, evidence + LINEAGE)
+    world.storage.write_record(replace(lineage, origin=UNMERGED), evidence + LINEAGE)
+
+
+def validated(world: World, conf: DeploymentConf | ApprovalConf) -> DeploymentPlan:
+    """What the DAG's first task makes of it."""
+    ssm = boto3.client("ssm", "eu-west-1", aws_access_key_id="test", aws_secret_access_key="test")
+    ssm.put_parameter(Name="/ml-ops/settings", Type="String", Value=json.dumps(SETTINGS), Overwrite=True)
+    return prepare(
+        encode(conf), "run", "2026-01-02T03:04:05Z", ssm=ssm, storage=world.storage, sagemaker=world.sagemaker
+    )
+
+
+@pytest.mark.parametrize("reason", ["", "agreed with Bob"])
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [(CANDIDATE, "it is a merge request's pre-release"), (NEW, "a merge request trained it")],
+)
+def test_a_merge_requests_work_is_not_deployed_even_with_an_override(
+    world: World, put: Deploy, model: Model, version: str, why: str, reason: str
+) -> None:
+    trained_by_merge_request(world, version)
+    conf = request(model, ModelVersion.parse(version), BUCKET, reason, pipeline())
+    for attempt in (lambda: put(version, reason), lambda: validated(world, conf)):
+        with pytest.raises(DeploymentRefusedError, match="may not be deployed") as caught:
+            attempt()
+        assert caught.value.cause.startswith(why)
+        assert "default branch" in caught.value.next_step
+    assert not world.airflow.runs
+    assert not world.storage.exists(conf.evidence_uri + OVERRIDE)
+
+
+def test_a_merge_request_deploys_no_release_either(world: World, model: Model) -> None:
+    world.model(NEW)
+    conf = request(model, ModelVersion.parse(NEW), BUCKET, "", pipeline())
+    assert validated(world, conf).conf == conf
+    with pytest.raises(DeploymentRefusedError) as caught:
+        validated(world, replace(conf, origin=UNMERGED))
+    assert caught.value.cause.startswith("a merge request asks for it")
+
+
+class Registry:
+    """Moto's SageMaker, which forgets a package's metadata."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._metadata: dict[str, str] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def create_model_package(self, **wanted: Any) -> Any:
+        self._metadata = wanted["CustomerMetadataProperties"]
+        return self._client.create_model_package(**wanted)
+
+    def describe_model_package(self, **wanted: Any) -> Any:
+        return self._client.describe_model_package(**wanted) | {"CustomerMetadataProperties": self._metadata}
+
+
+def test_an_approval_of_what_a_merge_request_trained_is_refused_and_taken_back(
+    world: World, model: Model
+) -> None:
+    world.sagemaker = Registry(world.sagemaker)
+    trained_by_merge_request(world, NEW)
+    version = ModelVersion.parse(NEW)
+    asked = training_request.of_manifest(model, world.image("1.3.0"), version, BUCKET, Origin())
+    evidence = asked.evidence_uri
+    world.sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+    arn = approval.register(
+        asked,
+        world.storage.read_record(Comparison, evidence + COMPARISON),
+        artifact=world.storage.read_record(Lineage, evidence + LINEAGE).model_artifact,
+        fingerprint="0" * 64,
+        run_id="run",
+        storage=world.storage,
+        sagemaker=world.sagemaker,
+    )
+    world.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    occurrence = Occurrence(
+        id="e", source="aws.sagemaker", detail_type="d", time=datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    approved = ApprovalConf(
+        schema_version=1,
+        project=model.project,
+        model=model.name,
+        package_arn=str(arn),
+        occurrence=occurrence,
+    )
+    with pytest.raises(DeploymentRefusedError) as caught:
+        validated(world, approved)
+    assert caught.value.cause.startswith("a merge request trained it")
+    package = world.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert package["ModelApprovalStatus"] == "Rejected"
+    assert package["ApprovalDescription"].startswith("not deployed: a merge request trained it")

@@ -54,12 +54,13 @@ class Job:
     notes: Notes = field(default_factory=Notes)
 
     request: str = ""
+    version: str = VERSION
 
     def run(self, run_id: str = RUN, wait: bool = True, timeout: float = 3600, **origin: Any) -> Outcome:
         subject = Subject(
             project=PROJECT,
             model=MODEL,
-            version=ModelVersion.parse(VERSION),
+            version=ModelVersion.parse(self.version),
             evidence_uri=EVIDENCE,
             run_id=run_id,
             request=self.request,
@@ -124,6 +125,16 @@ def test_a_failed_gate_is_exit_code_40_after_everything_is_written(job: Job) -> 
     assert job.files() == REPORT
     assert dotenv_of(job.directory / "evaluate.env")["GATE"] == "failed"
     assert len(job.notes.written) == 1
+
+
+@pytest.mark.parametrize("gate", ["passed", "failed"])
+def test_of_a_pre_release_nobody_is_told_to_deploy_it(job: Job, gate: str) -> None:
+    job.version = "1.3.0-mr3.12+retrain.0"
+    job.world.evidence(EVIDENCE, job.version, CHAMPION_VERSION, gate=gate)
+    outcome = job.run(kind="merge_request", merge_request=3)
+    assert not any("mlops deploy" in step or "job deploy" in step for step in outcome.next_steps)
+    assert ("Merge it" in outcome.next_steps[0]) == (gate == "passed")
+    assert "`deploy`" not in job.notes.written[0][2]
 
 
 def test_the_first_model_has_no_champion(job: Job) -> None:

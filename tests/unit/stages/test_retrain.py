@@ -13,7 +13,7 @@ import pytest
 from mlops import manifest
 from mlops.clients.alarms import AlarmState
 from mlops.contract import RunProblem, TrainingConf
-from mlops.errors import RetrainingError
+from mlops.errors import RetrainingError, UsageError
 from mlops.evidence import COMPARISON, LINEAGE, OVERRIDE, RECIPE, DriftReport, Lineage, Recipe
 from mlops.ledger import Ledger, folder_of
 from mlops.lineage import data_fingerprint
@@ -62,7 +62,7 @@ class Schedule:
         )
         models = self.manifest(rules).models.values()
         table = options.pop("table", self.folder / "retraining.md")
-        source = pipeline("schedule", number)
+        source = pipeline(options.pop("kind", "schedule"), number)
         source = replace(source, origin=replace(source.origin, pipeline_source="schedule"))
         return retrain(models, source, platform, dry_run=bool(options.get("dry_run")), table=table)
 
@@ -211,6 +211,15 @@ def test_pre_releases_of_merge_requests_are_neither_history_nor_releases(
     world.model("1.1.0-mr42.7+retrain.0")
     line = schedule.line()
     assert (line["reason"], line["model_version"]) == ("never trained", "1.0.0+retrain.0")
+
+
+def test_a_merge_request_retrains_nothing(world: World, schedule: Schedule) -> None:
+    world.image("1.0.0")
+    with pytest.raises(UsageError, match="retrains nothing") as caught:
+        schedule.run(kind="merge_request")
+    assert "--dry-run" in caught.value.next_step
+    assert not world.airflow.runs
+    assert schedule.run(kind="merge_request", dry_run=True).data["models"][0]["due"]
 
 
 def test_a_project_that_released_nothing_is_trouble(world: World, schedule: Schedule) -> None:

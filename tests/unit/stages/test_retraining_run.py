@@ -24,6 +24,7 @@ from .world import BUCKET, MODEL, PROJECT, World
 
 HOME = f"s3://{BUCKET}/{PROJECT}/{MODEL}/"
 PUSH = Origin(pipeline_source="push", commit_title="feat: more", pipeline_url="https://gitlab.example/p/1")
+UNMERGED = Origin(pipeline_source="merge_request_event")
 EVENT = {
     "schema_version": 1,
     "project": PROJECT,
@@ -155,6 +156,26 @@ def test_a_merge_requests_pre_release_leaves_no_recipe(world: World, model: Mode
         trained_as(model, world, "1.3.0-mr42.7+retrain.0"), BUCKET, world.storage, "2026-01-02T03:04:05+00:00"
     )
     assert not world.storage.exists(HOME + RECIPE)
+
+
+def test_a_merge_request_leaves_no_recipe_whatever_its_version_says(world: World, model: Model) -> None:
+    unmerged = trained_as(model, world, "1.3.0+retrain.0", UNMERGED)
+    keep_recipe(unmerged, BUCKET, world.storage, "2026-01-02T03:04:05+00:00")
+    assert not world.storage.exists(HOME + RECIPE)
+
+
+def test_a_merge_requests_recipe_of_old_retrains_nothing_and_is_replaced(world: World, model: Model) -> None:
+    released(world, model)
+    world.s3.put_object(Bucket=BUCKET, Key="data/train/b.csv", Body=b"2")
+    assert decide(world).starts
+    world.storage.write_record(replace(recipe(world), origin=UNMERGED), HOME + RECIPE)
+    plan = decide(world)
+    assert (plan.training, plan.starts) == (None, False)
+    assert "merge request's" in plan.why
+    nightly = Origin(pipeline_source="schedule")
+    again = trained_as(model, world, "1.3.0+retrain.1", nightly)
+    keep_recipe(again, BUCKET, world.storage, "2026-01-03T03:04:05+00:00")
+    assert recipe(world).origin == nightly
 
 
 def test_an_old_pipeline_that_is_run_again_does_not_bring_its_recipe_back(world: World, model: Model) -> None:

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.contract import RunProblem, TrainingConf
+from mlops.contract import Origin, RunProblem, TrainingConf
 from mlops.errors import SettingsError, TriggerError, UsageError, VersionError
-from mlops.evidence import COMPARISON, OVERRIDE
+from mlops.evidence import COMPARISON, LINEAGE, OVERRIDE, Lineage
 from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.train import Image, train
@@ -172,6 +173,34 @@ def test_the_prerelease_of_a_merge_request_is_trained_under_its_own_version(
     outcome = start(Image(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
     assert outcome.data["model_version"] == "1.3.0-mr42.7+retrain.0"
     assert next(iter(world.airflow.confs.values())).evidence_uri.endswith("/1.3.0-mr42.7_retrain.0/")
+
+
+def test_a_merge_request_does_not_train_a_release(world: World, start: Start) -> None:
+    with pytest.raises(UsageError, match=r"does not train the release 1\.3\.0") as caught:
+        start(kind="merge_request", merge_request=42)
+    assert "containerize" in caught.value.next_step
+    assert not world.airflow.runs
+
+
+def test_what_a_merge_request_trained_as_a_release_is_trained_again(
+    world: World, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier release of the platform let it."""
+    evidence = world.model("1.3.0+retrain.0")
+    lineage = world.storage.read_record(Lineage, evidence + LINEAGE)
+    origin = Origin(pipeline_source="merge_request_event")
+    world.storage.write_record(replace(lineage, origin=origin), evidence + LINEAGE)
+    assert start().data["model_version"] == "1.3.0+retrain.1"
+    assert "1.3.0+retrain.0 is trained again: a merge request trained it" in capsys.readouterr().err
+
+
+def test_a_merge_request_s_own_pre_release_is_not_trained_twice(world: World, start: Start) -> None:
+    evidence = world.model("1.3.0-mr42.7+retrain.0")
+    lineage = world.storage.read_record(Lineage, evidence + LINEAGE)
+    origin = Origin(pipeline_source="merge_request_event")
+    world.storage.write_record(replace(lineage, origin=origin), evidence + LINEAGE)
+    start(Image(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
+    assert not world.airflow.runs
 
 
 def test_a_schedule_trains_nothing(world: World, start: Start, tmp_path: Path) -> None:

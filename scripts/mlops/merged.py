@@ -1,0 +1,41 @@
+"""What nobody has merged is not deployed, whoever asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops.contract import DeploymentConf, Origin, of_merge_request
+from mlops.errors import DeploymentRefusedError, MlopsError
+from mlops.evidence import LINEAGE, Lineage
+from mlops.versions import ModelVersion
+
+if TYPE_CHECKING:
+    from mlops.clients.storage import Storage
+
+
+def check_merged(conf: DeploymentConf, storage: Storage) -> None:
+    """Refuse what nobody has merged. It is not for one person to decide, so no override helps.
+
+    Raises:
+        DeploymentRefusedError: for a pre-release, for what a merge request trained, and when one asks.
+    """
+    if ModelVersion.parse(conf.model_version).image.prerelease:
+        why = "it is a merge request's pre-release"
+    elif of_merge_request(_trained_by(conf, storage)):
+        why = "a merge request trained it"
+    elif of_merge_request(conf.origin):
+        why = "a merge request asks for it"
+    else:
+        return
+    raise DeploymentRefusedError(
+        f"{conf.model} {conf.model_version} may not be deployed",
+        cause=f"{why}, and what nobody has merged is not deployed, not by an override either",
+        next_step="Merge it: the pipeline of the default branch trains a release, which can be deployed.",
+    )
+
+
+def _trained_by(conf: DeploymentConf, storage: Storage) -> Origin:
+    try:
+        return storage.read_record(Lineage, conf.evidence_uri + LINEAGE).origin
+    except MlopsError:  # `evidence_objections` says so
+        return Origin()
