@@ -98,8 +98,12 @@ def _retrain(parser: Parser) -> None:
     )
 
 
+_WAIT = "default: as long as the manifest lets the run take, and an hour"
+
+
 def _evaluate(parser: Parser) -> None:
     _manifest(parser)
+    _environment(parser)
     parser.add_argument("--dotenv", default="evaluate.env", metavar="FILE", help="variables for later jobs")
     parser.add_argument("--model-version", metavar="VERSION", help="default: $MODEL_VERSION, from train")
     parser.add_argument("--run-id", metavar="ID", help="default: $DAG_RUN_ID, from train")
@@ -107,7 +111,7 @@ def _evaluate(parser: Parser) -> None:
         "--report", default="evaluation", metavar="DIRECTORY", help="where the report files go"
     )
     parser.add_argument("--no-wait", action="store_true", help="say how the run is doing and return at once")
-    parser.add_argument("--timeout", type=int, default=3600, metavar="SECONDS", help="default: 3600")
+    parser.add_argument("--timeout", type=int, default=0, metavar="SECONDS", help=_WAIT)
 
 
 def _deploy(parser: Parser) -> None:
@@ -119,7 +123,7 @@ def _deploy(parser: Parser) -> None:
         "--override", default="", metavar="REASON", help="deploy in spite of the evidence; recorded"
     )
     parser.add_argument("--no-wait", action="store_true", help="start the deployment and return at once")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="default: 1800")
+    parser.add_argument("--timeout", type=int, default=0, metavar="SECONDS", help=_WAIT)
 
 
 def _monitor(parser: Parser) -> None:

@@ -42,8 +42,14 @@ class Options:
     timeout: float
 
     @classmethod
-    def read(cls, arguments: argparse.Namespace) -> Options:
-        return cls(dotenv=Path(arguments.dotenv), wait=not arguments.no_wait, timeout=arguments.timeout)
+    def read(cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]) -> Options:
+        asked = str(arguments.timeout or "")
+        longest = float(model.deployment.startup_timeout)
+        return cls(
+            dotenv=Path(arguments.dotenv),
+            wait=not arguments.no_wait,
+            timeout=0 if arguments.no_wait else waiting.patience(longest, asked, variables),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
             ecr=client("ecr"),
         )
         conf = request(model, version, settings.bucket, reason, pipeline)
-        return deploy(conf, pipeline, Options.read(arguments), platform)
+        return deploy(conf, pipeline, Options.read(arguments, model, os.environ), platform)
 
 
 def request(

@@ -27,6 +27,7 @@ from mlops.versions import ModelVersion
 
 if TYPE_CHECKING:
     from mlops.clients.storage import Storage
+    from mlops.manifest import Model
     from mlops.pipeline import Pipeline
 
 
@@ -59,13 +60,24 @@ class Options:
     timeout: float
 
     @classmethod
-    def read(cls, arguments: argparse.Namespace) -> Options:
+    def read(cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]) -> Options:
+        asked = str(arguments.timeout or variables.get("MLOPS_WAIT_SECONDS", ""))
         return cls(
             directory=Path(arguments.report),
             dotenv=Path(arguments.dotenv),
             wait=not arguments.no_wait,
-            timeout=arguments.timeout,
+            timeout=0 if arguments.no_wait else waiting.patience(longest(model), asked, variables),
         )
+
+
+def longest(model: Model) -> float:
+    """The longest that SageMaker lets a model's training and evaluation take, in seconds.
+
+    Challenger and champion are evaluated side by side. Without `spot`, there is no time for waiting.
+    """
+    training = model.training
+    waits = (training.max_wait or 2 * training.max_runtime) if training.spot else training.max_runtime
+    return float(waits + model.evaluation.max_runtime)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-locals  # imports count
@@ -78,7 +90,10 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     from mlops.pipeline import Pipeline
 
     pipeline = Pipeline.from_environment(os.environ)
-    model = manifest.load(arguments.manifest).model(arguments.model)
+    # The template names it in a variable: the image of an earlier release does not know the option.
+    environment = arguments.environment or os.environ.get("MLOPS_ENVIRONMENT", "")
+    model = manifest.load(arguments.manifest, environment).model(arguments.model)
+    options = Options.read(arguments, model, os.environ)
     version, run_id = requested(arguments, os.environ)
 
     from mlops.clients import gitlab
@@ -102,7 +117,7 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
         )
         return evaluate(
             subject,
-            Options.read(arguments),
+            options,
             pipeline,
             runs=Trigger(client("lambda"), settings.trigger_function, storage),
             storage=storage,

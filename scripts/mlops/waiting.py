@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from mlops import console, contract
 from mlops.contract import Conf, EventConf, RunAnswer, RunProblem
-from mlops.errors import MlopsError, RunFailedError, RunTimeoutError, TriggerError
+from mlops.errors import MlopsError, RunFailedError, RunTimeoutError, SettingsError, TriggerError
 from mlops.evidence import FAILURE, Failure
 
 FIRST_PAUSE = 0.5
@@ -21,6 +22,11 @@ PATIENCE = 600.0
 # With nothing new to say, one line as often as this shows that the job is alive.
 _HEARTBEAT = 60.0
 _ATTEMPTS = 50
+# What SageMaker's limits of a job's time leave out: machines that start, images and data that are copied, and
+# Airflow's queue between the jobs.
+MARGIN = 3600.0
+# What a job needs after its wait, to report and to keep its files, before GitLab ends it.
+_CLOSING = 120.0
 _FINISHED = frozenset({"success", "failed"})
 # A task passes through the first in an instant, and never runs in the others.
 _SILENT = frozenset({"", "scheduled", "queued", "removed", "skipped", "upstream_failed"})
@@ -124,6 +130,48 @@ def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool
         if state != "failed" and (state != "success" or done()):
             return run_id, False
     raise _exhausted(work)
+
+
+def patience(longest: float, asked: str, variables: Mapping[str, str], now: datetime | None = None) -> float:
+    """How long to wait for a run, in seconds, and a warning when GitLab gives the job less.
+
+    Args:
+        longest: The longest that the manifest lets the run's jobs take; a margin comes on top.
+        asked: What a person asked for instead; empty or 0 for nothing.
+        variables: The environment: GitLab says how long the job may take, the runner's own maximum included.
+        now: Only for tests.
+
+    Raises:
+        SettingsError: when `asked` is not a number of seconds.
+    """
+    try:
+        wanted = float(asked or 0)
+        job = float(variables.get("CI_JOB_TIMEOUT") or "inf")
+    except ValueError as error:
+        raise SettingsError(
+            "The time to wait is not a number of seconds",
+            cause=str(error),
+            next_step="Set the input wait-seconds to a whole number, or leave it out.",
+        ) from error
+    if wanted <= 0:
+        wanted = longest + MARGIN
+    left = job - _used(variables, now or datetime.now(UTC)) - _CLOSING
+    if left >= wanted:
+        return wanted
+    console.warn(
+        f"The run may take {wanted:.0f} s, and GitLab ends this job after {job:.0f} s: it waits {left:.0f} s. "
+        "Run it again if that is too short, or give it more time: docs/templates.md, How long a job waits."
+    )
+    return max(left, 0.0)
+
+
+def _used(variables: Mapping[str, str], now: datetime) -> float:
+    try:
+        return max(
+            (now - datetime.fromisoformat(variables.get("CI_JOB_STARTED_AT", ""))).total_seconds(), 0.0
+        )
+    except (ValueError, TypeError):  # outside GitLab, or without a time zone
+        return 0.0
 
 
 def wait(runs: Runs, dag_id: str, run_id: str, timeout: float, clock: Clock = Clock()) -> RunAnswer:

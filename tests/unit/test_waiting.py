@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from mlops import contract, waiting
 from mlops.contract import Conf, EventConf, RunAnswer, RunProblem, TaskState
-from mlops.errors import ContractError, RunTimeoutError, TriggerError
+from mlops.errors import ContractError, RunTimeoutError, SettingsError, TriggerError
 from mlops.evidence import Failure
 from mlops.waiting import Clock, Work
 
@@ -292,3 +293,33 @@ def test_without_a_report_of_this_run_the_tasks_are_named(found: Failure | Excep
     assert error.what == "Training failed at train"
     assert error.link == URL
     assert "column" not in error.cause
+
+
+STARTED = {"CI_JOB_STARTED_AT": "2026-01-02T03:00:00Z"}
+TEN_MINUTES_LATER = datetime(2026, 1, 2, 3, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variables", "seconds"),
+    [
+        ("", {}, 7200 + 3600),
+        ("0", {}, 7200 + 3600),
+        ("90", {}, 90),
+        ("", {"CI_JOB_TIMEOUT": "43200", **STARTED}, 7200 + 3600),
+        ("", {"CI_JOB_TIMEOUT": "10800", **STARTED}, 10800 - 600 - 120),
+        ("20000", {"CI_JOB_TIMEOUT": "10800", **STARTED}, 10800 - 600 - 120),
+        ("", {"CI_JOB_TIMEOUT": "10800", "CI_JOB_STARTED_AT": "today"}, 10800 - 120),
+        ("", {"CI_JOB_TIMEOUT": "60", **STARTED}, 0),
+    ],
+)
+def test_a_wait_is_as_long_as_the_run_may_take_and_ends_before_the_job(
+    capsys: pytest.CaptureFixture[str], asked: str, variables: dict[str, str], seconds: float
+) -> None:
+    assert waiting.patience(7200, asked, variables, TEN_MINUTES_LATER) == seconds
+    warned = "GitLab ends this job" in capsys.readouterr().err
+    assert warned is (seconds not in (90, 7200 + 3600))
+
+
+def test_a_wait_that_is_no_number_is_named() -> None:
+    with pytest.raises(SettingsError, match="not a number of seconds"):
+        waiting.patience(7200, "soon", {})

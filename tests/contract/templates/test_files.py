@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mlops import evaluate, manifest, waiting
 from mlops.local import paths
 
 from .conftest import Template
@@ -321,3 +324,52 @@ def test_the_whole_pipeline_has_one_global_key(templates: Any) -> None:
         f"/ci-templates/{name}.yml"
         for name in ("lint", "test", "containerize", "train", "evaluate", "deploy", "retrain", "notify")
     ]
+
+
+def seconds(timeout: str) -> int:
+    """A `timeout` as our templates write it: numbers with a unit each."""
+    units = {"minute": 60, "hour": 3600, "day": 86400}
+    words = timeout.split()
+    return sum(
+        int(number) * units[unit.rstrip("s")] for number, unit in zip(words[::2], words[1::2], strict=True)
+    )
+
+
+def test_a_job_that_waits_may_take_as_long_as_what_it_waits_for(stages: Any, tmp_path: Path) -> None:
+    _, full = re.findall(
+        r"```yaml\n(project:.*?)```", (paths.checkout() / "docs/manifest.md").read_text(), re.S
+    )
+    (tmp_path / "smoke-test.json").write_text("{}")
+    (tmp_path / "mlops.yml").write_text(full)
+    model = manifest.load(tmp_path / "mlops.yml").model()
+    assert model.training.max_runtime > 3600
+    assert seconds(stages["evaluate"].job["timeout"]) > evaluate.longest(model) + waiting.MARGIN
+    longest_startup = 3600
+    assert seconds(stages["deploy"].job["timeout"]) > longest_startup + waiting.MARGIN
+
+
+def test_a_wait_and_its_time_reach_the_jobs(templates: Any) -> None:
+    job = templates["evaluate"].filled(wait_seconds=25200, environment="dev")["evaluate"]
+    # The option of a release's wait is unknown to the image of the release before it.
+    assert "--timeout" not in job["script"][0]
+    assert str(job["variables"]["MLOPS_WAIT_SECONDS"]) == "25200"
+    assert job["variables"]["MLOPS_ENVIRONMENT"] == "dev"
+    assert 32 in job["retry"]["exit_codes"]
+    inputs = {"wait_seconds": 25200, "evaluate_timeout": "3 days", "deploy_timeout": "3 hours"}
+    included = {
+        one["local"]: one["inputs"] for one in templates["model-pipeline"].filled(**inputs)["include"]
+    }
+    assert included["/ci-templates/evaluate.yml"]["wait-seconds"] == 25200
+    assert included["/ci-templates/evaluate.yml"]["timeout"] == "3 days"
+    assert included["/ci-templates/deploy.yml"]["timeout"] == "3 hours"
+    trigger = templates["downstream"].filled(**inputs)[".mlops-trigger"]["trigger"]["inputs"]
+    ours = Template(paths.checkout() / ".gitlab-ci.yml")
+    (model,) = {
+        json.dumps(one["inputs"], sort_keys=True)
+        for one in ours.filled(**inputs)["include"]
+        if one["local"] == "/ci-templates/model-pipeline.yml" and one["inputs"]["change"] == "branch"
+    }
+    for given in (trigger, json.loads(model)):
+        assert given["wait-seconds"] == 25200
+        assert given["evaluate-timeout"] == "3 days"
+        assert given["deploy-timeout"] == "3 hours"

@@ -39,6 +39,8 @@ REFUSED = {
         for key in ROLES
     },
     "aws-audience": ["", "https://gitlab.example.com/", "a b", "$CI_SERVER_URL/"],
+    "evaluate-timeout": ["", "-1 day", "0", "1 hour;id", "$X", "3.5h"],
+    "deploy-timeout": ["", "-1 day", "0", "1 hour;id", "$X", "3.5h"],
     "directory": ["", "-x", "a b", "a;b", "$(id)", "/etc"],
     "after": ["Prod", "a b", "$X", "-a"],
     "branch": ["", "-a", "a b", "$X", "a;b"],
@@ -74,6 +76,8 @@ ACCEPTED = {
         for key in ROLES
     },
     "aws-audience": ["https://gitlab.example.com", "$CI_SERVER_URL", "sts.amazonaws.com"],
+    "evaluate-timeout": ["3 days", "3h 30m", "90 minutes"],
+    "deploy-timeout": ["3 hours"],
     "directory": ["terraform", "platform/terraform"],
     "after": ["", "stage"],
     "branch": ["main", "1.2.x", "models/next"],

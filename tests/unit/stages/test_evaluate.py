@@ -4,11 +4,13 @@ import argparse
 import json
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlops import cli, manifest
 from mlops.contract import TRAINING_DAG
 from mlops.errors import (
     EvidenceError,
@@ -341,3 +343,34 @@ def test_without_a_version_the_job_that_makes_it_is_named() -> None:
     assert "train" in caught.value.cause
     with pytest.raises(VersionError):
         _requested("1.3.0")
+
+
+@pytest.mark.parametrize(
+    ("training", "hours"),
+    [
+        ("{}", 1.5),
+        ("{max_runtime: 8h}", 8.5),
+        ("{max_runtime: 2h, spot: true}", 4.5),
+        ("{max_runtime: 2h, spot: true, max_wait: 6h}", 6.5),
+    ],
+)
+def test_the_wait_holds_the_longest_training_of_the_manifest(
+    tmp_path: Path, training: str, hours: float
+) -> None:
+    text = f"""
+project: p
+models:
+  m:
+    training: {training.replace("{", "{channels: {train: d}, ")}
+    evaluation: {{data: d, metrics: [{{name: f1}}]}}
+    deployment: {{smoke_test: {{body: x}}}}
+environments: {{dev: {{m: {{training: {{max_runtime: 50h, spot: false, max_wait: null}}}}}}}}
+"""
+    (tmp_path / "mlops.yml").write_text(text.replace(", }", "}"), encoding="utf-8")
+    arguments = cli.build_parser("evaluate").parse_args(["evaluate"])
+    read = partial(Options.read, arguments)
+    prod = manifest.load(tmp_path / "mlops.yml").model()
+    assert read(prod, {}).timeout == (hours + 1) * 3600
+    assert read(prod, {"MLOPS_WAIT_SECONDS": "0"}).timeout == (hours + 1) * 3600
+    assert read(prod, {"MLOPS_WAIT_SECONDS": "60"}).timeout == 60
+    assert read(manifest.load(tmp_path / "mlops.yml", "dev").model(), {}).timeout == 51.5 * 3600
