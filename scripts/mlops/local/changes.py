@@ -24,8 +24,8 @@ def base(home: Path, project: Project, pipeline: Pipeline) -> str:
         return _merge_base(project, pipeline.sha)
     if pipeline.source != "push" or pipeline.tag:
         return ""
-    before = pipelines.before(home, pipeline)
-    return before.sha if before and before.sha != pipeline.sha else ""
+    before = pipelines.pushed_before(home, pipeline)
+    return before if before != pipeline.sha else ""
 
 
 def mark(clone: Path, project: Project, commit: str) -> None:

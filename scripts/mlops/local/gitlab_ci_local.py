@@ -26,7 +26,8 @@ from typing import Any
 import yaml
 
 from mlops.errors import LocalStackError, PrerequisiteError
-from mlops.local import job_environment, paths, processes
+from mlops.local import ci_file as ci_files
+from mlops.local import include_inputs, job_environment, paths, processes
 from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job
 
 STATE = ".gitlab-ci-local"
@@ -40,11 +41,14 @@ _ALWAYS = (
 )
 # What the overlay sets for each job, over the program's own values.
 _OF_A_JOB = ("CI_JOB_ID", "CI_JOB_TOKEN", "CI_JOB_URL", "CI_PROJECT_DIR", "CI_BUILDS_DIR")
-# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters, and
-# where the caller's own settings and keys are.
+# Not handed from the caller's shell to jobs: another pipeline's facts, other accounts, other interpreters,
+# and where the caller's own settings and keys are.
 _WITHHELD = re.compile(
-    r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE|SSH)(_.*)?|PYTHON.*|CI_.*|XDG_.*_HOME"
+    r"(AWS|CI|GCL|GIT|GITLAB|MLOPS|PYTEST|PYTHON|VIRTUAL_ENV|CONDA|COVERAGE|SSH)(_.*)?|PYTHON.*|CI_.*"
+    r"|XDG_.*_HOME"
 )
+# Jobs of our own that stand for rules of something else.
+_WORKFLOW, _INCLUDE = "mlops-workflow-rules", "mlops-include-rules"
 _DEPLOYS = re.compile(r"\s*mlops\s+deploy\s")
 _ENDED = re.compile(r"finished in .*?(?: (?:FAIL|WARN) (?P<code>\d+) )?(?P<after> after_script)?")
 
@@ -98,6 +102,8 @@ class Checkout:
     """Names of variables that are empty for the rules, and that jobs do not see at all."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Those of the pipeline."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those of all jobs."""
 
     def artifacts(self, job: str) -> Path:
         """The folder with what a job left for later ones."""
@@ -124,19 +130,67 @@ class Checkout:
 def plan(checkout: Checkout) -> list[PlannedJob]:
     """The jobs that the rules leave in this pipeline; includes are fetched on the way.
 
+    gitlab-ci-local evaluates the rules of jobs only, so those of `workflow` are given to it as a job's.
+
     Raises:
-        LocalStackError: when the CI file is not valid, with the reason.
+        NoPipelineError: when the rules of `workflow` let no pipeline be.
+        LocalStackError: when GitLab refuses the CI file, or the local GitLab does not play it.
         PrerequisiteError: when a program is missing.
     """
-    done = _ask(checkout, "--list-json")
+    text = _ask(checkout, "--preview").stdout
+    begin = re.search(r"^---$", text, re.MULTILINE)
+    ci_file = (yaml.safe_load(text[begin.end() :]) if begin else None) or {}
+    _check_includes(checkout)
+    ci_files.check(ci_file)
+    workflow = ci_files.workflow_rules(ci_file)
+    probes = {_WORKFLOW: workflow} if workflow else {}
+    documents = _listed(checkout, probes, ci_file.get("variables") or {})
+    if workflow and not any(one["name"] == _WORKFLOW for one in documents):
+        raise ci_files.NoPipelineError(ci_files.FILTERED)
+    documents = [one for one in documents if one["name"] != _WORKFLOW]
+    jobs = [_completed(_planned(document), ci_file) for document in documents]
+    ci_files.check_needs(
+        {
+            one["name"]: [need["job"] for need in one.get("needs") or () if not need.get("optional")]
+            for one in documents
+        },
+        [name for job in jobs for name in (job.name, job.base)],
+    )
+    ci_files.check_children({job.name: ci_file.get(job.base or job.name, {}) for job in jobs})
+    return jobs
+
+
+def _listed(
+    checkout: Checkout, probes: Mapping[str, Any], variables: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The jobs that rules leave in the pipeline, those of `probes` by name among them."""
+    overlay = {
+        name: {"stage": ".pre", "script": ["true"], "rules": rules, "variables": variables}
+        for name, rules in probes.items()
+    }
+    # The whole file was validated before; keys that only `workflow` knows are none of a job's.
+    done = _ask(checkout, "--list-json", "--no-json-schema-validation", overlay=overlay)
     # A warning may stand before the list, which begins on a line of its own.
     begin = re.search(r"^\[\]?$", done.stdout, re.MULTILINE)
     documents = json.loads(done.stdout[begin.start() :]) if begin else []
-    jobs = [_planned(document) for document in documents if document["when"] != "never"]
-    # The list does not say what a job runs or triggers.
-    text = _ask(checkout, "--preview").stdout
-    preview = yaml.safe_load(text[re.search(r"^---$", text, re.MULTILINE).end() :])  # type: ignore[union-attr]
-    return [_completed(job, preview) for job in jobs]
+    return [document for document in documents if document["when"] != "never"]
+
+
+def _check_includes(checkout: Checkout) -> None:
+    """Refuse inputs that an included file does not declare, where the include's own rules let it in.
+
+    Raises:
+        LocalStackError: in GitLab's words.
+    """
+    found = include_inputs.problems(
+        checkout.folder, checkout.folder / STATE / "includes", checkout.inputs, checkout.variables
+    )
+    rules = {f"{_INCLUDE}-{number}": one for number, one in enumerate(include_inputs.all_rules(found))}
+    let_in = {one["name"] for one in _listed(checkout, rules, {})} if rules else set()
+    passed = [one for name, one in rules.items() if name in let_in]
+    texts = [problem.text for problem in found if all(one in passed for one in problem.rules)]
+    if texts:
+        raise ci_files.invalid("\n".join(dict.fromkeys(texts)))
 
 
 def waiting(jobs: Sequence[PlannedJob]) -> frozenset[str]:
@@ -270,6 +324,7 @@ def check_out(
         ignored=(*variables, *_OF_A_JOB),
         unset=tuple(name for name, value in variables.items() if not value),
         inputs=inputs or {},
+        variables=variables,
     )
 
 
@@ -287,18 +342,20 @@ def safe_name(job: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", encode, job)
 
 
-def _ask(checkout: Checkout, question: str) -> subprocess.CompletedProcess[str]:
+def _ask(
+    checkout: Checkout, *question: str, overlay: Mapping[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
     """What gitlab-ci-local says of the CI file.
 
     Raises:
         LocalStackError: when the file is not valid, with the reason.
     """
     file = ".gitlab-ci.yml"
-    if checkout.inputs:
+    if checkout.inputs or overlay:
         file = f"{STATE}/plan.json"
-        _write(checkout, file, {})
+        _write(checkout, file, overlay or {})
     done = subprocess.run(
-        _command(checkout, question, file=file),
+        _command(checkout, *question, file=file),
         cwd=checkout.folder,
         env=_environment(checkout),
         capture_output=True,
@@ -308,11 +365,7 @@ def _ask(checkout: Checkout, question: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
     )
     if done.returncode:
-        raise LocalStackError(
-            "The pipeline's CI file is not valid",
-            cause=done.stderr.strip(),
-            next_step="Correct .gitlab-ci.yml; docs/templates.md lists the inputs.",
-        )
+        raise ci_files.invalid(done.stderr.strip())
     return done
 
 
@@ -343,7 +396,7 @@ def _completed(job: PlannedJob, preview: Mapping[str, Any]) -> PlannedJob:
         name=f"{base}: [{', '.join(matrix.values())}]" if trigger and matrix else job.name,
         base="" if base == job.name else base,
         may_fail=job.may_fail and document.get("allow_failure") is not False,
-        order=preview["stages"].index(job.stage),
+        order=(preview.get("stages") or [job.stage]).index(job.stage),
         environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
         expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
         trigger=trigger,

@@ -1,8 +1,8 @@
-"""What a job finds in the place of its image: the `mlops` command, a Python of its own, and a home of its own.
+"""What a job finds in the place of its image: the `mlops` command, a Python of its own, a home of its own.
 
-Nothing of the product's environment is on a job's PATH but `mlops` itself and uv, which has no packages. What a job
-installs is its own, as in a container: no other job sees it. Its Python is made when the job first asks for one,
-so that a job that asks for none costs nothing.
+Nothing of the product's environment is on a job's PATH but `mlops` itself, and uv, which has no packages.
+What a job installs is its own, as in a container: no other job sees it. Its Python is made when the job first
+asks for one, so that a job that asks for none costs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PROGRAMS = ("mlops", "uv")
-_PYTHONS = ("python", "python3", "python{}.{}".format(*sys.version_info[:2]), "pip", "pip3")
+_PYTHONS = ("python", "python3", f"python3.{sys.version_info.minor}", "pip", "pip3")
 # Below the home: which index packages come from, what was fetched already, and the machine's Docker daemon.
 # Not there: ~/.aws, ~/.gitconfig, ~/.netrc, ~/.ssh.
 _SHARED = (".config/pip", ".config/uv", ".pip", ".cache/pip", ".cache/uv", ".docker")

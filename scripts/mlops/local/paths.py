@@ -54,8 +54,8 @@ def home(name: str) -> Path:
 def runs(name: str) -> Path:
     """Where the pipelines of one stack run, outside the checkout.
 
-    pytest, pylint, ruff, mypy and uv look for settings in all folders above the one they work in, and below the
-    checkout they would find its own pyproject.toml. No other user can write above this folder, as in /tmp.
+    pytest, pylint, ruff, mypy and uv look for settings in all folders above the one they work in, and below
+    the checkout they would find its own pyproject.toml. In /tmp another user could put settings above them.
 
     Raises:
         UsageError: when the name is no plain name.

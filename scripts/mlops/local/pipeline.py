@@ -12,6 +12,7 @@ from pathlib import Path
 from mlops.errors import LocalStackError, UsageError
 from mlops.local import changes, paths, pipeline_inputs, sources, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
+from mlops.local.ci_file import NO_JOBS, NoPipelineError
 from mlops.local.environment import find_environment
 from mlops.local.gitlab import api, id_tokens, pipelines, projects, statuses, users
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
@@ -47,6 +48,8 @@ class PipelineRun:
     """What others said of the commit, as GitLab answers it."""
     notes: tuple[str, ...] = ()
     """What stands on the merge request."""
+    reason: str = ""
+    """Why GitLab makes no pipeline of this change, in its words; empty where there is one."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -133,6 +136,8 @@ class _Prepared:
     checkout: engine.Checkout
     planned: tuple[engine.PlannedJob, ...]
     options: Options
+    reason: str = ""
+    """Why there is no pipeline."""
 
     def board(self, before: Sequence[JobResult] = ()) -> JobBoard:
         """Its jobs, as far as they are known."""
@@ -165,6 +170,7 @@ def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options:
     }
     checkout = engine.check_out(folder, settings, options.tools, trigger.inputs)
     sources.fetch_templates(home, checkout)
+    planned, reason = _plan(home, pipeline, checkout)
     return _Prepared(
         stack=stack,
         pipeline=pipeline,
@@ -172,13 +178,37 @@ def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options:
         folder=folder,
         settings=settings,
         checkout=checkout,
-        planned=tuple(engine.plan(checkout)),
+        planned=planned,
         options=options,
+        reason=reason,
     )
+
+
+def _plan(
+    home: Path, pipeline: pipelines.Pipeline, checkout: engine.Checkout
+) -> tuple[tuple[engine.PlannedJob, ...], str]:
+    """The jobs of a pipeline, or else why GitLab makes none.
+
+    Raises:
+        LocalStackError: when the CI file is refused; GitLab shows such a pipeline as failed, with the errors.
+    """
+    try:
+        planned, reason = tuple(engine.plan(checkout)), ""
+    except NoPipelineError as error:
+        planned, reason = (), error.what
+    except LocalStackError as error:
+        pipelines.close(home, pipeline, error.cause or error.what)
+        raise
+    if not planned:
+        pipelines.close(home, pipeline)
+        reason = reason or NO_JOBS
+    return planned, reason
 
 
 def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
     """Run the jobs, those of trigger jobs' pipelines too, until nothing is left but manual ones."""
+    if prepared.reason:
+        return _ended(prepared, (), {})
     board, planned = prepared.board(), prepared.planned
     overlay = prepared.overlay(board)
     later = {
@@ -195,20 +225,26 @@ def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
             checkout=prepared.checkout, jobs=planned, overlay=_unruled(overlay, name), only=name
         )
         _follow(board, alone, echo, prepared.options.limit_seconds)
-    done = PipelineRun(
+    return _with_what_was_said(_ended(prepared, board.finish(), downstream), prepared.stack)
+
+
+def _ended(
+    prepared: _Prepared, jobs: tuple[JobResult, ...], downstream: Mapping[str, PipelineRun]
+) -> PipelineRun:
+    return PipelineRun(
         id=prepared.pipeline.id,
         iid=prepared.pipeline.iid,
         project=prepared.pipeline.project_path,
         url=prepared.settings["CI_PIPELINE_URL"],
         commit=prepared.pipeline.sha,
         trigger=prepared.trigger,
-        jobs=board.finish(),
+        jobs=jobs,
         folder=prepared.folder,
-        planned=planned,
+        planned=prepared.planned,
         settings=prepared.settings,
         downstream=downstream,
+        reason=prepared.reason,
     )
-    return _with_what_was_said(done, prepared.stack)
 
 
 def _go_on(prepared: _Prepared, board: JobBoard, echo: Echo) -> dict[str, PipelineRun]:
@@ -283,11 +319,8 @@ def _create_downstream(upstream: _Prepared, board: JobBoard, job: engine.Planned
         ),
     )
     prepared = _prepare(upstream.stack, asked.project, f"refs/heads/{branch}", trigger, upstream.options)
-    if not prepared.planned:
-        raise LocalStackError(
-            "Pipeline will not run for the selected trigger",
-            cause="The rules configuration prevented any jobs from being added to the pipeline.",
-        )
+    if prepared.reason:
+        raise LocalStackError(prepared.reason)
     return prepared
 
 

@@ -34,8 +34,8 @@ _SIGNS = {
 def run(arguments: Namespace) -> Outcome:
     """Push HEAD and run its pipeline; with `--deploy`, click the deploy job of every model that offers it.
 
-    The command fails with the pipeline, and with `--deploy` also when a model was not deployed: GitLab's pipeline is
-    green then, since the job may fail.
+    The command fails with the pipeline, and with `--deploy` also when a model was not deployed: GitLab's
+    pipeline is green then, since the job may fail.
 
     Raises:
         LocalStackError: when the stack is not up.
@@ -194,6 +194,8 @@ def upload_data(stack: Stack, repository: Path, say: Callable[[str], None] = con
 
 def table(done: PipelineRun) -> str:
     """One line a job, then the pipelines that its trigger jobs started, and what came back of them."""
+    if done.reason:
+        return f"{done.project} {done.commit[:8]}: GitLab makes no pipeline of this\n  {done.reason}"
     lines = [
         f"{done.project} {done.commit[:8]}: pipeline {done.id} {'passed' if done.succeeded else 'failed'}"
     ]
@@ -230,9 +232,10 @@ def statuses(done: PipelineRun, child: PipelineRun) -> list[dict[str, str]]:
 def document(done: PipelineRun) -> dict[str, object]:
     """The pipeline for `--json`."""
     return {
-        "pipeline": done.id,
+        "pipeline": None if done.reason else done.id,
+        "reason": done.reason,
         "project": done.project,
-        "url": done.url,
+        "url": None if done.reason else done.url,
         "commit": done.commit,
         "passed": done.succeeded,
         "variables": done.variables,

@@ -244,6 +244,23 @@ def test_a_tag_runs_nothing(lab: Lab) -> None:
 
     assert done.jobs == ()
     assert done.succeeded
+    assert "prevented any jobs from being added to the pipeline" in done.reason
+    remote = gitlab.Gitlab(lab.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(PROJECT)
+    assert remote.pipelines.list() == []
+
+
+def test_a_workflow_that_lets_no_pipeline_be(lab: Lab) -> None:
+    (lab.repository / ".gitlab-ci.yml").write_text(
+        "workflow: {rules: [{if: $CI_COMMIT_TAG, when: never}, {if: '$CI_PIPELINE_SOURCE == \"web\"'}]}\n"
+        "own: {script: [echo ran]}\n"
+    )
+
+    done = lab.run()
+
+    assert (done.jobs, done.reason) == ((), "Pipeline filtered out by workflow rules.")
+    assert not any("ran" in line for line in lab.lines)
+    remote = gitlab.Gitlab(lab.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(PROJECT)
+    assert remote.pipelines.list() == []
 
 
 def test_a_schedule_retrains_and_builds_nothing(lab: Lab) -> None:
@@ -352,6 +369,10 @@ def test_a_ci_file_that_is_not_valid(lab: Lab) -> None:
         lab.run()
 
     assert "must have script specified" in caught.value.cause
+    remote = gitlab.Gitlab(lab.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(PROJECT)
+    (pipeline,) = remote.pipelines.list()
+    assert pipeline.status == "failed"
+    assert "must have script specified" in pipeline.yaml_errors
 
 
 def test_a_template_that_is_not_there(lab: Lab) -> None:

@@ -114,13 +114,7 @@ def test_jobs_of_a_pipeline(
 def test_which_pipelines_there_are(
     planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
 ) -> None:
-    """The engine leaves `workflow` out, so its rules are evaluated as those of a job."""
-    known = ("if", "when")
-    rules = [
-        {"when": "always", **{key: rule[key] for key in known if key in rule}}
-        for rule in OWN["workflow"]["rules"]
-    ]
-    jobs = planner({"probe": {"script": ["true"], "rules": rules}}, trigger, **variables)
+    jobs = planner({"workflow": OWN["workflow"], "probe": {"script": ["true"]}}, trigger, **variables)
 
     assert bool(jobs) is runs
 

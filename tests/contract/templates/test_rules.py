@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mlops.errors import LocalStackError
 from mlops.local.pipeline_variables import Trigger
 
 PIPELINE = {
@@ -143,3 +144,55 @@ def test_workflow_allows_one_pipeline_a_change(templates: Any) -> None:
 
     assert [rule.get("when", "always") for rule in rules] == ["never", "always", "never", "always", "always"]
     assert "$CI_OPEN_MERGE_REQUESTS" in rules[2]["if"]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "variables", "runs"),
+    [
+        (Trigger(), {}, True),
+        (Trigger(ref="topic"), {}, True),
+        (Trigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "models/phishing-url!42"}, False),
+        (MERGE_REQUEST, {}, True),
+        (Trigger(kind="tag", ref="v1"), {}, False),
+    ],
+)
+def test_the_workflow_decides_for_jobs_of_ones_own(
+    planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
+) -> None:
+    include = [{"local": "/ci-templates/workflow.yml"}]
+
+    assert bool(planner({"include": include, "own": {"script": ["true"]}}, trigger, **variables)) is runs
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"environmnt": "dev"}, {"train_on_merge_request": True}, {"changed_paths": []}]
+)
+def test_a_misspelt_input_makes_no_pipeline(planner: Any, inputs: dict[str, Any]) -> None:
+    (include,) = PIPELINE["include"]
+    given = {"model": "phishing-url", **inputs}
+
+    with pytest.raises(LocalStackError) as caught:
+        planner({"include": [{**include, "inputs": given}]})
+
+    (name,) = inputs
+    assert caught.value.cause == f"`ci-templates/model-pipeline.yml`: unknown input arguments: {name}"
+
+
+def test_an_include_that_its_rules_leave_out_is_not_looked_at(planner: Any) -> None:
+    include = {"local": "/ci-templates/lint.yml", "inputs": {"no": 1}, "rules": [{"if": "$CI_COMMIT_TAG"}]}
+    configuration = {"include": [include], "own": {"script": ["true"]}}
+
+    assert set(planner(configuration)) == {"own"}
+    with pytest.raises(LocalStackError, match="CI file is not valid"):
+        planner(configuration, Trigger(kind="tag", ref="v1"))
+
+
+def test_a_job_of_ones_own_that_needs_what_is_not_there(planner: Any) -> None:
+    smoke: dict[str, Any] = {"stage": "deploy", "script": ["true"], "needs": ["containerize"]}
+
+    with pytest.raises(LocalStackError) as caught:
+        planner({**PIPELINE, "smoke": smoke}, Trigger(kind="schedule"))
+    assert "'smoke' job needs 'containerize' job, but 'containerize' does not exist" in caught.value.cause
+
+    smoke["needs"] = [{"job": "containerize", "optional": True}]
+    assert "smoke" in planner({**PIPELINE, "smoke": smoke}, Trigger(kind="schedule"))

@@ -115,6 +115,7 @@ def pipeline_document(pipeline: Pipeline, url: str) -> Document:
         "source": pipeline.source,
         "status": pipeline.status,
         "tag": pipeline.tag,
+        **({"yaml_errors": pipeline.yaml_errors} if pipeline.yaml_errors else {}),
         "created_at": pipeline.created_at,
         "updated_at": max((job.finished_at for job in pipeline.jobs), default="") or pipeline.created_at,
         "web_url": f"{url}/{pipeline.project_path}/-/pipelines/{pipeline.id}",

@@ -73,6 +73,10 @@ class Pipeline:
     upstream: int = 0
     """The trigger job that started it."""
     jobs: tuple[Job, ...] = ()
+    yaml_errors: str = ""
+    """Why GitLab could make no jobs of the CI file; such a pipeline has failed."""
+    filtered: bool = False
+    """Whether rules let no pipeline be; the record only says that there was a push."""
 
     @property
     def status(self) -> Status:
@@ -87,7 +91,7 @@ class Pipeline:
         }
         warned = any(job.allow_failure and job.status in ("failed", "canceled") for job in self.jobs)
         if not self.jobs:
-            return "created"
+            return "failed" if self.yaml_errors else "created"
         if states <= {"skipped"}:
             return "success" if warned else "skipped"
         for only, status in _ALL_OF:
@@ -140,10 +144,24 @@ def save_jobs(home: Path, pipeline: Pipeline, jobs: Sequence[Job]) -> Pipeline:
     return changed
 
 
+def close(home: Path, pipeline: Pipeline, yaml_errors: str = "") -> None:
+    """Write that a pipeline has no jobs: for errors in the CI file, or because rules let no pipeline be.
+
+    GitLab keeps the first with its errors, and makes none of the second:
+    `lib/gitlab/ci/pipeline/chain/helpers.rb`, `drop_pipeline!`.
+    """
+    with records.edit(home / _FILE) as documents:
+        documents[str(pipeline.id)] = encode(
+            replace(pipeline, yaml_errors=yaml_errors, filtered=not yaml_errors)
+        )
+
+
 def find(home: Path, pipeline_id: int) -> Pipeline | None:
     """The pipeline of that number."""
     document = records.read(home / _FILE).get(str(pipeline_id))
-    return None if document is None else decode(Pipeline, document, f"pipeline {pipeline_id}")
+    if document is None or document.get("filtered"):
+        return None
+    return decode(Pipeline, document, f"pipeline {pipeline_id}")
 
 
 def of_project(home: Path, project: Project) -> list[Pipeline]:
@@ -151,7 +169,7 @@ def of_project(home: Path, project: Project) -> list[Pipeline]:
     found = [
         decode(Pipeline, document, f"pipeline {number}")
         for number, document in records.read(home / _FILE).items()
-        if document["project_id"] == project.id
+        if document["project_id"] == project.id and not document.get("filtered")
     ]
     return sorted(found, key=lambda pipeline: pipeline.id, reverse=True)
 
@@ -161,15 +179,15 @@ def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
     return [pipeline for pipeline in of_project(home, project) if pipeline.sha == sha]
 
 
-def before(home: Path, pipeline: Pipeline) -> Pipeline | None:
-    """The pipeline of the push before, to the same branch."""
+def pushed_before(home: Path, pipeline: Pipeline) -> str:
+    """The commit of the push before to the same branch, which may have had no pipeline; empty without one."""
     facts = {"project_id": pipeline.project_id, "ref": pipeline.ref, "source": "push", "tag": False}
-    older = [
-        int(number)
+    older = {
+        int(number): str(document["sha"])
         for number, document in records.read(home / _FILE).items()
         if int(number) < pipeline.id and facts.items() <= document.items()
-    ]
-    return find(home, max(older)) if older else None
+    }
+    return older[max(older)] if older else ""
 
 
 def find_by_job(home: Path, wanted: int) -> tuple[Pipeline, Job] | None:
