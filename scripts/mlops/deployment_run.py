@@ -28,7 +28,7 @@ from mlops.errors import ContractError, DeploymentRefusedError, MlopsError, RunF
 from mlops.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
 from mlops.merged import check_merged
 from mlops.run_conf import read_conf
-from mlops.sagemaker_requests import Request, endpoint_config, renamed
+from mlops.sagemaker_requests import Request, endpoint_config, holds, kept_instances, renamed
 from mlops.settings import Settings, read_settings
 from mlops.versions import ModelVersion, endpoint_name, resource_name
 
@@ -271,8 +271,8 @@ def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name:
         found = describe_endpoint_config(sagemaker, candidate["EndpointConfigName"])
         if found is None:
             return candidate, False
-        if _has(found["ProductionVariants"][0], candidate["ProductionVariants"][0]) and (
-            _has(found.get("DataCaptureConfig") or {}, candidate.get("DataCaptureConfig") or {})
+        if holds(found["ProductionVariants"][0], candidate["ProductionVariants"][0]) and (
+            holds(found.get("DataCaptureConfig") or {}, candidate.get("DataCaptureConfig") or {})
             and bool(found.get("DataCaptureConfig")) == bool(candidate.get("DataCaptureConfig"))
         ):
             return candidate, True
@@ -280,11 +280,6 @@ def _choose_config(sagemaker: SageMakerClient, conf: DeploymentConf, model_name:
         f"The endpoint configuration {renamed(request)['EndpointConfigName']} is not what its name says",
         next_step="Delete it: nothing but this platform may make configurations of that name.",
     )
-
-
-def _has(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether SageMaker's description, which may say more, says what was asked for."""
-    return all(found.get(key) == value for key, value in wanted.items())
 
 
 def put_endpoint(
@@ -349,7 +344,8 @@ def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[floa
             f"and served {plan.before.endpoint_config if plan.before else 'nothing'} then",
             next_step="Run the job deploy again: it compares with what is in production now.",
         )
-    _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config), pause)
+    kept = kept_instances(describe_endpoint_config(sagemaker, serves), plan.endpoint_config)
+    _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **kept), pause)
     return True
 
 
@@ -453,7 +449,10 @@ def _restore(plan: DeploymentPlan, sagemaker: SageMakerClient) -> str:
         return "The new endpoint was deleted again."
     if plan.before.endpoint_config == plan.endpoint_config["EndpointConfigName"]:
         return "The endpoint still serves this configuration, as it did before."
-    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=plan.before.endpoint_config)
+    before = describe_endpoint_config(sagemaker, plan.before.endpoint_config)
+    now = describe_endpoint_config(sagemaker, plan.endpoint_config["EndpointConfigName"])
+    kept = kept_instances(now, before) if before else {}
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=plan.before.endpoint_config, **kept)
     return f"The endpoint goes back to {plan.before.version}."
 
 

@@ -236,6 +236,41 @@ def endpoint_config(model_name: str, deployment: Deployment, tag_list: Sequence[
     return request
 
 
+def holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether SageMaker's description, which may say more, says what was asked for."""
+    return all(found.get(key) == value for key, value in wanted.items())
+
+
+def kept_instances(now: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Any:
+    """What UpdateEndpoint is to keep of the instances that serve now, as its arguments.
+
+    Left to itself it begins with the configuration's own count, however far the endpoint was scaled. What it
+    keeps is kept for a variant of the same name, and ours have one name:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+
+    A count that the manifest changed is not kept, or the change would do nothing; nor is one of other
+    machines, which was right for those. Nothing at all is kept when the capture of requests changes: whether the
+    old capture would be kept as well is not documented (`DataCaptureConfig`: "Not currently supported").
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_VariantProperty.html
+
+    Args:
+        now: The configuration that is served, as described; None when it was deleted.
+        wanted: The one that is to be served, as requested or described.
+    """
+    exclude = ["DesiredWeight"]  # one variant has all the traffic
+    if now is not None:
+        capture, wanted_capture = now.get("DataCaptureConfig") or {}, wanted.get("DataCaptureConfig") or {}
+        if bool(capture) != bool(wanted_capture) or not holds(capture, wanted_capture):
+            return {"RetainAllVariantProperties": False}
+        served, asked = now["ProductionVariants"][0], wanted["ProductionVariants"][0]
+        if any(served.get(key) != asked.get(key) for key in ("InitialInstanceCount", "InstanceType")):
+            exclude.append("DesiredInstanceCount")
+    return {
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": name} for name in exclude],
+    }
+
+
 def renamed(request: Request) -> Request:
     """The same configuration under a name that tells its settings, for when the plain name is taken."""
     settings = {"variants": request["ProductionVariants"]}

@@ -36,6 +36,20 @@ def endpoint_tags(stack: Stack) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
 
 
+def in_service(stack: Stack) -> dict[str, Any]:
+    """The endpoint, once it is not changing."""
+    for _ in range(200):
+        endpoint: dict[str, Any] = stack.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+        if endpoint["EndpointStatus"] == "InService":
+            return endpoint
+        time.sleep(0.1)
+    raise AssertionError(endpoint)
+
+
+def instances(stack: Stack) -> int:
+    return int(in_service(stack)["ProductionVariants"][0]["DesiredInstanceCount"])
+
+
 def test_an_evaluated_model_is_served(stack: Stack, trainings: dict[str, Run]) -> None:
     assert trainings["good"].state == "success"
     run = deploy(stack, "first", "1.0.0+retrain.0")
@@ -45,6 +59,15 @@ def test_an_evaluated_model_is_served(stack: Stack, trainings: dict[str, Run]) -
     told = [message for message in about(stack, "1.0.0+retrain.0") if "deployed" in message["subject"]]
     assert sorted(message["channel"] for message in told) == ["email", "slack"]
     assert all(ENDPOINT in message["text"] for message in told)
+
+
+def test_a_deployed_endpoint_can_be_scaled(stack: Stack) -> None:
+    """As a scaling policy does it; the tests below deploy and go back."""
+    change = {"VariantName": "AllTraffic", "DesiredInstanceCount": 3}
+    stack.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName=ENDPOINT, DesiredWeightsAndCapacities=[change]
+    )
+    assert instances(stack) == 3
 
 
 def test_a_deployment_may_be_repeated(stack: Stack) -> None:
@@ -67,6 +90,7 @@ def test_an_improvement_is_compared_with_the_champion_and_replaces_it(stack: Sta
     run = deploy(stack, "second", "1.1.0+retrain.0")
     assert run.state == "success", run.tasks
     assert served(stack)["model"]["version"] == "1.1.0+retrain.0"
+    assert instances(stack) == 3
     assert endpoint_tags(stack)["mlops:model-version"] == "1.1.0+retrain.0"
 
 
@@ -101,6 +125,7 @@ def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(stack: S
     assert run.state == "failed"
     failure = evidence(stack, "1.3.0+retrain.0", "failure.json")
     assert "was rolled back and serves" in failure["cause"]
+    assert instances(stack) == 3
     assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
 
 
@@ -111,11 +136,7 @@ def test_a_model_that_answers_as_another_is_taken_back(stack: Stack) -> None:
     failure = evidence(stack, "1.4.0+retrain.0", "failure.json")
     assert "answered by another model" in failure["cause"]
     assert "goes back to 1.2.0+retrain.0" in failure["next_step"]
-    for _ in range(200):
-        endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
-        if endpoint["EndpointStatus"] == "InService":
-            break
-        time.sleep(0.1)
+    assert instances(stack) == 3
     assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
 
 

@@ -241,6 +241,45 @@ def test_an_update_has_no_gap(
     wait_for(lambda: not psutil.pid_exists(pid), 10)
 
 
+def test_a_scaled_endpoint_keeps_what_an_update_is_told_to_retain(
+    sagemaker: Any, configure: Callable[..., str], endpoint: str
+) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html"""
+    one, two = configure("scale-v1"), configure("scale-v2", InitialInstanceCount=2, InitialVariantWeight=3)
+    sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=one)
+    settled(sagemaker, endpoint)
+
+    def scale(variant: str = "AllTraffic", **change: Any) -> None:
+        changes = [{"VariantName": variant, **change}]
+        sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=endpoint, DesiredWeightsAndCapacities=changes
+        )
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+            sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=one)
+        settled(sagemaker, endpoint)
+
+    def update(config: str, *excluded: str, retain: bool = True) -> tuple[int, float]:
+        sagemaker.update_endpoint(
+            EndpointName=endpoint,
+            EndpointConfigName=config,
+            RetainAllVariantProperties=retain,
+            ExcludeRetainedVariantProperties=[{"VariantPropertyType": name} for name in excluded],
+        )
+        (variant,) = settled(sagemaker, endpoint)["ProductionVariants"]
+        return variant["DesiredInstanceCount"], variant["DesiredWeight"]
+
+    with pytest.raises(ClientError, match="not present within endpoint configuration"):
+        scale("Other", DesiredInstanceCount=5)
+    with pytest.raises(ClientError, match="DataCaptureConfig is not supported"):
+        update(two, "DataCaptureConfig")
+    scale(DesiredInstanceCount=5, DesiredWeight=2)
+    assert update(two) == (5, 2)
+    assert update(one, "DesiredWeight") == (5, 1)
+    assert update(two, "DesiredInstanceCount") == (2, 1)
+    scale(DesiredInstanceCount=5)
+    assert update(two, retain=False) == (2, 3)
+
+
 @pytest.mark.parametrize("do", ["crash", "sick"])
 def test_an_update_that_fails_keeps_the_old_model_serving(
     sagemaker: Any, runtime: Any, configure: Callable[..., str], endpoint: str, do: str

@@ -143,13 +143,77 @@ def test_another_error_is_not_waited_for(
         put_endpoint(plan, sagemaker, no_pause)
 
 
-def test_an_endpoint_in_service_is_updated(
+def described(plan: DeploymentPlan, name: str, **variant: Any) -> dict[str, Any]:
+    """DescribeEndpointConfig of a configuration as the plan's, but for `variant`; SageMaker says more than was asked."""
+    (asked,) = plan.endpoint_config["ProductionVariants"]
+    return {
+        "EndpointConfigName": name,
+        "EndpointConfigArn": f"arn:aws:sagemaker:eu-west-1:123456789012:endpoint-config/{name}",
+        "ProductionVariants": [{**asked, "VolumeSizeInGB": 30, **variant}],
+        "CreationTime": NOW,
+    }
+
+
+def kept(*excluded: str) -> dict[str, Any]:
+    return {
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": name} for name in excluded],
+    }
+
+
+WEIGHT, COUNT = "DesiredWeight", "DesiredInstanceCount"
+
+
+@pytest.mark.parametrize(
+    ("variant", "more"),
+    [
+        ({"ModelName": OLD}, kept(WEIGHT)),
+        ({"InitialInstanceCount": 2}, kept(WEIGHT, COUNT)),
+        ({"InstanceType": "ml.c5.xlarge"}, kept(WEIGHT, COUNT)),
+    ],
+)
+def test_an_endpoint_in_service_is_updated_and_stays_as_large_as_it_is(
+    sagemaker: SageMakerClient,
+    stub: Stubber,
+    plan: DeploymentPlan,
+    variant: dict[str, Any],
+    more: dict[str, Any],
+) -> None:
+    """But a count that mlops.yml changed, or other machines, takes effect."""
+    stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    stub.add_response(
+        "describe_endpoint_config", described(plan, OLD, **variant), {"EndpointConfigName": OLD}
+    )
+    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG, **more}
+    stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
+    put_endpoint(plan, sagemaker, no_pause)
+
+
+def test_a_count_is_kept_though_the_configuration_is_gone(
     sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", OLD))
-    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG}
+    stub.add_client_error("describe_endpoint_config", "ValidationException", UNSEEN)
+    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG, **kept(WEIGHT)}
     stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
     put_endpoint(plan, sagemaker, no_pause)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_change_of_what_is_captured_takes_effect(
+    sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan, *, before: bool
+) -> None:
+    capture = DataCapture(destination="s3://b/capture/", sampling_percent=100)
+    deployment = replace(plan.conf.deployment, data_capture=capture)
+    captures = replace(plan, endpoint_config=endpoint_config(CONFIG, deployment, []))
+    found = described(plan, OLD)
+    if before:
+        found["DataCaptureConfig"] = captures.endpoint_config["DataCaptureConfig"]
+    stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    stub.add_response("describe_endpoint_config", found, {"EndpointConfigName": OLD})
+    wanted = {"EndpointName": NAME, "EndpointConfigName": CONFIG, "RetainAllVariantProperties": False}
+    stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
+    put_endpoint(plan if before else captures, sagemaker, no_pause)
 
 
 IN_PROGRESS = f'Cannot update in-progress endpoint "{ARN}".'
@@ -182,6 +246,7 @@ def test_of_two_deployments_at_once_one_goes_on_and_the_other_is_refused(
         stub.add_client_error("describe_endpoint", "ValidationException", GONE)
     else:
         stub.add_response("describe_endpoint", before)
+        stub.add_response("describe_endpoint_config", described(plan, OLD))
     stub.add_client_error(call, "ValidationException", refusal)
     stub.add_response("describe_endpoint", after)
     with pytest.raises(DeploymentRefusedError, match="cannot be changed now") as caught:
@@ -193,6 +258,7 @@ def test_two_runs_of_one_deployment_at_once_are_no_quarrel(
     sagemaker: SageMakerClient, stub: Stubber, plan: DeploymentPlan
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", OLD))
+    stub.add_response("describe_endpoint_config", described(plan, OLD))
     stub.add_client_error("update_endpoint", "ValidationException", IN_PROGRESS)
     again = endpoint("Updating", OLD, PendingDeploymentSummary={"EndpointConfigName": CONFIG})
     stub.add_response("describe_endpoint", again)
@@ -324,7 +390,9 @@ def test_production_goes_back_when_the_smoke_test_fails(
     plan: DeploymentPlan,
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", CONFIG))
-    wanted = {"EndpointName": NAME, "EndpointConfigName": OLD}
+    for name in (OLD, CONFIG):
+        stub.add_response("describe_endpoint_config", described(plan, name), {"EndpointConfigName": name})
+    wanted = {"EndpointName": NAME, "EndpointConfigName": OLD, **kept(WEIGHT)}
     stub.add_response("update_endpoint", {"EndpointArn": ARN}, wanted)
     answers.add_response("invoke_endpoint", answer({"model": {"version": "0.0.1"}}))
     with pytest.raises(RunFailedError, match="answered by another model") as caught:

@@ -7,6 +7,7 @@ does, the endpoint rolls back: it is `InService` again, with the old configurati
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ KIND = Kind(prefix="Endpoint", arn="endpoint", status="EndpointStatus", summarie
 
 # A container has to answer within this time.
 REQUEST_SECONDS = 60.0
+_SCALING_SECONDS = 0.5
 _BUSY = ("Creating", "Updating", "RollingBack", "Deleting")
 
 
@@ -122,6 +124,7 @@ class Endpoints:
                 "ValidationException",
                 f'Cannot update endpoint "{self.table.arn(name)}" in status Failed; it can only be deleted.',
             )
+        retained = _retained(wanted)
         pending = {"EndpointConfigName": wanted["EndpointConfigName"]}
         changed = self.table.change_if(
             name,
@@ -133,7 +136,60 @@ class Endpoints:
         )
         if not changed:
             raise _in_progress(self.table.arn(name))
-        self._deploy(name, settings)
+        self._deploy(name, settings, retained)
+        return {"EndpointArn": self.table.arn(name)}
+
+    def scale(self, wanted: Parameters) -> Parameters:
+        """UpdateEndpointWeightsAndCapacities.
+
+        The endpoint is `Updating` until it is done, here for a moment only: nothing has to start.
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpointWeightsAndCapacities.html
+
+        A name that comes twice or is not served is refused in moto's words (moto/sagemaker/models.py).
+        """
+        name = wanted["EndpointName"]
+        changes: dict[str, Parameters] = {}
+        record = self._find(name)
+        fleet = self.fleet(name)
+        if fleet is None and record["EndpointStatus"] in _BUSY:
+            raise _in_progress(self.table.arn(name))
+        if fleet is None:
+            raise ServiceError(
+                "ValidationException",
+                f'Cannot update endpoint "{self.table.arn(name)}" in status {record["EndpointStatus"]}.',
+            )
+        served = {variant.name for variant in fleet.variants}
+        for change in wanted["DesiredWeightsAndCapacities"]:
+            variant = change["VariantName"]
+            if variant in changes:
+                raise ServiceError(
+                    "ValidationException", f'The variant name "{variant}" was non-unique within the request.'
+                )
+            if variant not in served:
+                raise ServiceError(
+                    "ValidationException",
+                    f'The variant name(s) "{variant}" is/are not present within endpoint configuration '
+                    f'"{fleet.config_name}".',
+                )
+            if "ServerlessUpdateConfig" in change:
+                raise ServiceError("ValidationException", f'The variant "{variant}" is not serverless.')
+            changes[variant] = change
+        idle = self.table.change_if(
+            name, lambda now: now["EndpointStatus"] == "InService", EndpointStatus="Updating"
+        )
+        if not idle:
+            raise _in_progress(self.table.arn(name))
+
+        def become() -> None:
+            time.sleep(_SCALING_SECONDS)
+            with self._lock:
+                for one in fleet.variants:
+                    change = changes.get(one.name, {})
+                    one.count = change.get("DesiredInstanceCount", one.count)
+                    one.weight = change.get("DesiredWeight", one.weight)
+            self.table.change(name, EndpointStatus="InService")
+
+        threading.Thread(target=become, name=f"scale {name}", daemon=True).start()
         return {"EndpointArn": self.table.arn(name)}
 
     def describe(self, wanted: Parameters) -> Record:
@@ -173,12 +229,12 @@ class Endpoints:
             raise not_found("endpoint", self.table.arn(name))
         return record
 
-    def _deploy(self, name: str, settings: Record) -> None:
+    def _deploy(self, name: str, settings: Record, retained: frozenset[str] = frozenset()) -> None:
         threading.Thread(
-            target=self._roll_out, args=(name, settings), name=f"deploy {name}", daemon=True
+            target=self._roll_out, args=(name, settings, retained), name=f"deploy {name}", daemon=True
         ).start()
 
-    def _roll_out(self, name: str, settings: Record) -> None:
+    def _roll_out(self, name: str, settings: Record, retained: frozenset[str]) -> None:
         try:
             fleet = self._fleets.start(name, settings)
         except Exception as error:  # pylint: disable=broad-exception-caught  # the state must not say Updating for ever
@@ -190,6 +246,12 @@ class Endpoints:
             return
         with self._lock:
             old = self._serving.get(name)
+            before = {variant.name: variant for variant in old.variants} if old else {}
+            for variant in fleet.variants:
+                if variant.name in before and "DesiredInstanceCount" in retained:
+                    variant.count = before[variant.name].count
+                if variant.name in before and "DesiredWeight" in retained:
+                    variant.weight = before[variant.name].weight
             self._serving[name] = fleet
         self.table.change(
             name,
@@ -212,6 +274,25 @@ class Endpoints:
             return
         self.table.change(name, EndpointStatus="RollingBack", FailureReason=reason)
         self.table.change(name, EndpointStatus="InService", PendingDeploymentSummary=None)
+
+
+def _retained(wanted: Parameters) -> frozenset[str]:
+    """Which properties of a variant outlive an update, for the variant of the same name.
+
+    Without RetainAllVariantProperties none does; with it all but those that are excluded:
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpoint.html
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+
+    `DataCaptureConfig` is an allowed value that AWS calls "not currently supported" and says no more of. It
+    is refused, so that nothing relies on it:
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_VariantProperty.html
+    """
+    excluded = {one["VariantPropertyType"] for one in wanted.get("ExcludeRetainedVariantProperties") or []}
+    if "DataCaptureConfig" in excluded:
+        raise ServiceError("ValidationException", "VariantPropertyType DataCaptureConfig is not supported.")
+    if not wanted.get("RetainAllVariantProperties"):
+        return frozenset()
+    return frozenset({"DesiredInstanceCount", "DesiredWeight"} - excluded)
 
 
 def _in_progress(arn: str) -> ServiceError:

@@ -34,9 +34,9 @@ class FleetError(Exception):
     """A fleet that does not come up; the message is the endpoint's FailureReason."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Variant:
-    """One served production variant."""
+    """One served production variant. Its count and weight are changed while it serves."""
 
     settings: Record
     """As in the endpoint's configuration."""
@@ -45,6 +45,10 @@ class Variant:
     container: Container
     shipper: Shipper
     started: datetime
+    count: int
+    """How many instances it has, in name: one container serves for all."""
+    weight: float
+    """Its part of the traffic, beside the others' weights."""
     capture: Capture | None = None
 
     @property
@@ -52,22 +56,16 @@ class Variant:
         """The variant's name."""
         return str(self.settings["VariantName"])
 
-    @property
-    def weight(self) -> float:
-        """Its part of the traffic, beside the others' weights."""
-        return float(self.settings.get("InitialVariantWeight", 1.0))
-
     def summary(self) -> Record:
         """A ProductionVariantSummary."""
-        count = self.settings.get("InitialInstanceCount", 1)
         image = {"SpecifiedImage": self.image, "ResolvedImage": self.image, "ResolutionTime": self.started}
         return {
             "VariantName": self.name,
             "DeployedImages": [image],
             "CurrentWeight": self.weight,
             "DesiredWeight": self.weight,
-            "CurrentInstanceCount": count,
-            "DesiredInstanceCount": count,
+            "CurrentInstanceCount": self.count,
+            "DesiredInstanceCount": self.count,
         }
 
 
@@ -158,6 +156,8 @@ class Fleets:
             shipper=Shipper(sdk.logs, job.log, f"/aws/sagemaker/Endpoints/{endpoint}", stream),
             started=datetime.now(UTC),
             capture=capture_of(settings, sdk, f"{endpoint}/{wanted['VariantName']}"),
+            count=int(wanted.get("InitialInstanceCount", 1)),
+            weight=float(wanted.get("InitialVariantWeight", 1.0)),
         )
 
     def _fetch_model(self, sdk: Sdk, url: str | None, folder: Path, target: Path) -> None:

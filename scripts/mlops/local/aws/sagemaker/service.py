@@ -66,6 +66,7 @@ class SageMaker:
             "ListEndpointConfigs": configs.table.page,
             "CreateEndpoint": endpoints.create,
             "UpdateEndpoint": endpoints.update,
+            "UpdateEndpointWeightsAndCapacities": endpoints.scale,
             "DescribeEndpoint": endpoints.describe,
             "DeleteEndpoint": endpoints.delete,
             "ListEndpoints": endpoints.table.page,
