@@ -77,6 +77,8 @@ class DeploymentPlan:
     """What the endpoint serves while we begin."""
     decided_at: str = ""
     """When somebody decided on this deployment; UTC, ISO 8601."""
+    began_at: str = ""
+    """When this was found out, just before the endpoint changes; UTC, ISO 8601."""
     approval: str = ""
     """Who approved it in the model registry and why; empty when it was started by a job."""
 
@@ -154,6 +156,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
         config_exists=exists,
         before=before,
         decided_at=approval.decided_at if approval else created_at,
+        began_at=created_at,
         approval=approval.words if approval else "",
     )
 

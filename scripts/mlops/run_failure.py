@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mlops.clients.job_logs import LogTail, tail
+from mlops.clients.job_logs import LogTail, tail, tail_since
 from mlops.clients.registry import RELEASE_AGAIN
 from mlops.clients.sagemaker import LOG_GROUPS, JobKind, job_failure, job_runs
 from mlops.contract import SCHEMA_VERSION, Origin
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 
+# https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+_NO_PING = (
+    "A container must answer GET /ping at port $SAGEMAKER_BIND_TO_PORT, 8080 where that is not set; on all "
+    "addresses, not localhost only, or on $MLOPS_BIND_HOST where that is set; within "
+    "deployment.startup_timeout; and its ENTRYPOINT must start the server when the argument is `serve`."
+)
 _RETRY = "Run the job again; if it fails the same way, send the log to the platform's team."
 _WORKER_LOST = (
     "The worker that ran the task ended without a result: it was killed, out of memory or shut down."
@@ -80,6 +87,8 @@ class Subject:
     """Empty unless the first task found it to be the platform's own."""
     endpoint: str = ""
     """Set for deployments: its log explains why a container did not come up."""
+    changed_since: str = ""
+    """When the deployment began, ISO 8601: what wrote to that log before is not what was deployed."""
     log_url_template: str = ""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """By task."""
@@ -113,6 +122,7 @@ def subject(
         run_id=run_id,
         evidence_uri=checked.get("evidence_uri", ""),
         endpoint=(checked.get("deployment") or {}).get("endpoint_name", ""),
+        changed_since=plan.get("began_at", ""),
         log_url_template=plan.get("settings", {}).get("log_group_url", ""),
         jobs={task: decode(Job, dict(job), task) for task, job in jobs.items() if job},
         origin={key: str(value) for key, value in origin.items() if key in known}
@@ -158,7 +168,13 @@ def explain(
     elif "Unsupported manifest media type" in cause:  # CreateModel, of an image that an older ml-ops released
         next_step = RELEASE_AGAIN
     elif about.endpoint and first.task_id in {"wait_for_endpoint", "confirm"}:
-        log = tail(logs, f"{ENDPOINT_LOGS}/{about.endpoint}", "")
+        since = datetime.fromisoformat(about.changed_since) if about.changed_since else None
+        found = tail_since(logs, f"{ENDPOINT_LOGS}/{about.endpoint}", since)
+        if found is not None and not found.lines:
+            cause += "\nThe new container wrote nothing to its log."
+        log = found or log
+        if "ping health check" in cause:
+            next_step = f"{next_step} {_NO_PING}".strip()
     if log.lines:
         cause += "\nLast lines of its log:\n" + "\n".join(log.lines)
     if len(errors) > 1:

@@ -125,6 +125,7 @@ def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(stack: S
     assert run.state == "failed"
     failure = evidence(stack, "1.3.0+retrain.0", "failure.json")
     assert "was rolled back and serves" in failure["cause"]
+    assert failure["cause"].endswith("Last lines of its log:\nRuntimeError: no weights")
     assert instances(stack) == 3
     assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
 

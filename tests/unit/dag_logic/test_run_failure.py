@@ -14,6 +14,7 @@ from mlops.clients.sagemaker import JobKind
 from mlops.contract import TrainingConf
 from mlops.decode import encode
 from mlops.errors import EvidenceError
+from mlops.evidence import Failure
 from mlops.run_failure import (
     Job,
     Subject,
@@ -188,23 +189,74 @@ def test_a_failure_is_told_where_sagemaker_does_not_say_why(logs: CloudWatchLogs
         assert (failure.cause, failure.log_url) == ("Trigger failure", "https://airflow")
 
 
-def test_an_endpoint_that_did_not_come_up_brings_its_log(
-    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
-) -> None:
-    about = Subject(dag_id="d", run_id="r", endpoint="e")
+BEGAN = "2026-01-02T03:04:05+00:00"
+BEGAN_MS = 1767323045000
+NO_PING = "The container did not pass the ping health check."
+
+
+def endpoint_failure(
+    sagemaker: SageMakerClient,
+    logs: CloudWatchLogsClient,
+    streams: dict[str, int] | str,
+    what: str,
+    **lines: str,
+) -> Failure:
+    """The failure of a deployment, where the endpoint's log has these streams, by creation, or answers so."""
+    about = Subject(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
     with Stubber(logs) as stub:
         wanted = {
             "logGroupName": "/aws/sagemaker/Endpoints/e",
             "orderBy": "LastEventTime",
             "descending": True,
-            "limit": 1,
         }
-        stub.add_response(
-            "describe_log_streams", {"logStreams": [{"logStreamName": "AllTraffic/i-1"}]}, wanted
-        )
-        stub.add_response("get_log_events", {"events": [{"message": "ImportError: numpy"}]})
-        failure = explain(about, [TaskError(task_id="confirm", what="was rolled back")], sagemaker, logs)
+        if isinstance(streams, str):
+            stub.add_client_error("describe_log_streams", streams)
+        else:
+            listed = [
+                {"logStreamName": f"AllTraffic/{name}", "creationTime": made}
+                for name, made in streams.items()
+            ]
+            stub.add_response("describe_log_streams", {"logStreams": listed}, wanted)
+        for name, line in lines.items():
+            stub.add_response(
+                "get_log_events",
+                {"events": [{"message": line}]},
+                {**READ, "logStreamName": f"AllTraffic/{name}"},
+            )
+        error = TaskError(task_id="confirm", what=what, next_step="Deploy again.")
+        failure = explain(about, [error], sagemaker, logs)
+        stub.assert_no_pending_responses()
+    return failure
+
+
+READ = {"logGroupName": "/aws/sagemaker/Endpoints/e", "limit": 15, "startFromHead": False}
+
+
+def test_an_endpoint_that_did_not_come_up_brings_the_log_of_its_new_container(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    """Not that of the one before, which is the last to have written."""
+    streams = {"old": BEGAN_MS - 60_000, "new": BEGAN_MS + 5_000}
+    failure = endpoint_failure(sagemaker, logs, streams, "was rolled back", new="ImportError: numpy")
     assert failure.cause == "was rolled back\nLast lines of its log:\nImportError: numpy"
+
+
+@pytest.mark.parametrize("streams", [{"old": BEGAN_MS - 1}, {}, "ResourceNotFoundException"])
+def test_a_container_that_wrote_nothing_is_not_explained_by_another(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient, streams: dict[str, int] | str
+) -> None:
+    failure = endpoint_failure(sagemaker, logs, streams, NO_PING)
+    assert failure.cause == f"{NO_PING}\nThe new container wrote nothing to its log."
+    assert failure.next_step.startswith("Deploy again. A container must answer GET /ping")
+    for word in ("SAGEMAKER_BIND_TO_PORT", "8080", "all addresses", "startup_timeout", "ENTRYPOINT"):
+        assert word in failure.next_step
+
+
+def test_nothing_is_said_of_a_log_that_cannot_be_read(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    failure = endpoint_failure(sagemaker, logs, "AccessDeniedException", "The smoke test failed")
+    assert (failure.cause, failure.next_step) == ("The smoke test failed", "Deploy again.")
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,13 @@ def test_the_end_of_a_log_and_where_the_rest_is() -> None:
         group = "/aws/sagemaker/TrainingJobs"
         stubber.add_response(
             "describe_log_streams",
-            {"logStreams": [{"logStreamName": "j/algo-1"}]},
-            {"logGroupName": group, "logStreamNamePrefix": "j/", "limit": 1},
+            {
+                "logStreams": [
+                    {"logStreamName": "j/algo-0", "creationTime": 1},  # a spot machine that was taken away
+                    {"logStreamName": "j/algo-1", "creationTime": 2},
+                ]
+            },
+            {"logGroupName": group, "logStreamNamePrefix": "j/"},
         )
         stubber.add_response("get_log_events", {"events": [{"message": "one\n"}, {"message": "two"}]})
         found = tail(logs, group, "j/")
