@@ -6,7 +6,7 @@ import json
 import stat
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ MLOPS = r"""#!/bin/bash
 echo "mlops $*"
 python3 -c "import json, os; print(json.dumps(dict(os.environ)))" > "$SEEN/$CI_JOB_NAME.json"
 [ -f stray.txt ] && exit 99
+if [ -n "$AWS_WEB_IDENTITY_TOKEN_FILE" ]; then cat "$AWS_WEB_IDENTITY_TOKEN_FILE" > "$SEEN/$CI_JOB_NAME.token"; fi
+[ "$1" = "$HANG" ] && sleep 60
 case "$1" in
   containerize) echo "IMAGE_VERSION=1.0.0" > containerize.env ;;
   train) echo "MODEL_VERSION=$IMAGE_VERSION+retrain.0" > train.env; touch stray.txt ;;
@@ -410,6 +412,42 @@ def test_a_pipeline_that_hangs_is_stopped_with_all_its_processes(lab: Lab) -> No
     assert not _alive(int(pid_file.read_text()))
     remote = gitlab.Gitlab(lab.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(PROJECT)
     assert [job.status for job in remote.pipelines.get(1).jobs.list()] == ["canceled"]
+
+
+def test_a_job_s_token_is_there_while_it_runs_and_not_after(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = lab.folder / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    role = "arn:aws:iam::123456789012:role/ml-ops"
+    variables = {
+        "VENV_BIN": str(lab.folder / "venv-bin"),
+        "MLOPS_ID_TOKEN": "a.job.token",
+        "MLOPS_BUILD_ROLE_ARN": f"{role}-build",
+        "MLOPS_TRAIN_ROLE_ARN": f"{role}-train",
+    }
+
+    def told() -> set[str]:
+        return {
+            file.stem for file in (lab.folder / "seen").glob("*.token") if file.read_text() == "a.job.token"
+        }
+
+    def left() -> list[Path]:
+        files = (file for file in temporary.rglob("*") if file.is_file())
+        return [file for file in files if b"a.job.token" in file.read_bytes()]
+
+    done = lab.run(None, EVALUATE_EXIT="7", **variables)
+    assert [done.job(name).exit_code for name in ("containerize", "train", "evaluate")] == [0, 0, 7]
+    assert told() == {"containerize", "train", "evaluate", "notify"}
+    assert left() == []
+
+    options = replace(lab.options(HANG="train", **variables), limit_seconds=15)
+    (lab.folder / "seen" / "train.token").unlink()
+    with pytest.raises(LocalStackError, match="did not end within 15 s"):
+        run(lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=options)
+    assert "train" in told()
+    assert left() == []
 
 
 def test_an_interrupted_pipeline_leaves_no_process(lab: Lab) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 import yaml
 
 from mlops import evaluate, manifest, waiting
-from mlops.local import paths
+from mlops.local import paths, processes
 
 from .conftest import Template
 
@@ -102,6 +106,7 @@ def test_a_job_takes_its_role_with_its_own_token(stages: Any, name: str) -> None
 def test_the_token_goes_to_a_file_that_only_the_job_reads(stages: Any, tmp_path: Path) -> None:
     (script,) = stages["train"].job["before_script"]
     show = 'echo "$AWS_ROLE_ARN $AWS_ROLE_SESSION_NAME $(stat -c %a "$AWS_WEB_IDENTITY_TOKEN_FILE")"'
+    show += '; cat "$AWS_WEB_IDENTITY_TOKEN_FILE"'
     variables = {
         "PATH": "/usr/bin:/bin",
         "TMPDIR": str(tmp_path),
@@ -119,9 +124,8 @@ def test_the_token_goes_to_a_file_that_only_the_job_reads(stages: Any, tmp_path:
         check=True,
     )
 
-    assert done.stdout == "arn:aws:iam::123456789012:role/ci gitlab-3-77 600\n"
-    (token,) = tmp_path.iterdir()
-    assert token.read_text() == "header.claims.signature"
+    assert done.stdout == "arn:aws:iam::123456789012:role/ci gitlab-3-77 600\nheader.claims.signature"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -373,3 +377,68 @@ def test_a_wait_and_its_time_reach_the_jobs(templates: Any) -> None:
         assert given["wait-seconds"] == 25200
         assert given["evaluate-timeout"] == "3 days"
         assert given["deploy-timeout"] == "3 hours"
+
+
+TOKEN_STEPS = [
+    (name, job)
+    for name in (*COMMANDS, "terraform")
+    for job in (("terraform-plan", "terraform-apply") if name == "terraform" else ("",))
+]
+
+
+def token_step(templates: Any, name: str, job: str) -> str:
+    """The command that puts a job's token into a file."""
+    jobs = templates[name].filled(environment="dev") if job else {"": templates[name].job}
+    (found,) = [one for key, one in jobs.items() if key.startswith(job)]
+    return str(found["before_script"][0])
+
+
+def test_every_job_keeps_its_token_the_same_way(templates: Any) -> None:
+    assert len({token_step(templates, *one) for one in TOKEN_STEPS}) == 1
+    assert sum(template.text.count("id_tokens:") for template in templates.values()) == len(TOKEN_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("rest", "code"), [("true", 0), ("false", 1), ("exit 7", 7), ("echo now; sleep 60", 143)], ids=str
+)
+@pytest.mark.parametrize("evaluate", [": | eval {}", ": | (eval {})"])
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_no_token_outlives_the_shell_of_its_job(
+    templates: Any, tmp_path: Path, shell: str, evaluate: str, rest: str, code: int
+) -> None:
+    """As GitLab's runner runs a script, and ends it: a signal to all processes of the job.
+
+    https://gitlab.com/gitlab-org/gitlab-runner/-/blob/main/shells/bash.go
+    """
+    look = 'ls -ld "${AWS_WEB_IDENTITY_TOKEN_FILE%/*}" "$AWS_WEB_IDENTITY_TOKEN_FILE"'
+    script = "\n".join((token_step(templates, "train", ""), look, rest))
+    variables = {
+        "PATH": os.environ["PATH"],
+        "TMPDIR": str(tmp_path),
+        "MLOPS_ID_TOKEN": "a.job.token",
+        "MLOPS_AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/ml-ops-train",
+        "CI_PROJECT_ID": "7",
+        "CI_JOB_ID": "1001",
+    }
+    with subprocess.Popen(
+        [shell],
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        assert job.stdin is not None and job.stdout is not None
+        job.stdin.write(f"trap exit 1 TERM\nset -e\n{evaluate.format(shlex.quote(script))}\n")
+        job.stdin.close()
+        seen = job.stdout.readline() + job.stdout.readline()
+        assert seen.startswith("drwx------") and "\n-rw-------" in seen
+        if "now" in rest:
+            assert job.stdout.readline() == "now\n"
+            # a shell that is between two commands looks at a signal only after the next one
+            while "sleep" not in {one.name() for one in processes.group_members(job.pid)}:
+                time.sleep(0.02)
+            os.killpg(job.pid, signal.SIGTERM)
+        assert job.wait(30) == code
+
+    assert list(tmp_path.iterdir()) == []
