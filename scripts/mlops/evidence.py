@@ -91,8 +91,9 @@ class Predictions:
 class EvaluationReport:
     """evaluation.json, as the container's `evaluate` writes it."""
 
-    schema_version: int
     metrics: dict[str, float]
+    schema_version: int = 1
+    """A file without it is of the first format, for good: a container is not built again for a new one."""
     counts: dict[str, int] = field(default_factory=dict)
     confusion_matrix: ConfusionMatrix | None = None
     curves: dict[str, Curve] = field(default_factory=dict)

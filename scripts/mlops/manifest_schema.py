@@ -109,7 +109,7 @@ class Training(Section):
     """A SageMaker training job."""
 
     channels: Annotated[dict[ChannelName, DataPath], Field(min_length=1, max_length=20)]
-    """Data by channel, one of them `train`: s3://<bucket>/<prefix>/ or a path in the platform's bucket."""
+    """Data by channel, one of them `train`: a path in the platform's bucket; its roles read no other yet."""
     instance_type: InstanceType = "ml.m5.large"
     instance_count: Annotated[int, Field(ge=1, le=100)] = 1
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
@@ -164,7 +164,7 @@ class Evaluation(Section):
     """A SageMaker processing job that evaluates the new model and the one in production on the same data."""
 
     data: DataPath
-    """The test data: s3://<bucket>/<prefix>/ or a path in the platform's bucket."""
+    """The test data, written like a channel."""
     metrics: Annotated[list[Metric], Field(min_length=1, max_length=50)]
     instance_type: InstanceType = "ml.m5.large"
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30

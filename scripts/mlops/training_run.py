@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from semver import Version
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_ssm import SSMClient
 
-    from mlops.clients.storage import Storage
+    from mlops.clients.storage import Storage, StoredObject
 
 _CORRECT = "Correct what `evaluate` writes; docs/contracts.md shows the format."
 
@@ -70,9 +71,11 @@ def prepare(
     champion = find_champion(sagemaker, parsed.project, parsed.model)
     if champion is not None:
         _check_champion(champion, parsed)
-    listings = {name: list(storage.listing(uri)) for name, uri in parsed.training.channels.items()}
+    listings = {
+        name: _listing(storage, uri, settings.bucket) for name, uri in parsed.training.channels.items()
+    }
     fingerprint = data_fingerprint(listings)
-    if next(storage.listing(parsed.evaluation.data), None) is None:
+    if not _listing(storage, parsed.evaluation.data, settings.bucket, 1):
         raise StorageError(
             f"There is no test data at {parsed.evaluation.data}",
             next_step="Check evaluation.data in mlops.yml, and that the data was uploaded.",
@@ -83,6 +86,21 @@ def prepare(
     return TrainingPlan(
         conf=parsed, settings=settings, run_id=run_id, fingerprint=fingerprint, champion=champion
     )
+
+
+def _listing(storage: Storage, uri: str, bucket: str, limit: int | None = None) -> list[StoredObject]:
+    """The objects of a prefix; advice that can be followed when they lie where no role of ours reads."""
+    try:
+        return list(islice(storage.listing(uri), limit))
+    except StorageError as error:
+        if uri.startswith(f"s3://{bucket}/"):
+            raise
+        raise StorageError(
+            error.what,
+            cause=error.cause,
+            next_step=f"Copy the data below s3://{bucket}/data/ and name it in mlops.yml: the platform's "
+            "roles read no other bucket yet.",
+        ) from error
 
 
 def check_training(description: Mapping[str, Any], storage: Storage) -> None:

@@ -117,8 +117,8 @@ variable "airflow" {
 
   # AWS refuses the others: https://docs.aws.amazon.com/mwaa/latest/userguide/airflow-versions.html
   validation {
-    condition     = var.airflow == null || try(contains(["3.0.6", "3.2.1"], var.airflow.version), false)
-    error_message = "airflow.version must be one that MWAA offers and the DAGs run on: 3.0.6 or 3.2.1."
+    condition     = var.airflow == null || try(contains(["3.2.1"], var.airflow.version), false)
+    error_message = "airflow.version must be one that MWAA offers and the package is locked to: 3.2.1."
   }
 
   validation {

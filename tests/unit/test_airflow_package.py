@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -197,3 +198,16 @@ def test_an_installed_package_works_on_the_current_folder(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PrerequisiteError, match="The DAGs are missing"):
         airflow_package.build(tmp_path / "package", download=Index(semver=WHEEL).download)
+
+
+@pytest.mark.parametrize("file", ["modules/airflow/variables.tf", "root/variables.tf"])
+def test_terraform_takes_the_one_version_that_the_package_installs_into(file: str) -> None:
+    """MWAA installs with its own constraints: where they differ from the lock, pip gives up and no DAG loads.
+
+    https://docs.aws.amazon.com/mwaa/latest/userguide/working-dags-dependencies.html
+    """
+    lock = (CHECKOUT / "requirements" / "airflow.txt").read_text(encoding="utf-8")
+    (locked,) = re.findall(r"^apache-airflow==(\S+)", lock, re.MULTILINE)
+    text = (CHECKOUT / "terraform" / file).read_text(encoding="utf-8")
+    (taken,) = re.findall(r"contains\(\[(.*?)\], var\.airflow[._]version\)", text)
+    assert taken == f'"{locked}"'

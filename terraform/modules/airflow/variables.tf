@@ -50,8 +50,8 @@ variable "airflow_version" {
 
   # https://docs.aws.amazon.com/mwaa/latest/userguide/airflow-versions.html
   validation {
-    condition     = contains(["3.0.6", "3.2.1"], var.airflow_version)
-    error_message = "airflow_version must be one that MWAA offers and the DAGs run on: 3.0.6 or 3.2.1."
+    condition     = contains(["3.2.1"], var.airflow_version)
+    error_message = "airflow_version must be one that MWAA offers and the package is locked to: 3.2.1."
   }
 }
 

@@ -233,3 +233,19 @@ def test_requirements_are_locked_with_hashes(name: str) -> None:
 def test_developers_have_the_versions_of_the_image() -> None:
     pins = {line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if "==" in line}
     assert pins <= set((EXAMPLE / "requirements-dev.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/manifest.md", "examples/phishing-url/mlops.yml"])
+def test_the_smoke_test_that_a_page_shows_is_a_request_the_example_answers(
+    python: Python, tmp_path: Path, page: str
+) -> None:
+    text = (paths.checkout() / page).read_text(encoding="utf-8")
+    if page.endswith(".md"):
+        text = re.findall(r"```yaml\n(?:# mlops\.yml\n)?(project:.*?)```", text, re.DOTALL)[0]
+    (tmp_path / "mlops.yml").write_text(text, encoding="utf-8")
+    body = manifest.load(tmp_path / "mlops.yml").model().smoke_test_body
+    code = "import sys; from phishing_url.serve import read_json; print(len(read_json(sys.argv[1])))"
+
+    read = python.run(EXAMPLE, "-c", code, body)
+
+    assert (read.returncode, read.stdout) == (0, "1\n"), read.stderr

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from mlops.errors import LocalStackError
+from mlops.local import paths
 from mlops.local.pipeline_variables import Trigger
 
 PIPELINE = {
@@ -196,3 +199,30 @@ def test_a_job_of_ones_own_that_needs_what_is_not_there(planner: Any) -> None:
 
     smoke["needs"] = [{"job": "containerize", "optional": True}]
     assert "smoke" in planner({**PIPELINE, "smoke": smoke}, Trigger(kind="schedule"))
+
+
+@pytest.mark.parametrize(
+    ("trigger", "smoke"),
+    [
+        (Trigger(), True),
+        (MERGE_REQUEST, True),
+        (Trigger(ref="topic"), False),
+        (Trigger(kind="schedule"), False),
+        (Trigger(kind="tag", ref="phishing-url/v1.3.0"), False),
+    ],
+    ids=["push", "merge request", "branch", "schedule", "tag"],
+)
+def test_a_job_as_the_docs_show_it_leaves_every_pipeline_as_it_is(
+    planner: Any, trigger: Trigger, smoke: bool
+) -> None:
+    page = (paths.checkout() / "docs" / "templates.md").read_text(encoding="utf-8")
+    assert "needs: [containerize]" not in page
+    (block,) = re.findall(r"```yaml\n(smoke:.*?)```", page, re.DOTALL)
+    own = yaml.safe_load(block)
+
+    ours, jobs = planner(PIPELINE, trigger), planner({**PIPELINE, **own}, trigger)
+
+    assert set(jobs) == set(ours) | ({"smoke"} if smoke else set())
+    # GitLab creates no pipeline where a job needs one that is missing and not optional.
+    assert [need for need in own["smoke"]["needs"] if not need["optional"] and need["job"] not in jobs] == []
+    assert ("containerize" in jobs) is smoke

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +132,7 @@ def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
     with initialising():
         terraform.initialise()
     package = airflow_package.build(home / "package")
-    applied = Applied(aws, terraform, package, {"package": str(package), "airflow_version": "3.0.6"})
+    applied = Applied(aws, terraform, package, {"package": str(package), "airflow_version": "3.2.1"})
     terraform.apply_now(var=applied.values)
     return applied
 
@@ -215,7 +216,12 @@ def test_a_state_holds_no_wheels(airflow: Applied) -> None:
 
 
 def test_a_new_version_of_airflow_is_an_update_in_place(airflow: Applied) -> None:
-    airflow.values["airflow_version"] = "3.2.1"
+    # The package is locked to one version, so another is one that was set by hand.
+    mwaa_client(airflow.aws).update_environment(Name=ENVIRONMENT, AirflowVersion="3.0.6")
+    deadline = time.monotonic() + 30
+    while airflow.environment()["Status"] != "AVAILABLE":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert airflow.changes() == {"module.airflow.aws_mwaa_environment.this": ["update"]}
     airflow.apply()
     assert airflow.environment()["AirflowVersion"] == "3.2.1"

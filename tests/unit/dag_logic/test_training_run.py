@@ -232,6 +232,23 @@ def test_a_merge_request_trains_no_release(cloud: Cloud, training: TrainingConf)
     assert cloud.prepare(encode(candidate)).conf == candidate
 
 
+@pytest.mark.parametrize("place", ["training", "evaluation"])
+def test_data_of_another_bucket_are_refused_with_advice_that_can_be_followed(
+    cloud: Cloud, training: TrainingConf, place: str
+) -> None:
+    cloud.stub.add_client_error("describe_endpoint", "ValidationException", GONE)
+    conf = encode(training)
+    conf[place] |= (
+        {"channels": {"train": "s3://shared-data/train/"}}
+        if place == "training"
+        else {"data": "s3://shared-data/"}
+    )
+    with pytest.raises(StorageError, match="s3://shared-data/") as caught:
+        cloud.prepare(conf)
+    assert "Copy the data below s3://ml-ops-test/data/" in caught.value.next_step
+    assert "Grant" not in caught.value.next_step
+
+
 def test_no_settings_is_said_with_what_to_do(cloud: Cloud, training: TrainingConf) -> None:
     cloud.ssm.delete_parameter(Name="/ml-ops/settings")
     with pytest.raises(SettingsError) as caught:
@@ -416,5 +433,12 @@ def test_a_name_that_only_looks_odd_is_accepted(cloud: Cloud, plan: TrainingPlan
     odd = "\x00 \u202e \u2066 https://evil.example :bomb: \ud83d\ude00"
     content = json.dumps(json.loads(report(f1=0.9, log_loss=0.2)) | {"counts": {odd: -1}})
     cloud.put(plan.conf.evidence_uri + "challenger/evaluation.json", content.encode())
+    comparison, _ = conclude(plan, TRAINED, Storage(cloud.s3), NOW)
+    assert comparison.gate == "passed"
+
+
+def test_an_evaluation_without_a_version_is_of_the_first_format(cloud: Cloud, plan: TrainingPlan) -> None:
+    uri = plan.conf.evidence_uri + "challenger/evaluation.json"
+    cloud.put(uri, b'{"metrics": {"f1": 0.9, "log_loss": 0.2}}')
     comparison, _ = conclude(plan, TRAINED, Storage(cloud.s3), NOW)
     assert comparison.gate == "passed"
