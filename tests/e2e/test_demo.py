@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlops.errors import DeploymentRefusedError
-from mlops.local import sdk
+from mlops.local import paths, sdk
 from mlops.local.stack import require
 from tests.e2e.conftest import Demo, mlops
 
@@ -152,6 +152,14 @@ def test_the_stack_listens_on_loopback_only(in_processes: Demo) -> None:
     ]
     assert listening
     assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_pipelines_run_outside_the_checkout(in_processes: Demo) -> None:
+    """No tool of a model repo finds the checkout's own settings above its sources."""
+    runs = in_processes.stack.runs_folder
+
+    assert any(runs.iterdir())
+    assert paths.checkout() not in runs.parents
 
 
 def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
