@@ -15,6 +15,7 @@ module "identity" {
   name             = var.name
   gitlab_url       = var.gitlab.url
   audience         = var.gitlab.audience
+  shared_audience  = var.gitlab.shared_audience
   platform_project = var.gitlab.platform_project
   protected_branch = var.gitlab.protected_branch
   merge_requests   = var.gitlab.merge_requests

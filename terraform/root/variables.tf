@@ -167,10 +167,11 @@ variable "network" {
 }
 
 variable "gitlab" {
-  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given; merge_requests lets branches that are not protected build and train here; downstream_project runs pipelines that model repositories start in it; deployment_tier is that of the protected GitLab environments that deploy, where `sub` names it."
+  description = "The GitLab whose jobs take this environment's roles; null makes no roles for it. The audience is url unless given, and jobs of models have /build, /train or /deploy after it; shared_audience lets those roles be taken without that, as templates of the release before ask for them; merge_requests lets branches that are not protected build and train here; downstream_project runs pipelines that model repositories start in it; deployment_tier is that of the protected GitLab environments that deploy, where `sub` names it."
   type = object({
     url              = string
     audience         = optional(string)
+    shared_audience  = optional(bool, false)
     platform_project = string
     protected_branch = optional(string, "main")
     merge_requests   = optional(bool, false)

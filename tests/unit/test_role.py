@@ -16,7 +16,7 @@ from mlops.errors import AuthenticationError
 TRAIN = "arn:aws:iam::111122223333:role/ml-ops-train"
 CLAIMS = {
     "iss": "https://gitlab.example.com",
-    "aud": "https://gitlab.example.com",
+    "aud": "https://gitlab.example.com/train",
     "sub": "project_path:models/spam:ref_type:branch:ref:main",
     "exp": 1_767_225_600,
     "project_path": "models/spam",
@@ -115,7 +115,7 @@ def test_the_claim_is_named(
 
 
 def test_the_platforms_own_roles_have_other_settings(tmp_path: Path) -> None:
-    error = refusal(tmp_path, "AccessDenied", DENIED, role="arn:aws:iam::1:role/ml-ops-apply")
+    error = refusal(tmp_path, "AccessDenied", DENIED, role="arn:aws:iam::1:role/ml-ops-apply", aud="x")
 
     assert error is not None
     assert "gitlab.platform_project" in error.next_step
@@ -151,3 +151,30 @@ def test_what_has_nothing_to_do_with_a_token() -> None:
 
     assert refused(throttled, {}) is None
     assert refused(another, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("purpose", "audience", "found", "step"),
+    [
+        ("deploy", "https://gitlab.example.com/build", "trusts one that ends with /deploy", "aws-role-arn"),
+        ("train", "https://gitlab.example.com", "trusts one that ends with /train", "gitlab.shared_audience"),
+        ("apply", "https://gitlab.example.com/deploy", "trusts one without a purpose", "aws-role-arn"),
+    ],
+)
+def test_a_token_for_another_purpose(
+    tmp_path: Path, purpose: str, audience: str, found: str, step: str
+) -> None:
+    role = TRAIN.replace("train", purpose)
+    error = refusal(tmp_path, "AccessDenied", DENIED, role, aud=audience)
+
+    assert error is not None
+    assert error.what.endswith("claim aud does not match")
+    assert error.cause.startswith(f"it is {audience}, and ml-ops-{purpose} {found}")
+    assert step in error.next_step
+
+
+def test_a_role_of_another_name_is_not_judged_by_its_audience(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "AccessDenied", DENIED, TRAIN + "er", aud="https://gitlab.example.com")
+
+    assert error is not None
+    assert error.what.endswith("claim sub does not match")

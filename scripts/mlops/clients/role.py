@@ -1,7 +1,8 @@
 """Why AWS does not give a job its role: which claim of the job's token does not match what the role trusts.
 
 STS names some claims in its own words and is silent on the others; what the trust tests of GitLab's tokens is
-`aud` and `sub` alone (terraform/modules/identity), so its silence means `sub`.
+`aud` and `sub` alone (terraform/modules/identity), so its silence means `sub`, unless `aud` ends with another purpose
+than the role's.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ _GUIDE = "docs/permissions.md says who may take which role."
 # What a person needs of a token; the rest of it, and its signature, never reach a log.
 _SHOWN = ("project_path", "ref", "ref_type", "ref_protected", "environment", "environment_protected")
 
+# What the audience of a model's job ends with, and the name of its role.
+_PURPOSES = ("build", "train", "deploy")
+
 # Of STS's messages: a part of one, the claim it means, the cause, and what to do.
 _WORDS = (
     (
         "audience",
         "aud",
         "it is {audience}, and the identity provider in AWS lists another",
-        f"Set the input aws-audience to gitlab.audience of {_VALUES}, or to gitlab.url without it.",
+        f"Set the input aws-audience to gitlab.audience of {_VALUES}, or to gitlab.url without it. If it is so, "
+        "apply Terraform of the templates' own release: it lists an audience for each purpose.",
     ),
     (
         "No OpenIDConnect provider",
@@ -85,7 +90,7 @@ def refused(error: ClientError, variables: Mapping[str, str]) -> AuthenticationE
 def _mismatch(code: str, message: str, role: str, claims: Mapping[str, Any]) -> tuple[str, str, str]:
     """The claim, the cause, and what to do; an empty claim for what has nothing to do with the token."""
     if code == "AccessDenied":
-        return "sub", *_subject(role, claims)
+        return _other_purpose(role, claims) or ("sub", *_subject(role, claims))
     if code == "ExpiredTokenException":
         until = datetime.fromtimestamp(int(claims.get("exp") or 0), UTC).isoformat(sep=" ")
         return "exp", f"it was valid until {until}", "Run the job again, and look at the clock of the runner."
@@ -100,6 +105,22 @@ def _mismatch(code: str, message: str, role: str, claims: Mapping[str, Any]) -> 
     found = next(words for words in _WORDS if words[0] in message)
     claim, cause, step = (text.format(**facts) for text in found[1:])
     return claim, cause, step
+
+
+def _other_purpose(role: str, claims: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The claim `aud`, the cause, and what to do, where the audience is not that of the role's purpose."""
+    name, audience = role.rpartition("/")[2], _text(claims, "aud")
+    wanted, found = name.rpartition("-")[2], audience.rpartition("/")[2]
+    if not audience or wanted == found or (wanted not in _PURPOSES and found not in _PURPOSES):
+        return None
+    ending = f"one that ends with /{wanted}" if wanted in _PURPOSES else "one without a purpose"
+    step = "Name the role of this job's purpose in aws-role-arn."
+    if found not in _PURPOSES:
+        step = (
+            "Use the templates of the release that Terraform was applied from; while others are in use, "
+            f"set gitlab.shared_audience = true in {_VALUES} and apply it."
+        )
+    return "aud", f"it is {audience}, and {name} trusts {ending}", step
 
 
 def _subject(role: str, claims: Mapping[str, Any]) -> tuple[str, str]:

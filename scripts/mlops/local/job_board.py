@@ -15,6 +15,9 @@ from mlops.local.gitlab.users import JOB_TOKEN
 from mlops.local.pipeline_variables import of_environment
 from mlops.local.trigger_jobs import State
 
+# Makes the token of a job, by its name and its id.
+IdToken = Callable[[str, str], str]
+
 _STATUSES: dict[State, pipelines.Status] = {
     "success": "success",
     "failed": "failed",
@@ -73,12 +76,13 @@ class JobBoard:
                 del self._states[name]
         self._show()
 
-    def overlay(self, server: str, id_token: Callable[[str], str] | None = None) -> dict[str, dict[str, Any]]:
+    def overlay(self, server: str, id_token: IdToken | None = None) -> dict[str, dict[str, Any]]:
         """What differs for each job: its own variables; caches and services are the machine's.
 
         Args:
             server: GitLab's URL.
-            id_token: The token of a job, by the job's id; gitlab-ci-local knows no `id_tokens`.
+            id_token: The token of a job, by its name in the CI file and its id, empty for a job that asks for none;
+                gitlab-ci-local knows no `id_tokens`.
         """
         overlay: dict[str, dict[str, Any]] = {}
         for position, job in enumerate(self._planned):
@@ -88,6 +92,7 @@ class JobBoard:
             changed: dict[str, Any] = {"services": [], "cache": []}
             number = self._id(position)
             changed["variables"] = self._checkout.environment(job.base or job.name)
+            token = id_token(job.name, str(number)) if id_token else ""
             if not job.base:  # the parallels of a job share their variables here
                 changed["variables"] |= {
                     "CI_JOB_ID": str(number),
@@ -96,7 +101,7 @@ class JobBoard:
                     "CI_PROJECT_DIR": engine.literal(str(self._checkout.build(job.name))),
                     "CI_BUILDS_DIR": engine.literal(str(self._checkout.build(job.name).parent)),
                     **of_environment(self._pipeline.project_path, job.environment),
-                    **({"MLOPS_ID_TOKEN": id_token(str(number))} if id_token else {}),
+                    **({engine.ID_TOKEN: token} if token else {}),
                 }
             overlay[job.base or job.name] = changed
         return overlay

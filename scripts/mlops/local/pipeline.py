@@ -17,7 +17,7 @@ from mlops.local.environment import find_environment
 from mlops.local.gitlab import api, id_tokens, pipelines, projects, statuses, users
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project
 from mlops.local.gitlab.variables import for_pipeline as group_variables
-from mlops.local.job_board import JobBoard, JobResult
+from mlops.local.job_board import IdToken, JobBoard, JobResult
 from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, Upstream, predefined
 from mlops.local.stack import Stack
 
@@ -146,7 +146,7 @@ class _Prepared:
 
     def overlay(self, board: JobBoard) -> dict[str, dict[str, object]]:
         """What differs for each job."""
-        return dict(board.overlay(self.stack.gitlab_url, _tokens(self.stack, self.settings)))
+        return dict(board.overlay(self.stack.gitlab_url, _tokens(self.stack, self.settings, self.checkout)))
 
 
 def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options: Options) -> _Prepared:
@@ -426,13 +426,20 @@ def _unruled(overlay: Mapping[str, Mapping[str, object]], name: str) -> dict[str
     return {**overlay, name: {**overlay[name], "rules": [{"when": "always"}]}}
 
 
-def _tokens(stack: Stack, settings: Mapping[str, str]) -> Callable[[str], str] | None:
-    """Makes the jobs' ID tokens for the audience that templates ask for; None where there are no roles."""
+def _tokens(stack: Stack, settings: Mapping[str, str], checkout: engine.Checkout) -> IdToken | None:
+    """Makes the jobs' ID tokens for the audiences that the CI file asks for; None where there are no roles."""
     if not find_environment(stack.environment_name).whole:
         return None
     home, server = stack.folder / "gitlab", stack.gitlab_url
-    audience = f"{server}/downstream" if settings.get("CI_PIPELINE_SOURCE") == "pipeline" else server
-    return lambda job: id_tokens.issue(home, server, {**settings, "CI_JOB_ID": job}, audience)
+    audiences = engine.audiences(checkout)
+
+    def token(name: str, number: str) -> str:
+        if name not in audiences:
+            return ""
+        audience = trigger_jobs.expand(audiences[name], settings)
+        return id_tokens.issue(home, server, {**settings, "CI_JOB_ID": number}, audience)
+
+    return token
 
 
 def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: float) -> None:

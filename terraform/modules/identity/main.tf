@@ -17,6 +17,14 @@ locals {
   provider = "${local.iam}:oidc-provider/${local.issuer}"
   boundary = "${local.iam}:policy/${var.name}-boundary"
 
+  # One audience a purpose: the token of a job that builds opens no role that trains or deploys. AWS reads no other
+  # claim that tells them apart. The platform's own jobs have the audience alone.
+  model_roles = ["build", "train", "deploy"]
+  audiences = merge(
+    { for purpose in local.platform_roles : purpose => [local.audience] },
+    { for purpose in local.model_roles : purpose => concat(["${local.audience}/${purpose}"], var.shared_audience ? [local.audience] : []) },
+  )
+
   # A branch's name holds no colon, so nobody can put more into `sub` than GitLab does.
   branch = "ref_type:branch:ref:${var.protected_branch}"
   # Jobs without an environment have other words here, or none.
@@ -45,7 +53,7 @@ locals {
   # of each role denies everything to other projects of these groups: `sub` lasts as long as the session.
   # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#condition-keys-wif
   groups  = sort(distinct([for project in local.model_projects : dirname(project)]))
-  too_big = { for purpose, subjects in local.subjects : purpose => length(jsonencode(subjects)) > (var.downstream_project == null ? 1650 : 1150) }
+  too_big = { for purpose, subjects in local.subjects : purpose => length(jsonencode(subjects)) > (var.downstream_project == null ? 1640 : 1130) - (var.shared_audience ? 2 * length(local.audience) + 20 : 0) }
   trusted = {
     for purpose, subjects in local.subjects : purpose => !local.too_big[purpose] ? subjects : flatten([
       for group in local.groups : [for ref in local.refs[purpose] : "project_path:${group}/*:${ref}"]
@@ -54,6 +62,9 @@ locals {
   # Jobs of models in the platform's project have an audience of their own: no other claim that AWS reads tells
   # them from the platform's own jobs, which plan and apply. Only the protected branch says which audience a job has.
   downstream_audience = "${var.gitlab_url}/downstream"
+  downstream_audiences = var.downstream_project == null ? {} : {
+    for purpose in local.model_roles : purpose => concat(["${local.downstream_audience}/${purpose}"], var.shared_audience ? [local.downstream_audience] : [])
+  }
   downstream = var.downstream_project == null ? {} : {
     for purpose, refs in { build = local.branches, train = local.branches, deploy = ["${local.branch}${local.environments}"] } :
     purpose => [for ref in refs : "project_path:${var.downstream_project}:${ref}"]
@@ -65,8 +76,8 @@ locals {
     for purpose, subjects in local.trusted : purpose => jsonencode({
       Version = "2012-10-17"
       Statement = [for one in concat(
-        [{ audience = local.audience, subjects = subjects }],
-        [for more in try([local.downstream[purpose]], []) : { audience = local.downstream_audience, subjects = more }],
+        [{ audiences = local.audiences[purpose], subjects = subjects }],
+        [for more in try([local.downstream[purpose]], []) : { audiences = local.downstream_audiences[purpose], subjects = more }],
         ) : {
         Effect    = "Allow"
         Principal = { Federated = local.provider }
@@ -75,7 +86,7 @@ locals {
         Condition = merge(
           strcontains(join("", one.subjects), "*") ? { StringLike = { "${local.issuer}:sub" = one.subjects } } : {},
           { StringEquals = merge(
-            { "${local.issuer}:aud" = one.audience },
+            { "${local.issuer}:aud" = jsondecode(length(one.audiences) == 1 ? jsonencode(one.audiences[0]) : jsonencode(one.audiences)) },
             strcontains(join("", one.subjects), "*") ? {} : { "${local.issuer}:sub" = one.subjects },
           ) },
         )
@@ -88,7 +99,7 @@ locals {
 # https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateOpenIDConnectProviderThumbprint.html
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = "https://${local.issuer}"
-  client_id_list = var.downstream_project == null ? [local.audience] : [local.audience, local.downstream_audience]
+  client_id_list = distinct(concat([local.audience], flatten(values(local.audiences)), flatten(values(local.downstream_audiences))))
 }
 
 resource "aws_iam_role" "models" {

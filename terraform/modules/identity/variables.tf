@@ -22,7 +22,7 @@ variable "gitlab_url" {
 }
 
 variable "audience" {
-  description = "The `aud` of the tokens, as `id_tokens` of the jobs names it; null for gitlab_url."
+  description = "The `aud` of the platform's own tokens; those of jobs that build, train and deploy have `/build`, `/train` or `/deploy` after it. Null for gitlab_url."
   type        = string
   default     = null
 
@@ -30,6 +30,13 @@ variable "audience" {
     condition     = var.audience == null || can(regex("^[^\\s]*[^/\\s]$", var.audience))
     error_message = "audience must have no spaces and no slash at its end."
   }
+}
+
+variable "shared_audience" {
+  description = "Whether build, train and deploy also trust the audience without a purpose, which the jobs of all three have with templates of the release before: for the days in which both are in use."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "platform_project" {
@@ -56,7 +63,7 @@ variable "model_projects" {
 }
 
 variable "downstream_project" {
-  description = "The GitLab project that runs the pipelines which model repositories start in it; null where their own projects run them. Its jobs come with the audience `<gitlab_url>/downstream`."
+  description = "The GitLab project that runs the pipelines which model repositories start in it; null where their own projects run them. The audiences of its jobs are `<gitlab_url>/downstream/build`, and so on."
   type        = string
   default     = null
 

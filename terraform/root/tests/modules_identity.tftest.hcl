@@ -45,7 +45,7 @@ run "trust_names_projects_and_branch" {
       Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/gitlab.example.com" }
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
-        "gitlab.example.com:aud" = "https://gitlab.example.com"
+        "gitlab.example.com:aud" = "https://gitlab.example.com/${name}"
         "gitlab.example.com:sub" = [
           "project_path:fraud/card-payments:ref_type:branch:ref:main",
           "project_path:models/phishing-url:ref_type:branch:ref:main",
@@ -63,8 +63,37 @@ run "trust_names_projects_and_branch" {
     error_message = "Every branch of this repository plans, no tag and no other project."
   }
   assert {
-    condition     = aws_iam_openid_connect_provider.gitlab.url == "https://gitlab.example.com" && tolist(aws_iam_openid_connect_provider.gitlab.client_id_list) == tolist(["https://gitlab.example.com"])
-    error_message = "One issuer, one audience."
+    condition     = aws_iam_openid_connect_provider.gitlab.url == "https://gitlab.example.com" && toset(aws_iam_openid_connect_provider.gitlab.client_id_list) == toset(concat(["https://gitlab.example.com"], [for name in ["build", "train", "deploy"] : "https://gitlab.example.com/${name}"]))
+    error_message = "One issuer, one audience a purpose, and that of the platform's own jobs."
+  }
+  assert {
+    condition     = alltrue([for name in ["plan", "apply"] : jsondecode(aws_iam_role.platform[name].assume_role_policy).Statement[0].Condition.StringEquals["gitlab.example.com:aud"] == "https://gitlab.example.com"])
+    error_message = "The platform's own jobs have the audience without a purpose."
+  }
+}
+
+run "the_audience_of_older_templates_is_trusted_while_it_is_said_so" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  variables {
+    shared_audience    = true
+    downstream_project = "models/all"
+  }
+
+  assert {
+    condition = alltrue([for name in ["build", "train", "deploy"] : jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[*].Condition.StringEquals["gitlab.example.com:aud"] == [
+      ["https://gitlab.example.com/${name}", "https://gitlab.example.com"],
+      ["https://gitlab.example.com/downstream/${name}", "https://gitlab.example.com/downstream"],
+    ]])
+    error_message = "The old audience beside that of the purpose, and no other purpose's."
+  }
+  assert {
+    condition     = contains(aws_iam_openid_connect_provider.gitlab.client_id_list, "https://gitlab.example.com/downstream")
+    error_message = "AWS takes tokens of the old audiences."
   }
 }
 
@@ -83,7 +112,7 @@ run "merge_requests_never_deploy" {
 
   assert {
     condition = alltrue([for name in ["build", "train"] : jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[0].Condition == {
-      StringEquals = { "gitlab.example.com:aud" = "sts.amazonaws.com" }
+      StringEquals = { "gitlab.example.com:aud" = "sts.amazonaws.com/${name}" }
       StringLike   = { "gitlab.example.com:sub" = ["project_path:models/phishing-url:ref_type:branch:ref:*"] }
     }])
     error_message = "Any branch of the project builds and trains; the wildcard is in the ref alone."
@@ -114,11 +143,11 @@ run "models_in_the_platforms_project_never_apply_it" {
   assert {
     condition = jsondecode(aws_iam_role.models["deploy"].assume_role_policy).Statement[*].Condition == [
       { StringEquals = {
-        "gitlab.example.com:aud" = "https://gitlab.example.com"
+        "gitlab.example.com:aud" = "https://gitlab.example.com/deploy"
         "gitlab.example.com:sub" = ["project_path:models/phishing-url:ref_type:branch:ref:main:environment_protected:true:deployment_tier:production"]
       } },
       { StringEquals = {
-        "gitlab.example.com:aud" = "https://gitlab.example.com/downstream"
+        "gitlab.example.com:aud" = "https://gitlab.example.com/downstream/deploy"
         "gitlab.example.com:sub" = ["project_path:platform/ml-ops:ref_type:branch:ref:main:environment_protected:true:deployment_tier:production"]
       } },
     ]
@@ -126,7 +155,7 @@ run "models_in_the_platforms_project_never_apply_it" {
   }
   assert {
     condition = alltrue([for name in ["build", "train"] : alltrue([
-      jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[1].Condition.StringEquals["gitlab.example.com:aud"] == "https://gitlab.example.com/downstream",
+      jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[1].Condition.StringEquals["gitlab.example.com:aud"] == "https://gitlab.example.com/downstream/${name}",
       jsondecode(aws_iam_role.models[name].assume_role_policy).Statement[1].Condition.StringLike["gitlab.example.com:sub"] == [
         "project_path:platform/ml-ops:ref_type:branch:ref:main",
         "project_path:platform/ml-ops:ref_type:branch:ref:main:*",
@@ -142,8 +171,8 @@ run "models_in_the_platforms_project_never_apply_it" {
     error_message = "No token of a model's job opens the platform's own roles."
   }
   assert {
-    condition     = toset(aws_iam_openid_connect_provider.gitlab.client_id_list) == toset(["https://gitlab.example.com", "https://gitlab.example.com/downstream"])
-    error_message = "AWS takes tokens of both audiences."
+    condition     = toset(aws_iam_openid_connect_provider.gitlab.client_id_list) == toset(concat(["https://gitlab.example.com"], flatten([for name in ["build", "train", "deploy"] : ["https://gitlab.example.com/${name}", "https://gitlab.example.com/downstream/${name}"]])))
+    error_message = "AWS takes tokens of both kinds of audiences."
   }
 }
 

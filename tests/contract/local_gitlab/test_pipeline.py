@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import time
@@ -414,7 +415,7 @@ def test_a_pipeline_that_hangs_is_stopped_with_all_its_processes(lab: Lab) -> No
     assert [job.status for job in remote.pipelines.get(1).jobs.list()] == ["canceled"]
 
 
-def test_a_job_s_token_is_there_while_it_runs_and_not_after(
+def test_a_job_s_token_is_for_its_purpose_and_there_while_it_runs_and_not_after(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = lab.folder / "tmp"
@@ -423,30 +424,37 @@ def test_a_job_s_token_is_there_while_it_runs_and_not_after(
     role = "arn:aws:iam::123456789012:role/ml-ops"
     variables = {
         "VENV_BIN": str(lab.folder / "venv-bin"),
-        "MLOPS_ID_TOKEN": "a.job.token",
         "MLOPS_BUILD_ROLE_ARN": f"{role}-build",
         "MLOPS_TRAIN_ROLE_ARN": f"{role}-train",
     }
+    lab = replace(lab, stack=replace(lab.stack, environment_name="dev"))  # whose jobs take roles
 
-    def told() -> set[str]:
+    def audiences() -> dict[str, str]:
+        """By the name of the job whose program read a token."""
+        tokens = {file.stem: file.read_text() for file in (lab.folder / "seen").glob("*.token")}
+        claims = {name: token.split(".")[1] for name, token in tokens.items()}
         return {
-            file.stem for file in (lab.folder / "seen").glob("*.token") if file.read_text() == "a.job.token"
+            name: json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["aud"]
+            for name, part in claims.items()
         }
 
     def left() -> list[Path]:
+        """Files with the head of a token."""
         files = (file for file in temporary.rglob("*") if file.is_file())
-        return [file for file in files if b"a.job.token" in file.read_bytes()]
+        return [file for file in files if b"eyJ" in file.read_bytes()]
 
     done = lab.run(None, EVALUATE_EXIT="7", **variables)
     assert [done.job(name).exit_code for name in ("containerize", "train", "evaluate")] == [0, 0, 7]
-    assert told() == {"containerize", "train", "evaluate", "notify"}
+    url = lab.stack.gitlab_url
+    purposes = {"containerize": "build", "train": "train", "evaluate": "train", "notify": "train"}
+    assert audiences() == {name: f"{url}/{purpose}" for name, purpose in purposes.items()}
     assert left() == []
 
     options = replace(lab.options(HANG="train", **variables), limit_seconds=15)
     (lab.folder / "seen" / "train.token").unlink()
     with pytest.raises(LocalStackError, match="did not end within 15 s"):
         run(lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=options)
-    assert "train" in told()
+    assert "train" in audiences()
     assert left() == []
 
 

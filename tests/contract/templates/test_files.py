@@ -97,7 +97,8 @@ def test_no_after_script(stages: Any, name: str) -> None:
 def test_a_job_takes_its_role_with_its_own_token(stages: Any, name: str) -> None:
     job = stages[name].job
 
-    assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": "$CI_SERVER_URL"}}
+    purpose = {"containerize": "build", "deploy": "deploy"}.get(name, "train")
+    assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": f"$CI_SERVER_URL/{purpose}"}}
     assert job["before_script"][:1] == stages["train"].job["before_script"]
     assert len(job["before_script"]) == (2 if name == "containerize" else 1)
     assert stages[name].filled(aws_role_arn="$ROLE")[name]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$ROLE"

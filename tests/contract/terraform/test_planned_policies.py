@@ -19,6 +19,7 @@ import pytest
 
 from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
+from mlops.local.aws import web_identity
 from mlops.local.terraform import initialising, plugins
 
 from .policies import objections, objections_to_endpoint
@@ -26,6 +27,7 @@ from .policies import objections, objections_to_endpoint
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
 ENVIRONMENTS = ("dev", "stage", "prod")
+PURPOSES = ("build", "train", "deploy")
 # Attributes that hold a document; where one is unknown, nobody has reviewed it.
 ATTRIBUTES = {"access_policy", "assume_role_policy", "policy", "policy_document"}
 # Their policies are resources of their own, or there is none: the attribute only shows what AWS answers.
@@ -108,6 +110,18 @@ def _documents(where: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, json.loads(value)
 
 
+def opens(planned: Planned, role: str, purpose: str, project: str = "models/phishing-url") -> bool:
+    """Whether the local STS gives a role to a job of the protected branch whose audience has this purpose."""
+    kind = "platform" if role in ("plan", "apply") else "models"
+    policy = planned.documents[f'module.identity[0].aws_iam_role.{kind}["{role}"].assume_role_policy']
+    provider = policy["Statement"][0]["Principal"]["Federated"]
+    claims = {
+        "aud": "/".join(filter(None, ("https://gitlab.example.com", purpose))),
+        "sub": f"project_path:{project}:ref_type:branch:ref:main",
+    }
+    return web_identity.trusts(policy, provider, "gitlab.example.com", claims)
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_policy_is_wider_than_it_must_be(environment: str, program: Path, root: Path) -> None:
     planned = plan(program, root, environment)
@@ -124,6 +138,10 @@ def test_no_policy_is_wider_than_it_must_be(environment: str, program: Path, roo
         "aws_sqs_queue",
         "aws_vpc_endpoint",
     }
+    for purpose in PURPOSES:
+        assert {one for one in (*PURPOSES, "") if opens(planned, purpose, one)} == {purpose}
+    for purpose in ("plan", "apply"):
+        assert {one for one in (*PURPOSES, "") if opens(planned, purpose, one, "platform/ml-ops")} == {""}
     # MWAA's own endpoints have none: AWS recommends not to bound them, as MWAA calls from AWS's account.
     assert {where.split('"')[0] for where in planned.unknown} <= {
         "module.network[0].aws_vpc_endpoint.service["
