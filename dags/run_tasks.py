@@ -82,12 +82,13 @@ def final(work: Callable[[], Any]) -> Any:
     """
     from airflow.sdk.exceptions import AirflowFailException
 
-    from mlops.clients.aws import passing
     from mlops.errors import MlopsError
 
     try:
         return work()
     except MlopsError as error:
+        from mlops.clients.aws import passing
+
         if passing(error):
             raise
         raise AirflowFailException(str(error)) from error
@@ -95,11 +96,12 @@ def final(work: Callable[[], Any]) -> Any:
 
 def seen(look: Callable[[], bool]) -> bool:
     """What a sensor sees; False where AWS cannot be asked now, so that it looks again until its own time-out."""
-    from mlops.clients.aws import passing
-
     try:
         return look()
     except Exception as error:
+        # Here, so that these DAGs work on the wheel before them, which lacks it, while nothing fails.
+        from mlops.clients.aws import passing
+
         if not passing(error):
             raise
         logging.getLogger(__name__).warning("AWS cannot be asked now: %s", error)
