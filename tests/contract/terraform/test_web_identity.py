@@ -51,7 +51,7 @@ class GitLab:
             "CI_JOB_ID": "7001",
             "GITLAB_USER_LOGIN": "ada",
         }
-        return id_tokens.issue(self.home, self.url, {**variables, **changes}, audience or self.url)
+        return id_tokens.issue(self.home, self.url, {**variables, **changes}, audience or f"{self.url}/train")
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,11 @@ def role(aws: LocalAws, gitlab: GitLab) -> str:
     """The ARN of a role that trusts one project's main branch."""
     iam = aws.client("iam")
     provider = iam.create_open_id_connect_provider(
-        Url=f"https://{gitlab.issuer}", ClientIDList=[gitlab.url, "elsewhere"]
+        Url=f"https://{gitlab.issuer}", ClientIDList=[f"{gitlab.url}/train", f"{gitlab.url}/build"]
     )["OpenIDConnectProviderArn"]
-    conditions = {"StringEquals": {f"{gitlab.issuer}:aud": gitlab.url, f"{gitlab.issuer}:sub": [MAIN]}}
+    conditions = {
+        "StringEquals": {f"{gitlab.issuer}:aud": f"{gitlab.url}/train", f"{gitlab.issuer}:sub": [MAIN]}
+    }
     policy = trust(provider, conditions)
     made = iam.create_role(RoleName="ml-ops-train", AssumeRolePolicyDocument=json.dumps(policy))
     return str(made["Role"]["Arn"])
@@ -144,7 +146,7 @@ def test_an_audience_the_provider_does_not_list(aws: LocalAws, gitlab: GitLab, r
 
 
 def test_an_audience_the_role_does_not_trust(aws: LocalAws, gitlab: GitLab, role: str) -> None:
-    code, _ = refusal(aws, role, gitlab.token(audience="elsewhere"))
+    code, _ = refusal(aws, role, gitlab.token(audience=f"{gitlab.url}/build"))
     assert code == "AccessDenied"
 
 
@@ -185,7 +187,9 @@ def test_what_is_no_token(aws: LocalAws, role: str) -> None:
 
 def test_an_identity_provider_out_of_reach(aws: LocalAws, role: str, tmp_path: Path) -> None:
     url = "http://127.0.0.1:9"
-    aws.client("iam").create_open_id_connect_provider(Url="https://127.0.0.1:9", ClientIDList=[url])
+    aws.client("iam").create_open_id_connect_provider(
+        Url="https://127.0.0.1:9", ClientIDList=[f"{url}/train"]
+    )
     code, message = refusal(aws, role, GitLab(tmp_path, url).token())
     assert code == "InvalidIdentityToken"
     assert message.startswith("Couldn't retrieve verification key from your identity provider")
