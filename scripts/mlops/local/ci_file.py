@@ -32,6 +32,7 @@ _GLOBAL = {
 }
 _GLOBAL |= {"variables", "workflow"}
 _POLICIES = ("only", "except")
+ID_TOKEN = "MLOPS_ID_TOKEN"  # noqa: S105  # a variable's name
 
 Document = Mapping[str, Any]
 
@@ -115,6 +116,15 @@ def check_children(planned: Mapping[str, Document]) -> None:
             cause=f"these jobs start one: {', '.join(found)}",
             next_step="Keep these jobs out with rules, or include their file in this pipeline.",
         )
+
+
+def audiences(ci_file: Document) -> dict[str, str]:
+    """For whom each job's ID token is, by the job's name."""
+    return {
+        name: job["id_tokens"][ID_TOKEN]["aud"]
+        for name, job in jobs(ci_file).items()
+        if ID_TOKEN in (job.get("id_tokens") or {})
+    }
 
 
 def workflow_rules(ci_file: Document) -> list[dict[str, Any]]:

@@ -31,7 +31,6 @@ from mlops.local import include_inputs, job_environment, paths, processes
 from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job
 
 STATE = ".gitlab-ci-local"
-ID_TOKEN = "MLOPS_ID_TOKEN"  # noqa: S105  # a variable's name
 
 _ALWAYS = (
     "--force-shell-executor",
@@ -138,7 +137,7 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
         LocalStackError: when GitLab refuses the CI file, or the local GitLab does not play it.
         PrerequisiteError: when a program is missing.
     """
-    ci_file = _preview(checkout)
+    ci_file = preview(checkout)
     _check_includes(checkout)
     ci_files.check(ci_file)
     workflow = ci_files.workflow_rules(ci_file)
@@ -190,19 +189,6 @@ def _check_includes(checkout: Checkout) -> None:
     texts = [problem.text for problem in found if all(one in passed for one in problem.rules)]
     if texts:
         raise ci_files.invalid("\n".join(dict.fromkeys(texts)))
-
-
-def audiences(checkout: Checkout) -> dict[str, str]:
-    """For whom each job's ID token is, by the job's name in the CI file, as that file says it.
-
-    Raises:
-        LocalStackError: when the CI file is not valid.
-    """
-    return {
-        name: document["id_tokens"][ID_TOKEN]["aud"]
-        for name, document in _preview(checkout).items()
-        if isinstance(document, dict) and ID_TOKEN in document.get("id_tokens", {})
-    }
 
 
 def waiting(jobs: Sequence[PlannedJob]) -> frozenset[str]:
@@ -381,8 +367,12 @@ def _ask(
     return done
 
 
-def _preview(checkout: Checkout) -> dict[str, Any]:
-    """The whole CI file, with what it includes."""
+def preview(checkout: Checkout) -> dict[str, Any]:
+    """The whole CI file, with what it includes.
+
+    Raises:
+        LocalStackError: when the CI file is not valid.
+    """
     text = _ask(checkout, "--preview").stdout
     begin = re.search(r"^---$", text, re.MULTILINE)
     return (yaml.safe_load(text[begin.end() :]) if begin else None) or {}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from mlops.local import ci_file
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.gitlab import pipelines
 from mlops.local.gitlab.durations import DEFAULT, duration
@@ -101,7 +102,7 @@ class JobBoard:
                     "CI_PROJECT_DIR": engine.literal(str(self._checkout.build(job.name))),
                     "CI_BUILDS_DIR": engine.literal(str(self._checkout.build(job.name).parent)),
                     **of_environment(self._pipeline.project_path, job.environment),
-                    **({engine.ID_TOKEN: token} if token else {}),
+                    **({ci_file.ID_TOKEN: token} if token else {}),
                 }
             overlay[job.base or job.name] = changed
         return overlay

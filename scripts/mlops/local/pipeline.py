@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlops.errors import LocalStackError, UsageError
-from mlops.local import changes, paths, pipeline_inputs, sources, trigger_jobs
+from mlops.local import changes, ci_file, paths, pipeline_inputs, sources, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.ci_file import NO_JOBS, NoPipelineError
 from mlops.local.environment import find_environment
@@ -431,7 +431,7 @@ def _tokens(stack: Stack, settings: Mapping[str, str], checkout: engine.Checkout
     if not find_environment(stack.environment_name).whole:
         return None
     home, server = stack.folder / "gitlab", stack.gitlab_url
-    audiences = engine.audiences(checkout)
+    audiences = ci_file.audiences(engine.preview(checkout))
 
     def token(name: str, number: str) -> str:
         if name not in audiences:
