@@ -234,7 +234,7 @@ _LIVE = re.compile(r":(?=//|[\w+\\-]+:)|(?<=\bwww)\.", re.IGNORECASE)
 
 
 def _text(text: str) -> str:
-    """One line that GitLab shows as it is: no link, picture, mention, reference, mathematics, HTML or action."""
+    """One line that GitLab shows as it is: no link, picture, mention, reference, formula, HTML or action."""
     line = visible(re.sub(r"\s+", " ", text).strip())
     line = re.sub(r"([\\`*_\[\]|~!#@$%^&])", r"\\\1", line)
     line = line.replace("<", "&lt;").replace(">", "&gt;")

@@ -163,7 +163,8 @@ def explain(
             cause += f"\nThe task failed, not its job: {job.name} still runs, and was not stopped."
             next_step = (
                 f"Clear the task {first.task_id} of this run in Airflow: it goes on with that job, and the "
-                f"run with it. To end the job: aws sagemaker stop-{job.kind}-job --{job.kind}-job-name {job.name}"
+                "run with it. To end the job: "
+                f"aws sagemaker stop-{job.kind}-job --{job.kind}-job-name {job.name}"
             )
     elif "Unsupported manifest media type" in cause:  # CreateModel, of an image that an older ml-ops released
         next_step = RELEASE_AGAIN

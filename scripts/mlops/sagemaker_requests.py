@@ -249,8 +249,8 @@ def kept_instances(now: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> 
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
 
     A count that the manifest changed is not kept, or the change would do nothing; nor is one of other
-    machines, which was right for those. Nothing at all is kept when the capture of requests changes: whether the
-    old capture would be kept as well is not documented (`DataCaptureConfig`: "Not currently supported").
+    machines, which was right for those. Nothing at all is kept when the capture of requests changes: whether
+    the old capture would be kept as well is not documented (`DataCaptureConfig`: "Not currently supported").
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_VariantProperty.html
 
     Args:

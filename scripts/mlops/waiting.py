@@ -159,7 +159,8 @@ def patience(longest: float, asked: str, variables: Mapping[str, str], now: date
     if left >= wanted:
         return wanted
     console.warn(
-        f"The run may take {wanted:.0f} s, and GitLab ends this job after {job:.0f} s: it waits {left:.0f} s. "
+        f"The run may take {wanted:.0f} s, and GitLab ends this job after {job:.0f} s: "
+        f"it waits {left:.0f} s. "
         "Run it again if that is too short, or give it more time: docs/templates.md, How long a job waits."
     )
     return max(left, 0.0)

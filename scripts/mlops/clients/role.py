@@ -1,8 +1,8 @@
 """Why AWS does not give a job its role: which claim of the job's token does not match what the role trusts.
 
 STS names some claims in its own words and is silent on the others; what the trust tests of GitLab's tokens is
-`aud` and `sub` alone (terraform/modules/identity), so its silence means `sub`, unless `aud` ends with another purpose
-than the role's.
+`aud` and `sub` alone (terraform/modules/identity), so its silence means `sub`, unless `aud` ends with another
+purpose than the role's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _WORDS = (
         "audience",
         "aud",
         "it is {audience}, and the identity provider in AWS lists another",
-        f"Set the input aws-audience to gitlab.audience of {_VALUES}, or to gitlab.url without it. If it is so, "
+        f"Set the input aws-audience to gitlab.audience of {_VALUES}, or to gitlab.url without it. "
+        "If it is so, "
         "apply Terraform of the templates' own release: it lists an audience for each purpose.",
     ),
     (

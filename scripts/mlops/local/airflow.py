@@ -83,8 +83,8 @@ def environment(  # pylint: disable=too-many-arguments
         "API_AUTH__JWT_SECRET": jwt_secret,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
-        # A skipped task is reported only after a wait of this length, by default 5 s, in about every second case:
-        # the supervisor waits on sockets that the task has closed already (supervisor.py, _monitor_subprocess).
+        # About every second skipped task is reported only after this time, by default 5 s: the supervisor
+        # waits on sockets that the task has closed already (supervisor.py, _monitor_subprocess).
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(look_seconds),

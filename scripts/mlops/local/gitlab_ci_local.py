@@ -386,26 +386,26 @@ def _write(checkout: Checkout, name: str, overlay: Mapping[str, Any]) -> None:
     file.write_text(json.dumps({"include": [include], **overlay}), encoding="utf-8")
 
 
-def _completed(job: PlannedJob, preview: Mapping[str, Any]) -> PlannedJob:
+def _completed(job: PlannedJob, ci_file: Mapping[str, Any]) -> PlannedJob:
     """A job with what only the whole CI file says of it."""
     base, matrix = job.name, {}
-    if job.name not in preview:
-        for name, document in preview.items():
+    if job.name not in ci_file:
+        for name, document in ci_file.items():
             found = (
                 matrix_of(job.name, name, document.get("parallel")) if isinstance(document, dict) else None
             )
             if found is not None:
                 base, matrix = name, found
-    document = preview.get(base, {})
+    document = ci_file.get(base, {})
     environment = document.get("environment") or ""
-    trigger = of_job(document, preview.get("variables") or {}, matrix)
+    trigger = of_job(document, ci_file.get("variables") or {}, matrix)
     return replace(
         job,
         # GitLab's name, where gitlab-ci-local will not speak of the job.
         name=f"{base}: [{', '.join(matrix.values())}]" if trigger and matrix else job.name,
         base="" if base == job.name else base,
         may_fail=job.may_fail and document.get("allow_failure") is not False,
-        order=(preview.get("stages") or [job.stage]).index(job.stage),
+        order=(ci_file.get("stages") or [job.stage]).index(job.stage),
         environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
         expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
         trigger=trigger,

@@ -82,8 +82,8 @@ class JobBoard:
 
         Args:
             server: GitLab's URL.
-            id_token: The token of a job, by its name in the CI file and its id, empty for a job that asks for none;
-                gitlab-ci-local knows no `id_tokens`.
+            id_token: The token of a job, by its name in the CI file and its id, empty for a job that asks for
+                none; gitlab-ci-local knows no `id_tokens`.
         """
         overlay: dict[str, dict[str, Any]] = {}
         for position, job in enumerate(self._planned):

@@ -427,7 +427,7 @@ def _unruled(overlay: Mapping[str, Mapping[str, object]], name: str) -> dict[str
 
 
 def _tokens(stack: Stack, settings: Mapping[str, str], checkout: engine.Checkout) -> IdToken | None:
-    """Makes the jobs' ID tokens for the audiences that the CI file asks for; None where there are no roles."""
+    """Makes the jobs' ID tokens for the audiences that the CI file names; None where there are no roles."""
     if not find_environment(stack.environment_name).whole:
         return None
     home, server = stack.folder / "gitlab", stack.gitlab_url

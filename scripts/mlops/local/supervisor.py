@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from mlops.local import paths, processes
 from mlops.local.airflow import PASSWORDS
 from mlops.local.environment import Environment, find_environment
@@ -115,8 +117,6 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     stopping: threading.Event,
     keys: _Keys,
 ) -> int:
-    import psutil
-
     from mlops.local.aws.app import LocalAwsConfig, create_app
     from mlops.local.gitlab.app import create_app as create_gitlab
 

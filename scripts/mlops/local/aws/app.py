@@ -2,7 +2,8 @@
 
 A request's SigV4 signature names its service and its caller. SageMaker, MWAA and parts of ECR are ours,
 everything else is moto's. What is not signed for AWS is the registry (/v2/), Slack (/slack/), ourselves
-(/_mlops/) or a job that takes a role with its token; the rest without a signature is refused, presigned URLs too.
+(/_mlops/) or a job that takes a role with its token; the rest without a signature is refused, presigned URLs
+too.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 AIRFLOW_VERSION = "3.2.1"
 # https://docs.aws.amazon.com/mwaa/latest/userguide/airflow-versions.html
 _OFFERED = ("2.10.1", "2.10.3", "2.11.0", "3.0.6", AIRFLOW_VERSION)
-# Seconds of CREATING, UPDATING and DELETING, enough for a client to see each on a busy machine; AWS takes half an
-# hour.
+# Seconds of CREATING, UPDATING and DELETING: a client sees each, on a busy machine too. AWS takes half hours.
 _SETTLES = 3.0
 # Each part that logs, by its name in the API and in its log group.
 _LOGS = {
