@@ -76,7 +76,7 @@ checkov: $(CHECKOV)/.ready ## review Terraform's security
 # Much of a run is waiting, for Airflow or Terraform; a group of tests that share a stack stays in one process.
 .PHONY: test
 test: setup $(CHECKOV)/.ready lint ## all checks and tests
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2
 
 # The alternatives stay out of our own environments.
 bench/.venv/.ready: requirements/bench.txt | $(VENV)/.ready

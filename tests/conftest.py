@@ -26,15 +26,35 @@ _SHARED = {
 _LONG = ("tests/e2e/", "tests/contract/airflow_runs/", "tests/contract/kills/", "tests/contract/terraform/")
 
 
+def group(nodeid: str) -> str:
+    """Which tests run in one process, one after another."""
+    file = nodeid.partition("::")[0]
+    return next((name for start, name in _SHARED.items() if file.startswith(start)), file)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests belong to one process, and begin with those that take longest."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((name for start, name in _SHARED.items() if file.startswith(start)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with what takes longest."""
     items.sort(
         key=lambda item: next((n for n, start in enumerate(_LONG) if item.nodeid.startswith(start)), 9)
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole groups, in the order above.
+
+    `--dist loadgroup` hands out single tests: pytest 9.2 does not read the name that xdist 3.8 writes a group into.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Groups(LoadScopeScheduling):  # type: ignore[misc]
+        """By `group`."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    config.option.loadscopereorder = False  # else by the number of tests
+    return Groups(config, log)
 
 
 @pytest.fixture(autouse=True)
