@@ -17,6 +17,7 @@ from run_tasks import (
     CHECK_INTERVAL,
     GIVE_WORKER_BACK,
     TASK_DEFAULTS,
+    TRIES_LEFT,
     Context,
     announce_timeout,
     announcement,
@@ -72,6 +73,8 @@ def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, 
     attempt = instance.try_number
     made, key = of_try(attempt), "TrainingJobName" if kind == "training" else "ProcessingJobName"
     noted = instance.xcom_pull(task_ids=instance.task_id, key="job")
+    # Again when a deferred task resumes: `sagemaker_jobs` takes it back while it cannot look at the job.
+    instance.xcom_push(key=TRIES_LEFT, value=attempt <= instance.max_tries)
     if noted:
         return {**made, key: noted["name"]}
     earlier = [of_try(number)[key] for number in range(1, attempt)]
@@ -81,8 +84,6 @@ def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, 
     if earlier:
         made[key] = earlier_job(client("sagemaker"), kind, earlier, made["Environment"], own=own) or made[key]
     instance.xcom_push(key="job", value={"kind": kind, "name": made[key]})
-    # A task that fails without a word though a try is left was failed by a person: `run_tasks.record_failure`.
-    instance.xcom_push(key="tries_left", value=attempt <= instance.max_tries)
     return made
 
 

@@ -38,6 +38,9 @@ CHECK_INTERVAL = float(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
 # Whether a waiting task gives its worker back. A task that leaves and returns within a second or two can be back
 # before the scheduler has seen it leave, and is then failed as a "state mismatch": short intervals keep theirs.
 GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
+# The XCom that says whether Airflow would try a job's task again: one that fails without a word all the same was failed
+# by a person (`record_failure`).
+TRIES_LEFT = "tries_left"
 # The XCom of `validate` that has a message where there is nothing to do, and yet something to tell.
 ANNOUNCEMENT = "announcement"
 # Slack may ask for a wait of hours, which would keep a worker for as long.
@@ -177,7 +180,7 @@ def record_failure(**context: Any) -> dict[str, Any]:
         # A task whose worker was lost noted nothing; its log is where ours is.
         lost = {"task_id": name, "log_url": instance.log_url.replace("/record_failure", f"/{name}")}
         noted = instance.xcom_pull(task_ids=name, key="failure")
-        if not noted and instance.xcom_pull(task_ids=name, key="tries_left"):
+        if not noted and instance.xcom_pull(task_ids=name, key=TRIES_LEFT):
             # Airflow would have tried again.
             lost["what"] = "The task was marked as failed in Airflow, while it ran or waited."
             ended.add(name)

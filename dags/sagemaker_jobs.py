@@ -25,6 +25,8 @@ from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError
 
+from run_tasks import TRIES_LEFT
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -75,7 +77,7 @@ class _Job(SageMakerBaseOperator):
             event: What a trigger says; the job is asked all the same.
             wary: Whether a trigger has just failed: the next one may fail at once as well.
         """
-        del context, event
+        del event
         while True:
             found = self._look_or_start()
             if found and found[f"{self.kind}JobStatus"] not in _RUNNING:
@@ -93,6 +95,9 @@ class _Job(SageMakerBaseOperator):
                 )
                 self.defer(trigger=trigger, method_name="execute_complete")
             else:
+                # Airflow fails a task that gets no worker to resume, as a person may: the job, which was not seen
+                # to end, must not be stopped for that.
+                context["ti"].xcom_push(key=TRIES_LEFT, value=False)
                 self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=pause)), method_name="execute_complete")
 
     @property

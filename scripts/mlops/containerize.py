@@ -47,6 +47,8 @@ from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.pipeline import Pipeline
 
+# ECR raises it for nobody: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+TAGS_OF_AN_IMAGE = 1000
 # Each attempt but the last was lost to another pipeline that released something in the meantime.
 ATTEMPTS = 6
 _REBUILD = (
@@ -375,6 +377,12 @@ def _taken(source: Source, registry: Registry, version: Version, found: Image, n
     own = [one for one in _versions(found) if (one.prerelease or "").startswith(mine)]
     if own:
         return Result(version=max(own), digest=found.digest, built=False, note=note)
+    if len(found.tags) >= TAGS_OF_AN_IMAGE:
+        raise RegistryError(
+            f"The image of {registry.repository} {version} has {len(found.tags)} tags, and ECR takes no more",
+            cause="each merge request that builds nothing new leaves one",
+            next_step="Delete tags of merged ones: docs/versions.md, What a merge request may become.",
+        )
     following = newest_release(registry)[0]
     for _ in range(ATTEMPTS):
         following = following.bump_patch()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops.approval import Approval, NothingToDeploy, OvertakenApproval, moment, refused, resolve
+from mlops.clients.aws import passing
 from mlops.clients.sagemaker import (
     ServedModel,
     describe_endpoint,
@@ -224,6 +225,8 @@ def evidence_objections(
         comparison = storage.read_record(Comparison, conf.evidence_uri + COMPARISON)
         origins = storage.read_record(Lineage, conf.evidence_uri + LINEAGE)
     except MlopsError as error:
+        if passing(error):  # not being able to look is no verdict
+            raise
         return [f"there is no evidence: {error.what}"]
     objections = []
     subjects = (
@@ -412,8 +415,6 @@ def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
         ClientError, BotoCoreError: when it could not be asked, which is no verdict on the model.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
-
-    from mlops.clients.aws import passing
 
     test = conf.deployment.smoke_test
     advice = "Check deployment.smoke_test in mlops.yml and the model's `serve`."

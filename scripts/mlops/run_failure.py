@@ -163,7 +163,7 @@ def explain(
             cause += f"\nThe task failed, not its job: {job.name} still runs, and was not stopped."
             next_step = (
                 f"Clear the task {first.task_id} of this run in Airflow: it goes on with that job, and the "
-                "run with it. To end the job: "
+                "run with it. Run again, the job of the pipeline trains anew. To end the job: "
                 f"aws sagemaker stop-{job.kind}-job --{job.kind}-job-name {job.name}"
             )
     elif "Unsupported manifest media type" in cause:  # CreateModel, of an image that an older ml-ops released
@@ -174,6 +174,11 @@ def explain(
         if found is not None and not found.lines:
             cause += "\nThe new container wrote nothing to its log."
         log = found or log
+        if first.task_id == "confirm" and not next_step:
+            next_step = (
+                "Clear the task confirm of this run in Airflow: the endpoint serves the new version, "
+                "which was not tested. The job deploy would find nothing to do."
+            )
         if "ping health check" in cause:
             next_step = f"{next_step} {_NO_PING}".strip()
     if log.lines:

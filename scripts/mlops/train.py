@@ -111,7 +111,8 @@ def train(  # pylint: disable=too-many-arguments
     """Train the image as the manifest asks, once: a run under way is joined, a failed one repeated.
 
     Raises:
-        UsageError: in a schedule, which never trains here, and of a merge request that would train a release.
+        UsageError: in a schedule, which never trains here, and when a merge request or a branch would train
+            a release.
         TriggerError: when Airflow does not take the run.
         StorageError: when S3 does not tell.
     """
@@ -121,9 +122,9 @@ def train(  # pylint: disable=too-many-arguments
             cause="it would train the same version of the same image again",
             next_step="Leave this job out of scheduled pipelines.",
         )
-    if pipeline.kind == "merge_request" and not parse_image_version(image.version).prerelease:
+    if pipeline.kind in {"merge_request", "branch"} and not parse_image_version(image.version).prerelease:
         raise UsageError(
-            f"A merge request does not train the release {image.version}",
+            f"What is not merged does not train the release {image.version}",
             cause="nobody has merged its mlops.yml yet, and what a release's training says is what retrains",
             next_step="Take IMAGE_VERSION of this pipeline's job containerize: it is a pre-release.",
         )

@@ -50,6 +50,15 @@ def test_a_misspelt_input_is_found(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pattern_may_have_two_stars_in_a_name(tmp_path: Path) -> None:
+    _write(tmp_path, ci__stage=STAGE, ci__deep__plain="a: {script: [true]}\n")
+
+    assert len(_texts(tmp_path, "include: [{local: 'ci/**.yml', inputs: {no-such: a}}]")) == 2
+    assert len(_texts(tmp_path, "include: [{local: 'ci/**/*.yml', inputs: {no-such: a}}]")) == 2
+    assert _texts(tmp_path, "include: [{local: 'c**i/***.yml', inputs: {no-such: a}}]") == []
+    assert _texts(tmp_path, "include: [{project: 'a/**b', file: x.yml, inputs: {no-such: a}}]") == []
+
+
 def test_includes_of_other_projects_and_of_includes(tmp_path: Path) -> None:
     _write(
         tmp_path / "includes" / "127.0.0.1" / "platform" / "ml-ops" / "1", ci__outer=OUTER, ci__stage=STAGE

@@ -38,10 +38,14 @@ def test_a_jobs_python_is_its_own(variables: dict[str, str], tmp_path: Path) -> 
 
     assert _sh(variables, "mlops --version").startswith("mlops ")
     assert not venv.exists()  # a job that asks for no Python costs nothing
+    minor = sys.version_info.minor
+    for program in ("python", "python3", f"python3.{minor}", "pip", "pip3", f"pip3.{minor}"):
+        assert _sh(variables, f"command -v {program}") == str(tmp_path / "job" / "bin" / program)
 
     assert _sh(variables, "python -c 'import sys; print(sys.prefix)'") == str(venv)
     assert "No module named 'mlops'" in _sh(variables, "python3 -c 'import mlops'")
     assert f"from {venv}/" in _sh(variables, "pip --version")
+    assert f"from {venv}/" in _sh(variables, f"pip3.{minor} --version")
     assert _sh(variables, "command -v pip") == str(venv / "bin" / "pip")
     for program in ("pytest", "pylint", "ruff", "mypy"):
         assert str(PRODUCT) not in _sh(variables, f"command -v {program}")

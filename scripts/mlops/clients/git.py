@@ -139,7 +139,7 @@ class Repository:
                 with contextlib.suppress(SourceError):
                     self._fetch(f"--shallow-exclude={tag}")
                     self._fetch("--deepen=1")  # the release: what the first commit after it is compared with
-            if not self._is_complete(revision):
+            if self.is_cut_off() and not self._is_complete(revision):
                 self._fetch("--unshallow")
         return (f"{revision}..{self.head}",) if self._knows(revision) else None
 

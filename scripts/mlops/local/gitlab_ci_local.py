@@ -49,7 +49,7 @@ _WITHHELD = re.compile(
 )
 # Jobs of our own that stand for rules of something else.
 _WORKFLOW, _INCLUDE = "mlops-workflow-rules", "mlops-include-rules"
-_DEPLOYS = re.compile(r"\s*mlops\s+deploy\s")
+_DEPLOYS = re.compile(r"^\s*(\w+=\S*\s+)*mlops\s+deploy\s", re.MULTILINE)
 _ENDED = re.compile(r"finished in .*?(?: (?:FAIL|WARN) (?P<code>\d+) )?(?P<after> after_script)?")
 
 
@@ -159,13 +159,15 @@ def plan(checkout: Checkout) -> list[PlannedJob]:
 
 
 def _listed(
-    checkout: Checkout, probes: Mapping[str, Any], variables: Mapping[str, Any]
+    checkout: Checkout, probes: Mapping[str, Any], variables: Mapping[str, Any], *, alone: bool = False
 ) -> list[dict[str, Any]]:
-    """The jobs that rules leave in the pipeline, those of `probes` by name among them."""
-    overlay = {
+    """The jobs that rules leave in the pipeline, those of `probes` by name among them, or `alone`."""
+    overlay: dict[str, Any] = {
         name: {"stage": ".pre", "script": ["true"], "rules": rules, "variables": variables}
         for name, rules in probes.items()
     }
+    if alone:
+        overlay["include"] = []
     # The whole file was validated before; keys that only `workflow` knows are none of a job's.
     done = _ask(checkout, "--list-json", "--no-json-schema-validation", overlay=overlay)
     # A warning may stand before the list, which begins on a line of its own.
@@ -184,7 +186,8 @@ def _check_includes(checkout: Checkout) -> None:
         checkout.folder, checkout.folder / STATE / "includes", checkout.inputs, checkout.variables
     )
     rules = {f"{_INCLUDE}-{number}": one for number, one in enumerate(include_inputs.all_rules(found))}
-    let_in = {one["name"] for one in _listed(checkout, rules, {})} if rules else set()
+    # Rules of an include know no variables of the CI file.
+    let_in = {one["name"] for one in _listed(checkout, rules, {}, alone=True)} if rules else set()
     passed = [one for name, one in rules.items() if name in let_in]
     texts = [problem.text for problem in found if all(one in passed for one in problem.rules)]
     if texts:
@@ -409,7 +412,7 @@ def _completed(job: PlannedJob, ci_file: Mapping[str, Any]) -> PlannedJob:
         environment=environment.get("name", "") if isinstance(environment, dict) else str(environment),
         expire_in=str((document.get("artifacts") or {}).get("expire_in") or ""),
         trigger=trigger,
-        deploys=any(_DEPLOYS.match(str(line)) for line in document.get("script") or ()),
+        deploys=any(_DEPLOYS.search(str(line)) for line in document.get("script") or ()),
     )
 
 

@@ -71,17 +71,25 @@ class _Place:
         names = include.get("local", include.get("file", ()))
         if "project" in include:
             project, ref = self._word(include["project"]), self._word(include.get("ref", "HEAD"))
-            roots = sorted(self.fetched.glob(f"*/{project}/{ref}"))
+            roots = _matches(self.fetched, f"*/{project}/{ref}")
         else:
             roots = [root] if "local" in include else []
         for folder in roots:
             for name in [names] if isinstance(names, str) else names:
                 path = self._word(name).lstrip("/")
-                found = sorted(folder.glob(path)) if path and ".." not in path else []
+                found = _matches(folder, path) if path and ".." not in path else []
                 yield from ((file, folder) for file in found if file.is_file())
 
     def _word(self, value: Any) -> str:
         return trigger_jobs.expand(str(value), self.variables, unknown="")
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """What a pattern of GitLab's finds, in which `**` may be a part of a name; nothing if it is none."""
+    try:
+        return sorted(folder.glob(re.sub(r"(?<![^/])\*\*(?=[^/])", "**/*", pattern)))
+    except ValueError:  # the engine judges it
+        return []
 
 
 def _below(
@@ -160,4 +168,4 @@ def _text(value: Any) -> str:
 
 def all_rules(found: Sequence[Problem]) -> list[Rules]:
     """The different rules that decide about these includes."""
-    return list({json.dumps(one): one for problem in found for one in problem.rules}.values())
+    return list({json.dumps(one, default=str): one for problem in found for one in problem.rules}.values())

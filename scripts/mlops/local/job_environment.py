@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PROGRAMS = ("mlops", "uv")
-_PYTHONS = ("python", "python3", f"python3.{sys.version_info.minor}", "pip", "pip3")
+_MINOR = sys.version_info.minor
+_PYTHONS = ("python", "python3", f"python3.{_MINOR}", "pip", "pip3", f"pip3.{_MINOR}")
 # Below the home: which index packages come from, what was fetched already, and the machine's Docker daemon.
 # Not there: ~/.aws, ~/.gitconfig, ~/.netrc, ~/.ssh.
 _SHARED = (".config/pip", ".config/uv", ".pip", ".cache/pip", ".cache/uv", ".docker")
@@ -80,7 +81,7 @@ def _write_shim(file: Path, venv: Path) -> None:
         "python": venv / "bin" / "python",
         "product": sys.executable,
         "venv": venv,
-        "program": venv / "bin" / file.name,
+        "program": venv / "bin" / ("pip" if file.name.startswith("pip") else "python"),
     }
     file.write_text(_SHIM.format(**{key: shlex.quote(str(path)) for key, path in words.items()}), "utf-8")
     file.chmod(0o755)

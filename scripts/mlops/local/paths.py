@@ -60,7 +60,9 @@ def runs(name: str) -> Path:
     Raises:
         UsageError: when the name is no plain name.
     """
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cached = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cached.is_absolute():  # https://specifications.freedesktop.org/basedir-spec/latest/
+        cached = Path.home() / ".cache"
     key = hashlib.sha256(str(checkout()).encode()).hexdigest()[:12]
     return cached / "ml-ops" / key / home(name).name
 

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 NAMED = ("TrainingJob", "ProcessingJob", "Endpoint")
@@ -142,11 +143,14 @@ def play(played: Scenario) -> dict[str, Any]:
     task = operator(task_id=played.name, config=config, **settings)
     safeguard.tracker.set(task)
     deferred, method = 0, ""
+    context = {"ti": SimpleNamespace(xcom_push=lambda **_told: None)}
     arguments: dict[str, Any] = {}
     try:
         while True:
             try:
-                result = task.resume_execution(method, arguments, {}) if method else task.execute({})
+                result = (
+                    task.resume_execution(method, arguments, context) if method else task.execute(context)
+                )
                 outcome = "ended"
                 break
             except exceptions.TaskDeferred as wish:

@@ -279,7 +279,7 @@ def test_the_script_is_a_command_that_mlops_knows(stages: Any, name: str) -> Non
     from mlops.cli import build_parser
 
     (line,) = stages[name].job["script"]
-    program, *words = line.split()
+    program, *words = line.removesuffix(" || exit $?").split()
 
     arguments = build_parser(name).parse_args(words)
 
@@ -378,6 +378,19 @@ def test_a_wait_and_its_time_reach_the_jobs(templates: Any) -> None:
         assert given["evaluate-timeout"] == "3 days"
 
 
+def test_a_code_that_gitlab_looks_at_comes_through_the_runners_shell(stages: Any) -> None:
+    """In bash, `: | eval` makes 1 of the code of a program that fails, unless the shell itself ends with it.
+
+    The runner does so unless FF_USE_NEW_BASH_EVAL_STRATEGY is set: https://docs.gitlab.com/runner/configuration/feature-flags/
+    """
+    looked_at = [
+        name for name, stage in stages.items() if "exit_codes" in str(stage.job.get("retry")) + str(stage.job)
+    ]
+    assert looked_at == ["evaluate"]
+    for name in looked_at:
+        assert stages[name].job["script"][-1].endswith(" || exit $?")
+
+
 TOKEN_STEPS = [
     (name, job)
     for name in (*COMMANDS, "terraform")
@@ -398,7 +411,15 @@ def test_every_job_keeps_its_token_the_same_way(templates: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "code"), [("true", 0), ("false", 1), ("exit 7", 7), ("echo now; sleep 60", 143)], ids=str
+    ("rest", "code"),
+    [
+        ("true", 0),
+        ("false", 1),
+        ("exit 7", 7),
+        ("sh -c 'exit 40' || exit $?", 40),
+        ("echo now; sleep 60", 143),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("evaluate", [": | eval {}", ": | (eval {})"])
 @pytest.mark.parametrize("shell", ["bash", "sh"])

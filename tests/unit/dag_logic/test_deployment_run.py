@@ -20,7 +20,8 @@ from mlops.approval import Approval, OvertakenApproval
 from mlops.clients.sagemaker import ServedModel
 from mlops.contract import DataCapture, DeploymentConf
 from mlops.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
-from mlops.errors import DeploymentRefusedError, RunFailedError
+from mlops.errors import DeploymentRefusedError, RunFailedError, StorageError
+from mlops.merged import check_merged
 from mlops.sagemaker_requests import endpoint_config, renamed
 from mlops.settings import Settings
 
@@ -520,3 +521,20 @@ def test_an_approval_gives_way_to_a_newer_decision_alone(
     with pytest.raises(OvertakenApproval, match="approve it anew") as caught:
         deployment_run._check_still_wanted(approval, BEFORE, sagemaker)
     assert caught.value.approval == approval
+
+
+class BusyStorage:
+    """S3 that answers no read."""
+
+    def read_record(self, _kind: type, uri: str) -> Any:
+        status = {"ResponseMetadata": {"HTTPStatusCode": 503}, "Error": {"Code": "SlowDown"}}
+        raise StorageError(f"{uri} cannot be read") from ClientError(status, "GetObject")  # type: ignore[arg-type]
+
+
+def test_evidence_that_cannot_be_read_now_is_no_verdict(deployment: DeploymentConf) -> None:
+    """Airflow tries the task again: neither is what a merge request trained let through, nor an approval rejected."""
+    busy: Any = BusyStorage()
+    with pytest.raises(StorageError):
+        check_merged(deployment, busy)
+    with pytest.raises(StorageError):
+        deployment_run.evidence_objections(deployment, busy, None, {})

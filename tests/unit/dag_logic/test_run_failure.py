@@ -241,6 +241,17 @@ def test_an_endpoint_that_did_not_come_up_brings_the_log_of_its_new_container(
     assert failure.cause == "was rolled back\nLast lines of its log:\nImportError: numpy"
 
 
+def test_a_version_that_could_not_be_tested_is_not_left_to_a_job_that_finds_nothing_to_do(
+    sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+) -> None:
+    about = Subject(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
+    asked = TaskError(task_id="confirm", what="EndpointConnectionError: Could not connect")
+    with Stubber(logs) as stub:
+        stub.add_client_error("describe_log_streams", "AccessDeniedException")
+        failure = explain(about, [asked], sagemaker, logs)
+    assert failure.next_step.startswith("Clear the task confirm of this run in Airflow")
+
+
 @pytest.mark.parametrize("streams", [{"old": BEGAN_MS - 1}, {}, "ResourceNotFoundException"])
 def test_a_container_that_wrote_nothing_is_not_explained_by_another(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient, streams: dict[str, int] | str

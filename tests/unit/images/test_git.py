@@ -285,6 +285,18 @@ def branch_older_than_the_release(work: Work) -> str:
     return release
 
 
+def released_beside_the_root(work: Work) -> str:
+    """The release's only parent is the root, and a merge brings it to the main line."""
+    work.commit("feat: the first commit of all", "a/code.py")
+    work.git("checkout", "--quiet", "-b", "side")
+    release = work.commit("feat: released", "a/side.py")
+    work.git("checkout", "--quiet", "main")
+    work.merge("side", "Merge branch 'side'")
+    for number in range(4):
+        work.commit(f"fix: newer {number}", "a/code.py")
+    return release
+
+
 def another_history_merged(work: Work) -> str:
     """As a subtree is: it has a root of its own, which counts."""
     release = work.commit("feat: released", "a/code.py")
@@ -311,6 +323,7 @@ def branch(work: Work, name: str, *messages: str) -> None:
         merged_between,
         octopus,
         branch_older_than_the_release,
+        released_beside_the_root,
         another_history_merged,
     ],
 )
