@@ -12,6 +12,7 @@ be asked the task asks again, until the run's own time-out ends it.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +124,13 @@ class _Job(SageMakerBaseOperator):
             )
             return {}
 
+    @abstractmethod
     def _describe(self, name: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """What SageMaker says of the job."""
 
+    @abstractmethod
     def _start(self) -> None:
-        raise NotImplementedError
+        """Create the job."""
 
     def _result(self, found: dict[str, Any]) -> dict[str, Any]:
         """The task's result; AirflowFailException where the job ended badly, since another would end the same way."""

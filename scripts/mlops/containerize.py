@@ -47,7 +47,7 @@ from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.pipeline import Pipeline
 
-# ECR raises it for nobody: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+# ECR does not raise it: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
 TAGS_OF_AN_IMAGE = 1000
 # Each attempt but the last was lost to another pipeline that released something in the meantime.
 ATTEMPTS = 6

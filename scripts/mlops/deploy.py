@@ -168,7 +168,7 @@ def check(conf: DeploymentConf, platform: Platform) -> None:
 
     Raises:
         DeploymentRefusedError: with every objection. Without a model or its image no override helps, nor for
-            what nobody has merged.
+            what is not merged.
     """
     check_merged(conf, platform.storage)
     what = f"{conf.model} {conf.model_version} may not be deployed"

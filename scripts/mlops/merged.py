@@ -1,4 +1,4 @@
-"""What nobody has merged is not deployed, whoever asks."""
+"""What is not merged is not deployed, and no override helps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_merged(conf: DeploymentConf, storage: Storage) -> None:
-    """Refuse what nobody has merged. It is not for one person to decide, so no override helps.
+    """Refuse what is not merged. It is not for one person to decide, so no override helps.
 
     Raises:
         DeploymentRefusedError: for a pre-release, for what a merge request trained, and when one asks.
@@ -30,7 +30,7 @@ def check_merged(conf: DeploymentConf, storage: Storage) -> None:
         return
     raise DeploymentRefusedError(
         f"{conf.model} {conf.model_version} may not be deployed",
-        cause=f"{why}, and what nobody has merged is not deployed, not by an override either",
+        cause=f"{why}, and what is not merged is not deployed, not by an override either",
         next_step="Merge it: the pipeline of the default branch trains a release, which can be deployed.",
     )
 

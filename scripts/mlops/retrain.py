@@ -106,12 +106,12 @@ def retrain(
         The outcome, with RetrainingError's exit code when there was trouble with one.
 
     Raises:
-        UsageError: in a merge request or a branch, whose mlops.yml nobody has merged yet; --dry-run is free.
+        UsageError: in a merge request or a branch, whose mlops.yml is not merged yet; --dry-run is free.
     """
     if pipeline.kind in {"merge_request", "branch"} and not dry_run:
         raise UsageError(
             "What is not merged retrains nothing",
-            cause="releases would be trained as an mlops.yml says that nobody has merged yet",
+            cause="releases would be trained as an mlops.yml says that is not merged yet",
             next_step="Add --dry-run, or let a schedule of the default branch run this.",
         )
     lines = []

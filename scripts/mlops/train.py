@@ -125,7 +125,7 @@ def train(  # pylint: disable=too-many-arguments
     if pipeline.kind in {"merge_request", "branch"} and not parse_image_version(image.version).prerelease:
         raise UsageError(
             f"What is not merged does not train the release {image.version}",
-            cause="nobody has merged its mlops.yml yet, and what a release's training says is what retrains",
+            cause="its mlops.yml is not merged yet, and retraining repeats what a release's training says",
             next_step="Take IMAGE_VERSION of this pipeline's job containerize: it is a pre-release.",
         )
     version = due.version_to_train(sagemaker, storage, model, image.version, bucket)

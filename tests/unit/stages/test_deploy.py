@@ -26,20 +26,10 @@ from mlops.manifest import Model
 from mlops.outcome import Outcome
 from mlops.versions import ModelVersion
 
-from .world import BUCKET, World, dotenv_of, pipeline
+from .world import BUCKET, SETTINGS, World, dotenv_of, pipeline
 
 OLD, NEW, OTHER = "1.2.0+retrain.0", "1.3.0+retrain.0", "1.2.5+retrain.0"
 Deploy = Callable[..., Outcome]
-SETTINGS = {
-    "environment": "test",
-    "region": "eu-west-1",
-    "bucket": BUCKET,
-    "execution_role_arn": "arn:aws:iam::123456789012:role/x",
-    "topic_arn": "arn:aws:sns:eu-west-1:123456789012:t",
-    "trigger_function": "f",
-    "airflow_environment": "a",
-    "slack_secret": "s",
-}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from mlops.training_run import keep_recipe
 from mlops.versions import ModelVersion
 from mlops.waiting import find_run, start_or_join
 
-from .world import BUCKET, MODEL, PROJECT, World
+from .world import BUCKET, MODEL, PROJECT, SETTINGS, World
 
 HOME = f"s3://{BUCKET}/{PROJECT}/{MODEL}/"
 PUSH = Origin(pipeline_source="push", commit_title="feat: more", pipeline_url="https://gitlab.example/p/1")
@@ -36,16 +36,6 @@ EVENT = {
         "detail_type": "Object Created",
         "time": "2026-01-02T03:04:05Z",
     },
-}
-SETTINGS = {
-    "environment": "test",
-    "region": "eu-west-1",
-    "bucket": BUCKET,
-    "execution_role_arn": "arn:aws:iam::123456789012:role/x",
-    "topic_arn": "arn:aws:sns:eu-west-1:123456789012:t",
-    "trigger_function": "f",
-    "airflow_environment": "a",
-    "slack_secret": "s",
 }
 
 

@@ -29,6 +29,17 @@ from mlops.versions import ModelVersion, endpoint_name, resource_name
 from mlops.waiting import Clock
 
 BUCKET = "ml-ops-test"
+# What Terraform tells commands and DAGs.
+SETTINGS = {
+    "environment": "test",
+    "region": "eu-west-1",
+    "bucket": BUCKET,
+    "execution_role_arn": "arn:aws:iam::123456789012:role/x",
+    "topic_arn": "arn:aws:sns:eu-west-1:123456789012:t",
+    "trigger_function": "f",
+    "airflow_environment": "a",
+    "slack_secret": "s",
+}
 PROJECT, MODEL = "web-safety", "phishing-url"
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 RUN_URL = "https://airflow.example/run"
