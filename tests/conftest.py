@@ -20,7 +20,9 @@ _LOOPBACK = ("127.", "::1", "localhost")
 _SHARED = {
     "tests/contract/airflow_runs/": "one Airflow",
     "tests/e2e/test_demo.py": "one demo",
+    "tests/e2e/test_many_models.py": "one demo",
     "tests/e2e/test_monitoring.py": "one demo",
+    "tests/e2e/test_retraining.py": "one demo",
 }
 # What takes longest starts first.
 _LONG = ("tests/e2e/", "tests/contract/airflow_runs/", "tests/contract/kills/", "tests/contract/terraform/")
