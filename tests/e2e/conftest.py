@@ -64,7 +64,7 @@ def _words(process: psutil.Process) -> str:
     return " ".join(process.info["cmdline"] or ())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def in_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo with jobs as processes."""
     summary = tmp_path_factory.mktemp("demo") / "summary.json"

@@ -45,7 +45,7 @@ def variant(dags: Path, name: str, *changes: tuple[str, str]) -> None:
     (dags / f"{name}.py").write_text(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
@@ -62,7 +62,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     assert running.remains() == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trainings(stack: Stack) -> dict[str, Run]:
     confs: dict[str, dict[str, Any]] = {
         name: stack.training_conf(version, **parameters) for name, (version, parameters) in TRAININGS.items()
