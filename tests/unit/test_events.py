@@ -305,7 +305,7 @@ def broken(**changes: Any) -> dict[str, Any]:
         (job() | {"time": "0001-01-01T00:00:00Z"}, "'time' is none"),
         (stored(time="9999-12-31T23:59:59Z"), "'time' is none"),
         (package(time="2099-01-01T00:00:00Z"), "'time' is none"),
-        (schedule(time=(datetime.now(UTC) + timedelta(hours=1)).isoformat()), "'time' is none"),
+        (schedule(time=(datetime.now(UTC) + timedelta(days=30)).isoformat()), "'time' is none"),
         (broken(source=None), "'source' must be a text"),
         (job(TrainingJobName="train--a--b--\x00"), "'TrainingJobName' must be a text"),
         (stored("data/a/b/train/\ud800"), "'key' must be a text"),
