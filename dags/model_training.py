@@ -64,7 +64,7 @@ def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, 
     """The job of this try, or that of an earlier one which was lost with its worker or scheduler, not with its job.
 
     Its name is noted before it exists, so its failure can be explained whatever becomes of this task. A deferred task
-    that resumes finds the note of its own try, and asks nobody.
+    that resumes finds the note of its own try, and does not ask SageMaker.
     """
     from mlops.clients.aws import client
     from mlops.clients.sagemaker import earlier_job

@@ -43,7 +43,7 @@ DAG_ID = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,33}")
 
 
-# A time that somebody tells may be this far ahead of the reader's own: their clocks differ. Further ahead it
+# A time that an event states may be this far ahead of the reader's own: their clocks differ. Further ahead it
 # is not a time at which anything happened.
 CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -313,7 +313,7 @@ class ApprovalConf:
     package_arn: str
     """Of the model package, `...:model-package/<project>--<model>/<number>`."""
     occurrence: Occurrence
-    """Its time is the event's. When somebody decided, the registry says."""
+    """Its time is the event's. The registry states the time of the decision."""
 
 
 Conf = TrainingConf | DeploymentConf

@@ -186,7 +186,7 @@ def _check_still_wanted(approval: Approval, before: ServedModel | None, sagemake
 
 
 def _holds(decided: str) -> bool:
-    """Whether the endpoint's tag says when somebody decided: it must not keep every approval out for ever."""
+    """Whether the endpoint's tag states a time of decision; one to come must not keep every approval out."""
     try:
         return bool(decided) and not is_to_come(moment(decided))
     except ContractError:
@@ -225,7 +225,7 @@ def evidence_objections(
         comparison = storage.read_record(Comparison, conf.evidence_uri + COMPARISON)
         origins = storage.read_record(Lineage, conf.evidence_uri + LINEAGE)
     except MlopsError as error:
-        if passing(error):  # not being able to look is no verdict
+        if passing(error):  # not being able to look is not a verdict
             raise
         return [f"there is no evidence: {error.what}"]
     objections = []

@@ -176,8 +176,8 @@ def explain(
         log = found or log
         if first.task_id == "confirm" and not next_step:
             next_step = (
-                "Clear the task confirm of this run in Airflow: the endpoint serves the new version, "
-                "which was not tested. The job deploy would find nothing to do."
+                "Clear the task confirm of this run in Airflow: the endpoint may serve the new version "
+                "without its test. The job deploy would find nothing to do."
             )
         if "ping health check" in cause:
             next_step = f"{next_step} {_NO_PING}".strip()
