@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+pytest_plugins = ["tests.ending", "tests.cost"]
+
 _LOOPBACK = ("127.", "::1", "localhost")
 
 # Files that share a stack, so that one process runs them; any other file is a group of its own.

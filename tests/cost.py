@@ -1,0 +1,100 @@
+"""What a run of tests cost, by folder: the wall that its tests took, and the CPU time of all their processes.
+
+`--cost FILE` writes the same as JSON, from which `python -m tests.cost FILE` renews the table of `docs/tests.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import folders
+from tests.ending import ORPHANS
+
+_PROPERTY = "cpu_seconds"
+
+
+@dataclass
+class Cost:
+    """Seconds; those of tests that run side by side add up to more than the run took."""
+
+    tests: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+class Meter:
+    """Adds up what tests report."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.costs: dict[str, Cost] = {}
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take in one phase of one test."""
+        cost = self.costs.setdefault(folders.of(report.nodeid), Cost())
+        cost.tests += report.when == "call" or (report.when == "setup" and not report.passed)
+        cost.wall += report.duration
+        cost.cpu += float(str(dict(report.user_properties).get(_PROPERTY, 0.0)))
+
+    def all(self) -> dict[str, Cost]:
+        """By folder, the dearest first; servers that tests left to the first process belong to their folder."""
+        for folder, seconds in ORPHANS.cpu.items():
+            self.costs.setdefault(folder or "(unknown)", Cost()).cpu += seconds
+        ORPHANS.cpu.clear()
+        return dict(sorted(self.costs.items(), key=lambda entry: -entry[1].cpu))
+
+
+METER = Meter()
+_spent = 0.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--cost FILE`."""
+    parser.addoption(
+        "--cost", type=Path, metavar="FILE", help="write what each folder of tests cost, as JSON"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a report what this process and its children have used since the last one."""
+    global _spent  # of the process, as the clock is
+    report = yield
+    spent = sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+    report.user_properties = [*report.user_properties, (_PROPERTY, spent - _spent)]
+    _spent = spent
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take in what a test reports, whichever process ran it."""
+    METER.add(report)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table."""
+    costs, wall = METER.all(), time.monotonic() - METER.began
+    terminalreporter.section("wall and CPU seconds by folder")
+    width = max(map(len, costs), default=0)
+    terminalreporter.write_line(f"{'':{width}}  tests    wall     CPU")
+    for folder, cost in costs.items():
+        terminalreporter.write_line(f"{folder:{width}}  {cost.tests:5}  {cost.wall:6.0f}  {cost.cpu:6.0f}")
+    total = Cost(sum(one.tests for one in costs.values()), wall, sum(one.cpu for one in costs.values()))
+    terminalreporter.write_line(f"{'the run':{width}}  {total.tests:5}  {total.wall:6.0f}  {total.cpu:6.0f}")
+    if file := config.getoption("--cost"):
+        file.write_text(
+            json.dumps({name: asdict(cost) for name, cost in {**costs, "the run": total}.items()}, indent=2)
+            + "\n",
+            encoding="utf-8",
+        )
