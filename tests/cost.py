@@ -1,12 +1,14 @@
 """What a run of tests cost, by folder: the wall that its tests took, and the CPU time of all their processes.
 
-`--cost FILE` writes the same as JSON, from which `python -m tests.cost FILE` renews the table of `docs/tests.md`.
+`--cost FILE` writes the same as JSON, from which `python -m tests.cost FILE` renews the table of `docs/testing.md`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import resource
+import sys
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -17,7 +19,12 @@ import pytest
 from tests import folders
 from tests.ending import ORPHANS
 
+PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
+
 _PROPERTY = "cpu_seconds"
+_ROW = re.compile(
+    r"^(?P<start>\| (?P<folder>tests/\S+|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$", re.MULTILINE
+)
 
 
 @dataclass
@@ -98,3 +105,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             + "\n",
             encoding="utf-8",
         )
+
+
+def renewed(page: str, costs: dict[str, Cost]) -> str:
+    """The page with the figures of a run in the table of folders.
+
+    Raises:
+        ValueError: when the table and the run have different folders.
+    """
+    rows = {match["folder"] for match in _ROW.finditer(page)}
+    if rows != set(costs):
+        raise ValueError(f"in the table or in the run alone: {', '.join(sorted(rows ^ set(costs)))}")
+
+    def row(match: re.Match[str]) -> str:
+        cost = costs[match["folder"]]
+        return f"{match['start']} {cost.tests:,} | {cost.cpu:,.0f} | {cost.wall:,.0f} |"
+
+    return _ROW.sub(row, page)
+
+
+if __name__ == "__main__":
+    document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    PAGE.write_text(
+        renewed(PAGE.read_text(encoding="utf-8"), {name: Cost(**cost) for name, cost in document.items()}),
+        encoding="utf-8",
+    )
