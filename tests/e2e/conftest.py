@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from mlops.local import paths
+from mlops.local.run import git
 from mlops.local.stack import Stack, require
 
 CHECKOUT = Path(__file__).parents[2]
@@ -58,6 +60,34 @@ def demo(name: str, engine: str, summary: Path, **variables: str) -> Iterator[De
         if any(folder in _words(process) for folder in folders)
     ]
     assert left == []
+
+
+def repository(example: str, folder: Path, inputs: Mapping[str, str]) -> Path:
+    """A copy of an example as a repository of its own, with some lines of its .gitlab-ci.yml replaced.
+
+    The demo has the whole examples linted and tested; a test of what comes after that has less to check.
+    """
+    copy = folder / example
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv")
+    shutil.copytree(CHECKOUT / "examples" / example, copy, ignore=ignored)
+    for old, new in inputs.items():
+        change(copy / ".gitlab-ci.yml", old, new)
+    git(copy, "init", "--quiet", "--initial-branch=main")
+    return copy
+
+
+def change(file: Path, old: str, new: str) -> None:
+    """Replace what stands once in a file."""
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, (file, old)
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def commit(repository: Path, message: str) -> None:
+    """Commit everything there is."""
+    git(repository, "add", "--all")
+    author = ("-c", "user.name=Ada", "-c", "user.email=ada@localhost")
+    git(repository, *author, "commit", "--quiet", "-m", message)
 
 
 def _words(process: psutil.Process) -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from mlops.errors import DeploymentRefusedError
 from mlops.local import paths, sdk
 from mlops.local.stack import require
 from tests.e2e.conftest import Demo, mlops
-
-# Read here: no test sees the variables of the person who runs it.
-BASE_IMAGE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")
 
 
 def pushes(demo: Demo) -> list[dict[str, Any]]:
@@ -191,28 +185,3 @@ def test_a_second_stack_shares_nothing_with_the_first(in_processes: Demo) -> Non
         mlops("local", "--name", name, "down")
     assert in_processes.stack.running()
     assert len(sdk.client(in_processes.stack, "sagemaker").list_models()["Models"]) == 4
-
-
-@pytest.mark.docker
-@pytest.mark.skipif(not BASE_IMAGE, reason="no container engine with a base image")
-def test_the_same_pushes_in_real_containers(tmp_path: Path) -> None:
-    from tests.e2e.conftest import demo
-
-    for done in demo(
-        f"docker-{os.getpid()}",
-        "docker",
-        tmp_path / "summary.json",
-        MLOPS_BUILD_ARGS=f"BASE_IMAGE={BASE_IMAGE}",
-        MLOPS_BUILD_NETWORK="host",
-    ):
-        outcomes = [(push["built"], push["gate"], push["deployed"]) for push in pushes(done)]
-        assert outcomes == [
-            (True, "passed", True),
-            (True, "passed", True),
-            (False, "passed", True),
-            (True, "failed", False),
-            (True, "passed", True),
-        ]
-        assert pushes(done)[4]["downstream"]["told"] == {"ml-ops/species": "success"}
-        assert done.summary["engine"] == "docker"
-        assert done.summary["endpoint"]["model_version"] == "1.1.0+retrain.0"

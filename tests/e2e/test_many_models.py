@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from mlops.local import paths, pipeline, sdk
+from mlops.local import pipeline, sdk
 from mlops.local.inbox import messages
 from mlops.local.pipeline import PipelineRun
-from mlops.local.run import git, push, upload_data
+from mlops.local.run import push, upload_data
 from mlops.local.stack import Stack
-from tests.e2e.conftest import Demo
+from tests.e2e.conftest import Demo, change, commit, repository
 
 CHECKS = ("lint", "test")
 CHAIN = (*CHECKS, "containerize", "train", "evaluate", "deploy", "notify")
@@ -37,44 +36,27 @@ class Pushes:
 def pushes(in_processes: Demo, tmp_path_factory: pytest.TempPathFactory) -> Pushes:
     """Both models; a better `species` and a `body-mass` whose tests fail; a `body-mass` that works again."""
     stack = in_processes.stack
-    repository = tmp_path_factory.mktemp("pushes") / "penguins"
-    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv")
-    shutil.copytree(paths.checkout() / "examples" / "penguins", repository, ignore=ignored)
-    git(repository, "init", "--quiet", "--initial-branch=main")
-    upload_data(stack, repository)
-    both = _push(stack, repository, "feat: tell species and body mass of penguins")
+    linted = {
+        "lint-paths: conftest.py penguins species": "lint-paths: conftest.py",
+        "lint-paths: conftest.py penguins body_mass": "lint-paths: conftest.py",
+    }
+    penguins = repository("penguins", tmp_path_factory.mktemp("pushes"), linted)
+    upload_data(stack, penguins)
+    both = _push(stack, penguins, "feat: tell species and body mass of penguins")
     before = len(messages(stack))
-    _change(repository / "species" / "model.py", '("bill_length_mm",', '("bill_length_mm", "bill_depth_mm",')
-    _change(repository / "body_mass" / "model.py", 'LABEL = "body_mass_g"', 'LABEL = "body_mass_kg"')
-    one_broken = _push(stack, repository, "feat: look at the depth of the bill, and weigh in kilograms")
+    change(penguins / "species" / "model.py", '("bill_length_mm",', '("bill_length_mm", "bill_depth_mm",')
+    change(penguins / "body_mass" / "model.py", 'LABEL = "body_mass_g"', 'LABEL = "body_mass_kg"')
+    one_broken = _push(stack, penguins, "feat: look at the depth of the bill, and weigh in kilograms")
     told = [message["subject"] for message in messages(stack)[before:]]
-    _change(repository / "body_mass" / "model.py", 'LABEL = "body_mass_kg"', 'LABEL = "body_mass_g"')
-    _change(repository / "body_mass" / "model.py", '"sex")', '"sex", "species")')
-    repaired = _push(stack, repository, "fix: weigh in grams again, and look at the species")
+    change(penguins / "body_mass" / "model.py", 'LABEL = "body_mass_kg"', 'LABEL = "body_mass_g"')
+    change(penguins / "body_mass" / "model.py", '"sex")', '"sex", "species")')
+    repaired = _push(stack, penguins, "fix: weigh in grams again, and look at the species")
     return Pushes(stack, both, one_broken, repaired, told)
 
 
-def _change(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def _push(stack: Stack, repository: Path, message: str) -> PipelineRun:
-    git(repository, "add", "--all")
-    git(
-        repository,
-        "-c",
-        "user.name=Ada",
-        "-c",
-        "user.email=ada@localhost",
-        "commit",
-        "--quiet",
-        "-m",
-        message,
-    )
-    project, commit = push(stack, repository)
-    return pipeline.run(stack, project, commit, echo=lambda _: None)
+def _push(stack: Stack, folder: Path, message: str) -> PipelineRun:
+    commit(folder, message)
+    return pipeline.run(stack, *push(stack, folder), echo=lambda _: None)
 
 
 def states(done: PipelineRun) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +13,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from mlops.local import paths, pipeline, sdk
+from mlops.local import pipeline, sdk
 from mlops.local.airflow import log_in
 from mlops.local.pipeline import PipelineRun
 from mlops.local.pipeline_variables import Trigger
-from mlops.local.run import git, push, upload_data
+from mlops.local.run import push, upload_data
 from mlops.local.stack import Stack
-from tests.e2e.conftest import Demo
+from tests.e2e.conftest import Demo, change, commit, repository
 
 MODEL = "web-safety/phishing-url"
 TRAINING = "model_training"
@@ -32,7 +31,6 @@ class AtOnce:
     """What the three came to."""
 
     stack: Stack
-    first: PipelineRun
     schedules: tuple[PipelineRun, PipelineRun]
     pushed: PipelineRun
     trainings: list[dict[str, Any]]
@@ -62,15 +60,6 @@ def settled(stack: Stack) -> list[dict[str, Any]]:
     raise AssertionError(runs)
 
 
-def change(repository: Path, name: str, old: str, new: str, message: str) -> None:
-    text = (repository / name).read_text(encoding="utf-8")
-    assert old in text
-    (repository / name).write_text(text.replace(old, new, 1), encoding="utf-8")
-    git(repository, "add", "--all")
-    author = ("-c", "user.name=Ada", "-c", "user.email=ada@localhost")
-    git(repository, *author, "commit", "--quiet", "-m", message)
-
-
 def age(stack: Stack) -> float:
     """Of the newest model, in seconds."""
     newest = sdk.client(stack, "sagemaker").list_models(
@@ -80,16 +69,15 @@ def age(stack: Stack) -> float:
 
 
 def run_at_once(stack: Stack, folder: Path) -> AtOnce:
-    """Release and deploy a model; then new data, two schedules, and a push of better code."""
-    repository = folder / "phishing-url"
-    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv")
-    shutil.copytree(paths.checkout() / "examples" / "phishing-url", repository, ignore=ignored)
-    git(repository, "init", "--quiet", "--initial-branch=main")
-    upload_data(stack, repository)
-    place = "    deployment:\n"
-    change(repository, "mlops.yml", place, RULES + place, "feat: look whether it is due every day")
-    project, commit = push(stack, repository)
-    first = pipeline.run(stack, project, commit, echo=lambda _: None)
+    """On the models that are there: new data, two schedules, and a push of better code."""
+    checked = "lint-paths: phishing_url/features.py, test-arguments: tests/test_features.py"
+    phishing = repository(
+        "phishing-url", folder, {"{ model: phishing-url }": f"{{ model: phishing-url, {checked} }}"}
+    )
+    upload_data(stack, phishing)
+    change(phishing / "mlops.yml", "    deployment:\n", f"{RULES}    deployment:\n")
+    commit(phishing, "feat: look whether it is due every day")
+    project, released = push(stack, phishing)
     s3, bucket = sdk.client(stack, "s3"), stack.outputs["bucket"]
     key = "data/phishing-url/train/websites.csv"
     s3.copy_object(
@@ -98,17 +86,18 @@ def run_at_once(stack: Stack, folder: Path) -> AtOnce:
     time.sleep(max(0.0, 61 - age(stack)))
 
     def scheduled() -> PipelineRun:
-        return pipeline.run(stack, project, commit, Trigger(kind="schedule"), echo=lambda _: None)
+        return pipeline.run(stack, project, released, Trigger(kind="schedule"), echo=lambda _: None)
 
     def pushed() -> PipelineRun:
-        change(repository, "phishing_url/train.py", '"""', '"""A better one. ', "feat: train better")
-        newer = push(stack, repository)[1]
-        return pipeline.run(stack, project, newer, echo=lambda _: None)
+        program = phishing / "phishing_url" / "train.py"
+        program.write_text(f"# A better one.\n{program.read_text(encoding='utf-8')}", encoding="utf-8")
+        commit(phishing, "feat: train better")
+        return pipeline.run(stack, *push(stack, phishing), echo=lambda _: None)
 
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(scheduled), pool.submit(scheduled), pool.submit(pushed)]
         one, two, three = (future.result() for future in futures)
-    return AtOnce(stack, first, (one, two), three, settled(stack))
+    return AtOnce(stack, (one, two), three, settled(stack))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +124,7 @@ def test_every_version_is_trained_once_whoever_asked(at_once: AtOnce) -> None:
     versions = Counter(run["conf"]["model_version"] for run in at_once.trainings if run["state"] == "success")
     assert set(versions.values()) == {1}
     wanted = {line["model_version"] for line in map(decisions, at_once.schedules) if line["due"]}
-    wanted |= {at_once.pushed.variables["MODEL_VERSION"], at_once.first.variables["MODEL_VERSION"]}
+    wanted |= {at_once.pushed.variables["MODEL_VERSION"]}
     assert wanted <= set(versions)
 
 
