@@ -81,7 +81,8 @@ def environment(  # pylint: disable=too-many-arguments
         "API__WORKERS": "1",
         "API__SECRET_KEY": api_secret,
         "API_AUTH__JWT_SECRET": jwt_secret,
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        # Airflow's default, since its API wakes the scheduler (scheduler_pause.py).
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         # About every second skipped task is reported only after this time, by default 5 s: the supervisor
         # waits on sockets that the task has closed already (supervisor.py, _monitor_subprocess).
@@ -115,7 +116,7 @@ def environment(  # pylint: disable=too-many-arguments
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
             # Jobs take seconds here, not minutes.
-            "MLOPS_CHECK_INTERVAL": "0.5",
+            "MLOPS_CHECK_INTERVAL": "0.1",
             # macOS: a forked child may not touch its frameworks otherwise
             "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         }

@@ -20,7 +20,7 @@ from contextlib import closing
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -94,15 +94,22 @@ def close_database() -> None:
     import_module("airflow.settings").dispose_orm(do_log=False)
 
 
-def fork(name: str, words: list[str], home: Path) -> int:
-    """Start a component, whose output goes to `<name>.log`, and return its process id."""
+def fork(name: str, words: list[str], home: Path, bell: Any) -> int:
+    """Start a component, whose output goes to `<name>.log`, and return its process id.
+
+    Args:
+        name: Of the component.
+        words: The `airflow` command's.
+        home: Of Airflow.
+        bell: By which the web servers wake the scheduler, a `scheduler_pause.Bell`.
+    """
     pid = os.fork()
     if not pid:
-        _become(home / f"{name}.log", words)
+        _become(home / f"{name}.log", words, bell)
     return pid
 
 
-def _become(log: Path, words: list[str]) -> NoReturn:
+def _become(log: Path, words: list[str], bell: Any) -> NoReturn:
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -120,7 +127,9 @@ def _become(log: Path, words: list[str]) -> NoReturn:
         gc.set_threshold(100_000, 50, 50)
         gc.enable()
         if words[0] == "api-server":
-            keep_pages_out(words)
+            stand_before(words, bell)
+        elif words[0] == "scheduler":
+            wake_by(bell)
         sys.argv = ["airflow", *words]
         import_module("airflow.__main__").main()
         code = 0
@@ -135,12 +144,20 @@ def _become(log: Path, words: list[str]) -> NoReturn:
         os._exit(code)
 
 
-def keep_pages_out(words: list[str]) -> None:
-    """Put the check of `loopback.py` in front of the application that `airflow api-server` will serve."""
+def stand_before(words: list[str], bell: Any) -> None:
+    """Put the check of `loopback.py` and the scheduler's bell before the application of `airflow api-server`."""
     os.environ["AIRFLOW_API_APPS"] = words[words.index("--apps") + 1]  # as the command sets it
     port = words[words.index("--port") + 1] if "--port" in words else os.environ["AIRFLOW__API__PORT"]
     served: Any = import_module("airflow.api_fastapi.main")
-    served.app = import_module("mlops.local.loopback").own_pages_only(served.app, int(port))
+    ringing = import_module("mlops.local.scheduler_pause").ringing(served.app, bell)
+    served.app = import_module("mlops.local.loopback").own_pages_only(ringing, int(port))
+
+
+def wake_by(bell: Any) -> None:
+    """Have the scheduler's loop wait for the bell where it would sleep; nothing else there uses the clock's module."""
+    pause = import_module("mlops.local.scheduler_pause").Pause(bell)
+    loop: Any = import_module("airflow.jobs.scheduler_job_runner")
+    loop.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})
 
 
 def end(running: dict[int, str], code: int) -> NoReturn:
@@ -172,7 +189,7 @@ def forget_schedulers(home: Path) -> None:
         database.commit()
 
 
-def watch(running: dict[int, str], home: Path) -> NoReturn:
+def watch(running: dict[int, str], home: Path, bell: Any) -> NoReturn:
     """Start again what is killed; end with the first component that ends otherwise."""
     killed: list[float] = []
     while True:
@@ -185,7 +202,7 @@ def watch(running: dict[int, str], home: Path) -> NoReturn:
             end(running, 1)
         if name == "scheduler":
             forget_schedulers(home)
-        running[fork(name, REST[name], home)] = name
+        running[fork(name, REST[name], home, bell)] = name
         say(f"{ended}; started again")
 
 
@@ -213,9 +230,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     prepare_database(home)
+    bell = import_module("mlops.local.scheduler_pause").Bell()
     # First, because they take the longest; the rest is imported meanwhile.
     for name, words in WEB.items():
-        running[fork(name, words, home)] = name
+        running[fork(name, words, home, bell)] = name
     for module in PRELOADED:
         import_module(module)
     for service in CLIENTS:
@@ -225,10 +243,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # children do not copy pages only because the collector looks at them
     for name, words in REST.items():
-        running[fork(name, words, home)] = name
+        running[fork(name, words, home, bell)] = name
     say("components forked")
     threading.Thread(target=warm_up, daemon=True).start()
-    watch(running, home)
+    watch(running, home, bell)
 
 
 if __name__ == "__main__":
