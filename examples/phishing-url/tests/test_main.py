@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from phishing_url import __main__ as entry_point
-from phishing_url.container import Paths
+from phishing_url.container import ModelError, Paths
 
 
 @pytest.fixture(name="container")
@@ -54,6 +54,19 @@ def test_an_unexpected_error_leaves_its_type(container: Paths, monkeypatch: pyte
 def test_a_failed_evaluation_leaves_its_reason(container: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "evaluate") == 1
     assert "no readable model archive" in container.message.read_text(encoding="utf-8")
+
+
+def test_a_server_that_cannot_start_says_so_and_leaves_no_note(
+    container: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(paths: Paths) -> None:
+        raise ModelError(f"There is no model in {paths.model}")
+
+    monkeypatch.setattr("phishing_url.serve.serve", refuse)
+    assert run(monkeypatch, "serve") == 1
+    assert "error: There is no model in" in caplog.text
+    assert not container.failure.exists()
+    assert not container.message.exists()
 
 
 def test_an_unknown_verb_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from typing import Any
 import pytest
 
 from phishing_url import artifact
-from phishing_url.container import Paths
+from phishing_url.container import ModelError, Paths
 from phishing_url.features import Site
-from phishing_url.serve import BODY_LIMIT, Application
+from phishing_url.serve import BODY_LIMIT, Application, serve
 
 REPOSITORY = Path(__file__).parent.parent
 JSON = "application/json"
@@ -79,6 +80,15 @@ def fixture_server(trained: Paths) -> Iterator[Server]:
     with running(trained.base, free_port()) as server:
         server.wait()
         yield server
+
+
+@pytest.fixture(name="own_signals")
+def fixture_own_signals() -> Iterator[None]:
+    """`serve` in this process takes the test run's signals; give them back."""
+    taken = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in taken.items():
+        signal.signal(number, handler)
 
 
 def test_ping(server: Server) -> None:
@@ -149,32 +159,35 @@ def test_our_own_mistake_shows_no_traceback() -> None:
     assert json.loads(body)["error"].startswith("internal error")
 
 
-def test_sigterm_lets_the_request_in_hand_finish(trained: Paths, sites: list[Site]) -> None:
-    body = json.dumps({"instances": sites[:1]}).encode()
-    with running(trained.base, free_port()) as server:
-        server.wait()
-        connection = server.connect()
-        connection.putrequest("POST", "/invocations")
-        connection.putheader("Content-Type", JSON)
-        connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body[:10])
-        time.sleep(0.3)
-        server.process.terminate()
-        time.sleep(0.3)
-        connection.send(body[10:])
-        assert connection.getresponse().status == 200
-        connection.close()
-        assert server.process.wait(timeout=30) == 0
+@pytest.mark.usefixtures("own_signals")
+def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="There is no model in"):
+        serve(Paths(tmp_path))
 
 
-def test_a_directory_without_a_model_is_an_error(tmp_path: Path) -> None:
-    with running(tmp_path, free_port()) as server:
-        assert server.process.wait(timeout=60) == 1
-
-
-def test_a_port_that_is_taken_is_an_error(trained: Paths) -> None:
+@pytest.mark.usefixtures("own_signals")
+def test_a_port_that_is_taken_is_an_error(trained: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with running(trained.base, taken.getsockname()[1]) as server:
-            assert server.process.wait(timeout=60) == 1
+        monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", str(taken.getsockname()[1]))
+        monkeypatch.delenv("MLOPS_BIND_HOST", raising=False)
+        with pytest.raises(ModelError, match=r"Cannot listen on 127\.0\.0\.1:"):
+            serve(trained)
+
+
+# The last one: it ends the server that all share, for each start imports scikit-learn anew.
+def test_sigterm_lets_the_request_in_hand_finish(server: Server, sites: list[Site]) -> None:
+    body = json.dumps({"instances": sites[:1]}).encode()
+    connection = server.connect()
+    connection.putrequest("POST", "/invocations")
+    connection.putheader("Content-Type", JSON)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:10])
+    time.sleep(0.3)
+    server.process.terminate()
+    time.sleep(0.3)
+    connection.send(body[10:])
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert server.process.wait(timeout=30) == 0
