@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.operators.sns import SnsPublishOperator
 from airflow.providers.slack.operators.slack_webhook import SlackWebhookOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import BaseOperator, TriggerRule, task
+from airflow.sdk import BaseOperator, TriggerRule, conf, task
 from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
 Context = Mapping[str, Any]
 
-# Seconds between two looks at a job or an endpoint.
-CHECK_INTERVAL = float(os.environ.get("MLOPS_CHECK_INTERVAL", "15"))
+# Seconds between two looks at a job or an endpoint: an option of Airflow's own configuration, which MWAA can set.
+CHECK_INTERVAL = conf.getfloat("mlops", "check_interval", fallback=15.0)
 # Whether a waiting task gives its worker back. A task that leaves and returns within a second or two can be back
 # before the scheduler has seen it leave, and is then failed as a "state mismatch": short intervals keep theirs.
 GIVE_WORKER_BACK = CHECK_INTERVAL >= 5

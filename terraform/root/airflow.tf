@@ -36,6 +36,7 @@ module "airflow" {
   min_workers       = var.airflow.min_workers
   max_workers       = var.airflow.max_workers
   maintenance_start = var.airflow.maintenance_start
+  check_interval    = var.airflow.check_interval
   # MWAA takes two, however many zones the network has.
   subnet_ids          = slice(module.network[0].private_subnet_ids, 0, 2)
   security_group_ids  = [module.network[0].airflow_security_group_id]

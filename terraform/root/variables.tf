@@ -102,6 +102,7 @@ variable "airflow" {
     min_workers       = optional(number, 1)
     max_workers       = optional(number, 4)
     maintenance_start = optional(string, "SUN:03:30")
+    check_interval    = optional(number, 10)
   })
   default = null
 
@@ -113,6 +114,12 @@ variable "airflow" {
   validation {
     condition     = var.airflow == null || try(var.airflow.min_workers >= 1 && var.airflow.min_workers <= var.airflow.max_workers && var.airflow.max_workers <= 25, false)
     error_message = "airflow.min_workers and max_workers must be 1 to 25, in this order."
+  }
+
+  # In seconds.
+  validation {
+    condition     = var.airflow == null || try(var.airflow.check_interval >= 5 && var.airflow.check_interval <= 300, false)
+    error_message = "airflow.check_interval must be 5 to 300 seconds."
   }
 
   # AWS refuses the others: https://docs.aws.amazon.com/mwaa/latest/userguide/airflow-versions.html

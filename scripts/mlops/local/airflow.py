@@ -91,6 +91,8 @@ def environment(  # pylint: disable=too-many-arguments
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(look_seconds),
         "DAG_PROCESSOR__REFRESH_INTERVAL": str(look_seconds),
         "DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
+        # The DAGs' own (dags/run_tasks.py). Jobs take seconds here, not minutes.
+        "MLOPS__CHECK_INTERVAL": "0.1",
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "LOGGING__LOGGING_LEVEL": "INFO",
         # As on MWAA: connections come from Secrets Manager, here from the local one.
@@ -115,8 +117,6 @@ def environment(  # pylint: disable=too-many-arguments
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
-            # Jobs take seconds here, not minutes.
-            "MLOPS_CHECK_INTERVAL": "0.1",
             # macOS: a forked child may not touch its frameworks otherwise
             "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         }

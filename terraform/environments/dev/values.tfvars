@@ -3,7 +3,7 @@ environment     = "dev"
 account_id      = "111111111111"
 region          = "eu-west-1"
 email_addresses = ["ml-team@example.com"]
-airflow         = { class = "mw1.small", max_workers = 2 }
+airflow         = { class = "mw1.small", max_workers = 2, check_interval = 5 }
 network         = { cidr = "10.64.0.0/22" }
 budget          = { monthly_usd = 1000 }
 

@@ -49,6 +49,11 @@ resource "aws_mwaa_environment" "this" {
   requirements_s3_object_version = aws_s3_object.requirements.version_id
 
   airflow_configuration_options = merge(var.configuration_options, {
+    # Between two looks at a job or an endpoint: an option of our own, which dags/run_tasks.py reads.
+    "mlops.check_interval" = tostring(var.check_interval)
+    # The supervisor of a task that closed its sockets before it ended waits this long, by default 5 s, and only then
+    # says how it ended.
+    "workers.min_heartbeat_interval" = tostring(var.min_heartbeat_interval)
     # A paused DAG accepts a run and never starts it.
     "core.dags_are_paused_at_creation" = "False"
     "secrets.backend"                  = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"

@@ -103,6 +103,30 @@ variable "maintenance_start" {
   }
 }
 
+variable "check_interval" {
+  description = "Seconds between two looks at a job or an endpoint. At least 5, so that waiting tasks give their worker back."
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.check_interval >= 5 && var.check_interval <= 300
+    error_message = "check_interval must be 5 to 300 seconds."
+  }
+}
+
+variable "min_heartbeat_interval" {
+  description = "Seconds that the supervisor of a task waits for it at a time; Airflow's own default is 5."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.min_heartbeat_interval >= 1 && var.min_heartbeat_interval <= 30 && floor(var.min_heartbeat_interval) == var.min_heartbeat_interval
+    error_message = "min_heartbeat_interval must be a whole number of seconds from 1 to 30."
+  }
+}
+
 variable "configuration_options" {
   description = "Further options of Airflow, such as `celery.worker_autoscale`; those that the DAGs need are set."
   type        = map(string)

@@ -60,10 +60,12 @@ run "real_environment" {
   assert {
     condition = aws_mwaa_environment.this.airflow_configuration_options == tomap({
       "core.dags_are_paused_at_creation" = "False"
+      "mlops.check_interval"             = "10"
+      "workers.min_heartbeat_interval"   = "1"
       "secrets.backend"                  = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
       "secrets.backend_kwargs"           = "{\"config_prefix\":null,\"connections_prefix\":\"airflow/connections\",\"variables_prefix\":null}"
     })
-    error_message = "DAGs start when asked to, and find the connection to Slack in Secrets Manager."
+    error_message = "DAGs start when asked to, see soon that something ended, and find the connection to Slack in Secrets Manager."
   }
   assert {
     condition = alltrue([for part in [
@@ -182,6 +184,8 @@ run "quick_and_without_key" {
   variables {
     kms_key_arn             = null
     noncurrent_version_days = null
+    check_interval          = 5
+    min_heartbeat_interval  = 2
     configuration_options   = { "celery.worker_autoscale" = "5,5", "core.dags_are_paused_at_creation" = "True" }
   }
 
@@ -196,6 +200,10 @@ run "quick_and_without_key" {
   assert {
     condition     = aws_mwaa_environment.this.airflow_configuration_options["celery.worker_autoscale"] == "5,5" && aws_mwaa_environment.this.airflow_configuration_options["core.dags_are_paused_at_creation"] == "False"
     error_message = "Options are added, and cannot undo what the DAGs need."
+  }
+  assert {
+    condition     = aws_mwaa_environment.this.airflow_configuration_options["mlops.check_interval"] == "5" && aws_mwaa_environment.this.airflow_configuration_options["workers.min_heartbeat_interval"] == "2"
+    error_message = "How often tasks look, and how long their supervisors wait, can be chosen."
   }
 }
 
@@ -217,6 +225,8 @@ run "refuses_bad_values" {
     environment_class       = "mw1.huge"
     min_workers             = 0
     maintenance_start       = "Sunday"
+    check_interval          = 4
+    min_heartbeat_interval  = 0
     configuration_options   = { "secrets.backend" = "mine" }
     subnet_ids              = ["subnet-1"]
     security_group_ids      = []
@@ -242,6 +252,8 @@ run "refuses_bad_values" {
     var.environment_class,
     var.min_workers,
     var.maintenance_start,
+    var.check_interval,
+    var.min_heartbeat_interval,
     var.configuration_options,
     var.subnet_ids,
     var.security_group_ids,
