@@ -1,8 +1,8 @@
 """Runs an image's command as a process, where there is no container engine.
 
 The files of the image are unpacked, a virtual environment stands in for its Python, and /opt/ml is where
-`SAGEMAKER_BASE_DIR` says. Nothing isolates such a process: it runs what its model's author wrote with the
-rights of whoever started the stack.
+`SAGEMAKER_BASE_DIR` says. A model's process may have its libraries already: `spares.py`. Nothing isolates
+such a process: it runs what its model's author wrote with the rights of whoever started the stack.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.registry import Registry
 from mlops.local.engines import ImageError, Job
 from mlops.local.engines.images import Image, Images
+from mlops.local.engines.spares import Kind, Spares, libraries
 from mlops.local.engines.venvs import Venvs
 
 _ML = "/opt/ml"
@@ -50,6 +51,8 @@ class ProcessEngine:
         self._venvs = venvs
         self._children = children
         self._environment = environment
+        self._spares = Spares(children)
+        self._libraries: dict[tuple[Path, Path], tuple[str, ...]] = {}
 
     def prepare(self, image: str) -> None:
         """See `Engine`."""
@@ -64,14 +67,14 @@ class ProcessEngine:
             raise ImageError(f"Requested image {job.image} has neither entrypoint nor command")
         folder = image.inside(image.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        words, variables = [image.located(word) for word in command], self._variables(job, image, venv)
         try:
-            with job.log.open("ab") as log:
-                process = self._children.start(
-                    [image.located(word) for word in command],
-                    environment=self._variables(job, image, venv),
-                    folder=folder,
-                    stdout=log,
-                )
+            process = self._spares.start(
+                self._kind(image, folder, venv), words, environment=variables, folder=folder, log=job.log
+            )
+            if process is None:
+                with job.log.open("ab") as log:
+                    process = self._children.start(words, environment=variables, folder=folder, stdout=log)
         except OSError as error:
             raise ImageError(f"{command[0]!r} of image {job.image} cannot be started: {error}") from error
         return ProcessContainer(process, self._children)
@@ -83,27 +86,44 @@ class ProcessEngine:
         candidates = (image.inside(f"{image.folder}/requirements.txt"), image.inside("/requirements.txt"))
         return self._venvs.ensure(next((one for one in candidates if one.is_file()), None))
 
+    def _kind(self, image: Image, folder: Path, venv: Path) -> Kind:
+        key = (folder, venv)
+        if key not in self._libraries:
+            (site_packages,) = venv.glob("lib/python3*/site-packages")
+            self._libraries[key] = libraries(folder, site_packages)
+        variables = {**self._environment, **_own(image), **self._pythons(venv)}
+        return Kind(venv / "bin" / "python", self._libraries[key], tuple(sorted(variables.items())))
+
     def _variables(self, job: Job, image: Image, venv: Path) -> dict[str, str]:
-        own = {
-            name: ":".join(image.located(part) for part in value.split(":"))
-            for name, value in image.environment.items()
-            if name != "PATH"
-        }
         temporary = job.base / "tmp"
         temporary.mkdir(exist_ok=True)
         given = {name: value.replace(_ML, str(job.base)) for name, value in job.environment.items()}
         return {
             **self._environment,
-            **own,
+            **_own(image),
             **given,
-            "PATH": f"{venv / 'bin'}:{self._environment['PATH']}",
-            "VIRTUAL_ENV": str(venv),
+            **self._pythons(venv),
             "HOME": str(job.base),
             "TMPDIR": str(temporary),
-            # the working directory is the image's, shared by all that run it
-            "PYTHONDONTWRITEBYTECODE": "1",
             "SAGEMAKER_BASE_DIR": str(job.base),
         }
+
+    def _pythons(self, venv: Path) -> dict[str, str]:
+        return {
+            "PATH": f"{venv / 'bin'}:{self._environment['PATH']}",
+            "VIRTUAL_ENV": str(venv),
+            # the working directory is the image's, shared by all that run it
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+
+def _own(image: Image) -> dict[str, str]:
+    """The image's variables."""
+    return {
+        name: ":".join(image.located(part) for part in value.split(":"))
+        for name, value in image.environment.items()
+        if name != "PATH"
+    }
 
 
 def create(config: LocalAwsConfig, registry: Registry, children: Children) -> ProcessEngine:
