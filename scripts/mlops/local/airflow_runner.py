@@ -169,6 +169,7 @@ def _become(log: Path, words: list[str], bell: Any) -> NoReturn:
             stand_before(words, bell)
         elif words[0] == "scheduler":
             wake_by(bell)
+            tell_parts_of_a_second()
         sys.argv = ["airflow", *words]
         import_module("airflow.__main__").main()
         code = 0
@@ -226,6 +227,18 @@ def forget_schedulers(home: Path) -> None:
     with closing(sqlite3.connect(home / "airflow.db", timeout=30)) as database:
         database.execute(statement)
         database.commit()
+
+
+def tell_parts_of_a_second() -> None:
+    """Have SQLite's now() tell them, as PostgreSQL's does on MWAA: a run starts once now() is later.
+
+    https://docs.sqlalchemy.org/en/20/core/compiler.html
+    """
+    compiles: Any = import_module("sqlalchemy.ext.compiler").compiles
+
+    @compiles(import_module("sqlalchemy.sql.functions").now, "sqlite")  # type: ignore[untyped-decorator]
+    def exact(_element: object, _compiler: object, **_more: object) -> str:
+        return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
 def watch(running: dict[int, str], home: Path, bell: Any) -> NoReturn:
