@@ -29,8 +29,11 @@ from .stack import ACCOUNT, REGION, Stack
 DAG = "nothing"
 # Not the name of the one that other tests of this Airflow make.
 FUNCTION = "busy-dag-trigger"
-CALLS_PER_SECOND = 10
+# Half of what MWAA takes, so that a busy machine meets the limit as well.
+CALLS_PER_SECOND = 5
 RESERVED = 2
+# So many that the last waits for longer than the longest pause between two calls.
+MANY = 60
 SURROUNDINGS = Surroundings(airflow_environment="ml-ops-local", allowed_dags=frozenset({DAG}), airflow_url="")
 
 
@@ -40,7 +43,7 @@ def post(stack: Stack, page: str, document: object) -> None:
 
 @contextmanager
 def limited(stack: Stack) -> Iterator[None]:
-    """MWAA takes 10 calls a second, for everybody together."""
+    """MWAA takes so many calls a second, for everybody together."""
     post(stack, "/_mlops/mwaa/limit", {"calls_per_second": CALLS_PER_SECOND})
     try:
         yield
@@ -88,7 +91,7 @@ class Context:
         return int((60 - (time.monotonic() - self.began)) * 1000)
 
 
-def test_a_thousand_triggers_of_one_run_start_one_run(stack: Stack) -> None:
+def test_two_hundred_triggers_of_one_run_start_one_run(stack: Stack) -> None:
     slots = threading.Semaphore(RESERVED)  # the others wait, as for a busy Lambda
     mwaa, memory = client(stack, "mwaa", retries={"total_max_attempts": 1}), Memory()
     request = {"schema_version": 1, "action": "trigger", "dag_id": DAG, "run_id": "same.1", "conf": {"n": 1}}
@@ -104,7 +107,7 @@ def test_a_thousand_triggers_of_one_run_start_one_run(stack: Stack) -> None:
                 return answer
 
     with redirect_stdout(io.StringIO()):
-        answers = at_once(1000, call)
+        answers = at_once(200, call)
     assert [one for one in answers if one["problem"]] == []
     assert {one["run_id"] for one in answers} == {"same.1"}
     # whose request was carried out without an answer counts as well
@@ -137,24 +140,24 @@ def function(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     return FUNCTION
 
 
-def test_two_hundred_runs_all_arrive_at_ten_calls_a_second(stack: Stack, function: str) -> None:
+def test_many_runs_all_arrive_whatever_mwaa_refuses(stack: Stack, function: str) -> None:
     # as clients.aws makes it for CI jobs
     functions = client(stack, "lambda", retries={"mode": "standard", "total_max_attempts": 4})
     trigger = Trigger(functions, function, storage=None)  # type: ignore[arg-type]
-    wanted = [contract.run_id(f"many-{number}", str(number)) for number in range(200)]
+    wanted = [contract.run_id(f"many-{number}", str(number)) for number in range(MANY)]
 
     def call(number: int) -> RunAnswer:
         return trigger.start(DAG, wanted[number], Conf(number), "")  # type: ignore[arg-type]
 
     began = time.monotonic()
     with limited(stack):
-        answers: list[RunAnswer] = at_once(200, call)
+        answers: list[RunAnswer] = at_once(MANY, call)
     seconds = time.monotonic() - began
     problems: list[RunProblem] = [one.problem for one in answers if one.problem]
     assert problems == []
     assert all(one.created for one in answers)
     assert sorted(one["dag_run_id"] for one in runs(stack, "many-")) == sorted(wanted)
-    assert seconds > 200 / CALLS_PER_SECOND - 1, "the limit was not there"
+    assert seconds > MANY / CALLS_PER_SECOND - 1, "the limit was not there"
 
     lines = logged(stack)
     waits = [line for line in lines if "wait_seconds" in line]
