@@ -51,7 +51,8 @@ def mwaa(tmp_path_factory: pytest.TempPathFactory) -> Mwaa:
     (home / "constraints.txt").write_text("\n".join(pins))
 
     before = packages(python)
-    pip(python, "install", "-r", str(home / "requirements.txt"), "-c", str(home / "constraints.txt"))
+    files = ("-r", str(home / "requirements.txt"), "-c", str(home / "constraints.txt"))
+    pip(python, "install", "--no-compile", *files)  # thousands of modules, of which a few are imported here
     pip(python, "check")
     return Mwaa(python, package, before, packages(python))
 
@@ -110,10 +111,12 @@ def pip(python: Path, *arguments: str) -> str:
 
 
 def packages(python: Path) -> dict[str, str]:
-    return {
-        one["name"].lower().replace("_", "-"): one["version"]
-        for one in json.loads(pip(python, "list", "--format", "json"))
-    }
+    program = (
+        "import importlib.metadata, json\n"
+        "print(json.dumps([(one.name, one.version) for one in importlib.metadata.distributions()]))\n"
+    )
+    found: list[tuple[str, str]] = json.loads(run(python, program))
+    return {name.lower().replace("_", "-"): version for name, version in found}
 
 
 def test_it_adds_what_mwaa_lacks_and_moves_nothing(mwaa: Mwaa) -> None:
