@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .drivers import drive
 
-
-@pytest.fixture
-def told(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    """What timeout_driver.py saw; the parameter is the trouble that e-mail has at first."""
-    return drive("timeout_driver.py", tmp_path, request.param)
+AWAY = "SNS is away"
 
 
-@pytest.mark.parametrize("told", [""], indirect=True)
-def test_a_run_that_took_too_long_is_told_once(told: Any) -> None:
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What timeout_driver.py saw, by the trouble that e-mail has at first."""
+    return drive("timeout_driver.py", tmp_path_factory.mktemp("airflow"), "", AWAY)
+
+
+def test_a_run_that_took_too_long_is_told_once(every: Any) -> None:
+    told = every[""]
     email, slack = told["first"]
     assert email.startswith("topic: url 1.3.0+retrain.0: model_training FAILED at run\n")
     assert "took longer than 7 days" in email
@@ -27,8 +28,8 @@ def test_a_run_that_took_too_long_is_told_once(told: Any) -> None:
     assert told["states"] == {"email": "sent", "slack": "sent"}
 
 
-@pytest.mark.parametrize("told", ["SNS is away"], indirect=True)
-def test_a_way_that_is_closed_keeps_no_other_back(told: Any) -> None:
+def test_a_way_that_is_closed_keeps_no_other_back(every: Any) -> None:
+    told = every[AWAY]
     (slack,) = told["first"]
     assert slack.startswith("slack: ")
     assert [one.partition(":")[0] for one in told["then"]] == ["topic"], "whoever tells it next may try"
