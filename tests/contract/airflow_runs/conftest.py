@@ -72,12 +72,16 @@ def trainings(stack: Stack) -> dict[str, Run]:
     confs["no-data"]["training"]["channels"]["train"] = f"s3://{BUCKET}/data/none/"
     confs["elsewhere"] = stack.training_conf("3.2.0+retrain.0")
     confs["elsewhere"]["evidence_uri"] = "s3://somebody-else/x/"
-    text = json.dumps(stack.training_conf("3.3.0+retrain.0", f1="0.8")).encode()
+    confs["quiet"] = stack.training_conf("7.0.0+retrain.0", f1="0.9")
+    confs["quiet"]["notifications"] = {"slack": False, "email": True}
+    text = json.dumps(stack.training_conf("3.3.0-mr4.2+retrain.0", f1="0.8")).encode()
     key = f"{PROJECT}/{MODEL}/conf.json"
     stack.client("s3").put_object(Bucket=BUCKET, Key=key, Body=text)
     pointer = {"conf_uri": f"s3://{BUCKET}/{key}", "conf_sha256": hashlib.sha256(text).hexdigest()}
     confs["pointer"] = pointer
     confs["forged-pointer"] = pointer | {"conf_sha256": "0" * 64}
-    for name, conf in confs.items():
-        stack.trigger(TRAINING, name, conf)
-    return {name: stack.wait(TRAINING, name, 240) for name in confs}
+    dags = dict.fromkeys(confs, TRAINING) | {"deferring": "deferring_training"}
+    confs["deferring"] = stack.training_conf("4.0.0+retrain.0", f1="0.9", do="slow")
+    for name, dag in dags.items():
+        stack.trigger(dag, name, confs[name])
+    return {name: stack.wait(dag, name, 240) for name, dag in dags.items()}

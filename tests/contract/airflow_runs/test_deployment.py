@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from .conftest import TRAINING
 from .stack import ENDPOINT, MODEL, Run, Stack
 from .test_training import about, evidence
@@ -18,7 +20,12 @@ def deploy(stack: Stack, run_id: str, version: str, **more: Any) -> Run:
 
 
 def train(stack: Stack, run_id: str, version: str, **parameters: str) -> None:
-    run = stack.run(TRAINING, run_id, stack.training_conf(version, **parameters))
+    stack.trigger(TRAINING, run_id, stack.training_conf(version, **parameters))
+    trained(stack, run_id)
+
+
+def trained(stack: Stack, run_id: str) -> None:
+    run = stack.wait(TRAINING, run_id)
     assert run.state == "success", run.tasks
 
 
@@ -112,15 +119,32 @@ def test_a_failed_gate_is_refused_unless_a_person_overrides_it(stack: Stack) -> 
     assert all("Override by bob: agreed with Ann" in message["text"] for message in told)
 
 
-def test_a_champion_that_changed_meanwhile_makes_a_comparison_worthless(stack: Stack) -> None:
-    run = deploy(stack, "stale", "3.3.0+retrain.0")  # compared before anything was deployed
+def test_a_champion_that_changed_meanwhile_makes_a_comparison_worthless(
+    stack: Stack, trainings: dict[str, Run]
+) -> None:
+    assert trainings["quiet"].state == "success"
+    run = deploy(stack, "stale", "7.0.0+retrain.0")  # compared before anything was deployed
     assert run.state == "failed"
-    failure = evidence(stack, "3.3.0+retrain.0", "failure.json")
+    failure = evidence(stack, "7.0.0+retrain.0", "failure.json")
     assert "the champion changed: compared with nothing, in production is 1.2.0+retrain.0" in failure["cause"]
 
 
-def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(stack: Stack) -> None:
-    train(stack, "broken", "1.3.0+retrain.0", f1="0.97", serve="crash")
+@pytest.fixture(scope="module")
+def unfit(stack: Stack) -> Stack:
+    """Two models are trained, side by side, that nobody should be served."""
+    confs = {
+        "broken": stack.training_conf("1.3.0+retrain.0", f1="0.97", serve="crash"),
+        "liar": stack.training_conf("1.4.0+retrain.0", f1="0.97", says="0.0.1"),
+    }
+    for run_id, conf in confs.items():
+        stack.trigger(TRAINING, run_id, conf)
+    for run_id in confs:
+        trained(stack, run_id)
+    return stack
+
+
+def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(unfit: Stack) -> None:
+    stack = unfit
     run = deploy(stack, "rollback", "1.3.0+retrain.0")
     assert run.state == "failed"
     failure = evidence(stack, "1.3.0+retrain.0", "failure.json")
@@ -130,8 +154,8 @@ def test_a_model_that_does_not_start_is_rolled_back_and_the_reason_told(stack: S
     assert served(stack)["model"]["version"] == "1.2.0+retrain.0"
 
 
-def test_a_model_that_answers_as_another_is_taken_back(stack: Stack) -> None:
-    train(stack, "liar", "1.4.0+retrain.0", f1="0.97", says="0.0.1")
+def test_a_model_that_answers_as_another_is_taken_back(unfit: Stack) -> None:
+    stack = unfit
     run = deploy(stack, "lying", "1.4.0+retrain.0")
     assert run.state == "failed"
     failure = evidence(stack, "1.4.0+retrain.0", "failure.json")

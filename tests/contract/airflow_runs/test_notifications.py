@@ -36,12 +36,12 @@ def told(stack: Stack, words: str) -> list[str]:
     return [one["to"] for one in stack.inbox() if one["channel"] == "slack" and words in one["text"]]
 
 
-def notice(cause: str) -> dict[str, Any]:
+def notice(cause: str, model: str = "unheard-of") -> dict[str, Any]:
     return {
         "schema_version": 1,
         "project": PROJECT,
-        "model": "unheard-of",
-        "what": "Endpoint web-safety--unheard-of is RollingBack",
+        "model": model,
+        "what": f"Endpoint web-safety--{model} is RollingBack",
         "cause": cause,
         "log_url": "https://console.example/endpoint",
         "next_step": "Deploy the model again.",
@@ -72,6 +72,16 @@ def test_a_failure_of_every_night_is_told_once_in_the_models_channel(fraud: Stac
     for night in (1, 2):
         assert fraud.run(TRAINING_DAG, f"night-{night}", conf).state == "failed"
     assert told(fraud, f"{MODEL} {version}: model_training FAILED at train") == [FRAUD]
+
+
+@pytest.mark.parametrize("fault", [429, 500])
+def test_slack_that_is_busy_or_stumbles_is_asked_again_in_the_same_task(stack: Stack, fault: int) -> None:
+    stack.faults({"status": fault, "count": 2, "retry_after": 1})
+    run = stack.run(NOTICE_DAG, f"slack-{fault}", notice("no capacity", f"slack-{fault}"))
+    assert (run.state, run.tasks["notify_slack"]) == ("success", "success")
+    assert len(told(stack, f"Endpoint web-safety--slack-{fault} is RollingBack")) == 1
+    path = f"/dags/{NOTICE_DAG}/dagRuns/slack-{fault}/taskInstances/notify_slack"
+    assert stack.call("GET", path)[1]["try_number"] == 1
 
 
 def test_slack_is_asked_again_when_it_said(stack: Stack) -> None:

@@ -26,7 +26,6 @@ TRAININGS = {
     "spam-1": ("1.0.0+retrain.0", {"f1": "0.9"}),
     "spam-2": ("1.1.0+retrain.0", {"f1": "0.95"}),
     "spam-bad": ("1.2.0+retrain.0", {"f1": "0.3"}),
-    "spam-mr": ("1.0.1-mr4.2+retrain.0", {"f1": "0.9"}),
 }
 
 
@@ -195,10 +194,6 @@ def test_a_training_that_fails_its_gate_is_rejected_with_the_reasons(registry: R
     package = registry.package("1.2.0+retrain.0")
     assert package["ModelApprovalStatus"] == "Rejected"
     assert package["ApprovalDescription"].startswith("gate failed: f1: ")
-
-
-def test_a_merge_request_s_version_is_not_registered(registry: Registry) -> None:
-    assert registry.packages("1.0.1-mr4.2+retrain.0") == []
 
 
 def test_an_approval_alone_deploys(registry: Registry) -> None:
