@@ -61,6 +61,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Groups(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_are_read_once() -> Iterator[None]:
+    """Let all sessions share what botocore reads of a service; each test still has clients of its own.
+
+    A session reads it anew, and that takes longer than most tests: 0.1 s for SageMaker. Clients of one
+    session share it too, so nothing writes to it.
+    """
+    import botocore.loaders
+    import botocore.session
+
+    loader = botocore.loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda _search_path=None: loader)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds the credentials, the pipeline or the settings of the person who runs it."""
