@@ -368,7 +368,7 @@ def preview(checkout: Checkout) -> dict[str, Any]:
     """
     text = _ask(checkout, "--preview").stdout
     begin = re.search(r"^---$", text, re.MULTILINE)
-    return (yaml.safe_load(text[begin.end() :]) if begin else None) or {}
+    return (yaml.load(text[begin.end() :], yaml.CSafeLoader) if begin else None) or {}
 
 
 def _write(checkout: Checkout, name: str, overlay: Mapping[str, Any]) -> None:
