@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import itertools
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from mlops.local.aws.config import LocalAwsConfig
@@ -23,6 +25,9 @@ Parameters = dict[str, Any]
 
 # 10 and 100, as the API pages where MaxResults is left out, and at most.
 DEFAULT_PAGE = 10
+_TIMES = tuple(
+    (member, f"{member}After", f"{member}Before") for member in ("CreationTime", "LastModifiedTime")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,34 +121,38 @@ class Table:
         Raises:
             ServiceError: `ValidationException` for a token that is none.
         """
-        with self._lock:
-            everything = [(number, dict(record)) for number, record in self._records.values()]
-        keyed = sorted(
-            (self._sort_key(wanted, number, record), record)
-            for number, record in everything
-            if self._matches(wanted, record) and only(record)
-        )
-        descending = wanted.get("SortOrder", "Descending" if self.kind.newest_first else "Ascending")
-        if descending == "Descending":
-            keyed.reverse()
-        if "NextToken" in wanted:
-            after = _read_token(wanted["NextToken"])
-            backwards = descending == "Descending"
-            keyed = [pair for pair in keyed if (pair[0] < after if backwards else pair[0] > after)]
         size = wanted.get("MaxResults", DEFAULT_PAGE)
-        page = keyed[:size]
-        answer: Parameters = {self.kind.summaries: [record for _, record in page]}
-        if len(keyed) > size:
-            answer["NextToken"] = base64.urlsafe_b64encode(json.dumps(page[-1][0]).encode()).decode()
+        backwards = (
+            wanted.get("SortOrder", "Descending" if self.kind.newest_first else "Ascending") == "Descending"
+        )
+        after = _read_token(wanted["NextToken"]) if "NextToken" in wanted else None
+        with self._lock:
+            keyed = (
+                (self._sort_key(wanted, number, record), record)
+                for number, record in self._records.values()
+                if self._matches(wanted, record) and only(record)
+            )
+            rest = (
+                (key, record)
+                for key, record in keyed
+                if after is None or (key < after if backwards else key > after)
+            )
+            # A page, not all: an account may hold ten thousand.
+            nearest = (heapq.nlargest if backwards else heapq.nsmallest)(size + 1, rest, key=itemgetter(0))
+            page = [(key, dict(record)) for key, record in nearest]
+        answer: Parameters = {self.kind.summaries: [record for _, record in page[:size]]}
+        if len(page) > size:
+            answer["NextToken"] = base64.urlsafe_b64encode(json.dumps(page[size - 1][0]).encode()).decode()
         return answer
 
     def _matches(self, wanted: Parameters, record: Record) -> bool:
-        if wanted.get("NameContains", "").lower() not in record[self.kind.name].lower():
+        part = wanted.get("NameContains")
+        if part and part.lower() not in record[self.kind.name].lower():
             return False
         if "StatusEquals" in wanted and record[self.kind.status] != wanted["StatusEquals"]:
             return False
-        for member in ("CreationTime", "LastModifiedTime"):
-            after, before = wanted.get(f"{member}After"), wanted.get(f"{member}Before")
+        for member, later_than, earlier_than in _TIMES:
+            after, before = wanted.get(later_than), wanted.get(earlier_than)
             if (after and record[member] <= after) or (before and record[member] >= before):
                 return False
         return True
