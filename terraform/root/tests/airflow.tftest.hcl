@@ -1,4 +1,4 @@
-# The root with and without an MWAA environment of its own.
+# The root with an MWAA environment of its own and the roles of a GitLab.
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
     defaults = { account_id = "111122223333" }
@@ -11,6 +11,10 @@ mock_provider "aws" {
   }
   mock_data "aws_availability_zones" {
     defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
+  }
+  mock_resource "aws_iam_policy" {
+    override_during = plan
+    defaults        = { arn = "arn:aws:iam::111122223333:policy/ml-ops-policy" }
   }
   mock_resource "aws_mwaa_environment" {
     override_during = plan
@@ -30,10 +34,11 @@ variables {
   airflow_package     = "./tests/airflow"
   airflow             = { class = "mw1.medium", min_workers = 2, max_workers = 10 }
   network             = { cidr = "10.66.0.0/22", zones = 3 }
-  models              = { web-safety = { phishing-url = "models/phishing-url" } }
+  models              = { web-safety = { phishing-url = "models/phishing-url" }, fraud = { card-payments = "models/fraud", chargebacks = "models/fraud" } }
+  gitlab              = { url = "https://gitlab.example.com", platform_project = "platform/ml-ops" }
 }
 
-run "of_its_own" {
+run "roles_and_airflow_of_its_own" {
   command = plan
 
   assert {
@@ -44,25 +49,27 @@ run "of_its_own" {
     condition     = length(module.network[0].private_subnet_ids) == 3
     error_message = "The network has as many zones as asked for; MWAA takes two."
   }
-}
-
-run "elsewhere" {
-  command = plan
-
-  variables {
-    airflow             = null
-    airflow_package     = null
-    airflow_environment = "companys-own"
-  }
-
   assert {
-    condition     = length(module.network) == 0 && length(module.airflow) == 0 && output.airflow_environment == "companys-own" && output.airflow_url == "" && output.network == null
-    error_message = "Nothing is made where an environment is there."
+    condition     = keys(output.role_arns) == ["apply", "build", "deploy", "plan", "train"]
+    error_message = "One role a purpose."
+  }
+  # identity is told names, so that a plan shows every policy: they must be those of the other modules.
+  assert {
+    condition     = module.dag_trigger.function_name == "ml-ops-dag-trigger" && module.settings.parameter == "/ml-ops/settings" && module.notifications.slack_secret == "airflow/connections/slack"
+    error_message = "The roles reach the function, the parameter and the secret that are there."
+  }
+  assert {
+    condition     = local.model_projects == toset(["models/fraud", "models/phishing-url"])
+    error_message = "Two models of one GitLab project make it one project."
   }
 }
 
 run "people_are_told_another_address" {
   command = plan
+
+  plan_options {
+    target = [module.airflow]
+  }
 
   variables {
     airflow_url = "https://airflow.example.com"

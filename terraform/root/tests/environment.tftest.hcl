@@ -15,14 +15,19 @@ variables {
   environment         = "prod"
   account_id          = "111122223333"
   region              = "eu-central-1"
-  airflow_environment = "ml-ops-prod"
+  airflow_environment = "companys-own"
   dag_trigger_package = "./tests/package.zip"
   models              = { web-safety = { phishing-url = "models/phishing-url" }, fraud = { card-payments = "models/fraud", chargebacks = "models/fraud" } }
   extra_models        = { fraud = ["refunds"] }
 }
 
-run "every_model_gets_a_repository" {
+# Every plan of the whole root takes seconds: one holds all that can be seen with the same values.
+run "beside_a_gitlab_and_an_airflow_of_others" {
   command = plan
+
+  variables {
+    channels = { fraud-team = { email_addresses = ["fraud@example.com"] } }
+  }
 
   assert {
     condition     = keys(output.repositories) == ["fraud/card-payments", "fraud/chargebacks", "fraud/refunds", "web-safety/phishing-url"]
@@ -32,24 +37,10 @@ run "every_model_gets_a_repository" {
     condition     = local.gitlab_projects == { "fraud/card-payments" = "models/fraud", "fraud/chargebacks" = "models/fraud", "web-safety/phishing-url" = "models/phishing-url" }
     error_message = "A listed model is its GitLab project's; an extra one is nobody's."
   }
-}
-
-run "everything_is_encrypted_with_the_key" {
-  command = plan
-
   assert {
     condition     = length(module.encryption) == 1 && local.kms_key_arn != null
     error_message = "A real environment has a key of its own, known to be there before it is."
   }
-}
-
-run "channels_of_their_own" {
-  command = plan
-
-  variables {
-    channels = { fraud-team = { email_addresses = ["fraud@example.com"] } }
-  }
-
   assert {
     condition     = output.slack_secrets == { fraud-team = "airflow/connections/slack_fraud-team" } && output.topic_arn == "arn:aws:sns:eu-central-1:111122223333:ml-ops-notifications"
     error_message = "Each channel gets a secret beside the default one, whose topic keeps its name."
@@ -58,16 +49,14 @@ run "channels_of_their_own" {
     condition     = module.channels["fraud-team"].topic_arn == "arn:aws:sns:eu-central-1:111122223333:ml-ops-notifications-fraud-team"
     error_message = "And a topic that roles may publish to, because of its name."
   }
-}
-
-run "refuses_names_of_channels_that_cannot_be" {
-  command = plan
-
-  variables {
-    channels = { default = {}, "Fraud team" = {} }
+  assert {
+    condition     = length(module.network) == 0 && length(module.airflow) == 0 && output.airflow_environment == "companys-own" && output.airflow_url == "" && output.network == null
+    error_message = "Nothing is made where an MWAA environment is there."
   }
-
-  expect_failures = [var.channels]
+  assert {
+    condition     = length(output.role_arns) == 0 && length(module.identity) == 0
+    error_message = "Without a GitLab, no job takes a role."
+  }
 }
 
 run "quick_leaves_out_what_takes_long" {
@@ -96,6 +85,7 @@ run "refuses_bad_values" {
     email_addresses     = ["team"]
     log_group_url       = "https://logs.example.com/"
     log_retention_days  = 8
+    channels            = { default = {}, "Fraud team" = {} }
 
     log_destination_arn    = "arn:aws:s3:::logs"
     metric_destination_arn = "arn:aws:kinesis:eu-central-1:111122223333:stream/metrics"
@@ -111,6 +101,7 @@ run "refuses_bad_values" {
     var.email_addresses,
     var.log_group_url,
     var.log_retention_days,
+    var.channels,
     var.log_destination_arn,
     var.metric_destination_arn,
   ]
