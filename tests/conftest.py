@@ -21,6 +21,8 @@ _LOOPBACK = ("127.", "::1", "localhost")
 # Files that share a stack, so that one process runs them; any other file is a group of its own.
 _SHARED = {
     "tests/contract/airflow_runs/": "one Airflow",
+    "tests/contract/terraform/test_boundary.py": "one plan of each environment",
+    "tests/contract/terraform/test_planned_policies.py": "one plan of each environment",
     "tests/e2e/test_demo.py": "one demo",
     "tests/e2e/test_many_models.py": "one demo",
     "tests/e2e/test_monitoring.py": "one demo",

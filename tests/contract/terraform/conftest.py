@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from botocore.config import Config
 from mlops import lambda_package
 from mlops.clients.terraform import Terraform, find_terraform
 from mlops.local import paths, terraform
+
+from .planned import Planned, plan_all
 
 CHECKOUT = Path(__file__).parents[3]
 REGION = "eu-west-1"
@@ -117,10 +118,7 @@ def program() -> Path:
     return find_terraform(paths.checkout() / ".mlops" / "bin")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The root and its modules without a backend, to be initialised outside the checkout."""
-    ignored = shutil.ignore_patterns("backend.tf", ".terraform")
-    for part in ("root", "modules"):
-        shutil.copytree(CHECKOUT / "terraform" / part, tmp_path / part, ignore=ignored)
-    return tmp_path / "root"
+@pytest.fixture(scope="session")
+def planned(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
+    """The policies of each environment's plan, and of `planted`."""
+    return plan_all(program, tmp_path_factory.mktemp("planned"))

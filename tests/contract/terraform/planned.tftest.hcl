@@ -57,7 +57,3 @@ mock_provider "aws" {
     defaults        = { arn = "arn:aws:sqs:eu-west-1:111122223333:planned" }
   }
 }
-
-run "planned" {
-  command = plan
-}

@@ -14,9 +14,7 @@ import pytest
 
 from mlops.local.aws.access import policies
 
-from .test_planned_policies import plan, root
-
-__all__ = ["root"]
+from .planned import Planned
 
 MODULES = Path(__file__).parents[3] / "terraform" / "modules"
 MADE_UP = re.compile(r"[:/]planned(/|$)")
@@ -54,9 +52,9 @@ def test_every_role_has_the_boundary() -> None:
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_no_role_asks_for_more_than_the_boundary(environment: str, program: Path, root: Path) -> None:
+def test_no_role_asks_for_more_than_the_boundary(environment: str, planned: dict[str, Planned]) -> None:
     # The mocked provider's account is another than that of the environment's values.
-    text = json.dumps(plan(program, root, environment).documents)
+    text = json.dumps(planned[environment].documents)
     documents = json.loads(re.sub(r"\b\d{12}\b", "111122223333", text))
     own = {where: policy for where, policy in documents.items() if ".aws_iam_role_policy." in where}
 
@@ -66,8 +64,8 @@ def test_no_role_asks_for_more_than_the_boundary(environment: str, program: Path
     } == {}
 
 
-def test_no_job_may_change_whose_model_it_is(program: Path, root: Path) -> None:
-    documents = plan(program, root, "prod").documents
+def test_no_job_may_change_whose_model_it_is(planned: dict[str, Planned]) -> None:
+    documents = planned["prod"].documents
     boundary, build = documents[BOUNDARY], documents[BUILD]
     (seen,) = [one for one in build["Statement"] if "ecr:ListTagsForResource" in one["Action"]]
 
