@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from . import provider
 from .conftest import REGION, LocalAws
 
 ACCOUNT = "123456789012"
@@ -63,6 +66,16 @@ class Checkout:
 
     folder: Path
     aws: LocalAws
+    attachment: Mapping[str, str] = field(default_factory=dict)
+    """The variables that attach Terraform to a provider that runs; without them it starts its own."""
+
+    @contextmanager
+    def attached(self) -> Iterator[Checkout]:
+        """The same clone, once it was initialised, with a provider that runs."""
+        data = self.folder / ".mlops" / "terraform" / "quick" / "root"
+        log = self.folder / ".mlops" / "provider.log"
+        with provider.running(data, log, self.variables()) as attachment:
+            yield replace(self, attachment=attachment)
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {
@@ -78,6 +91,7 @@ class Checkout:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "NO_PROXY": "127.0.0.1,localhost",
+            **self.attachment,
             **more,
         }
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,13 @@ def small(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     backend = root / "backend.tf"
     backend.write_text(backend.read_text().replace("ml-ops/terraform", "small/terraform"))
     return checkout
+
+
+@pytest.fixture(scope="module")
+def attached(small: Checkout) -> Iterator[Checkout]:
+    """`small`, whose commands need not start a provider any more."""
+    with small.attached() as checkout:
+        yield checkout
 
 
 class TestBeforeTerraformStarts:
@@ -376,84 +384,84 @@ class TestLosses:
         done = small.mlops("apply", "quick")
         assert done.code == 0, done.err
 
-    def test_a_removed_model_has_images(self, small: Checkout) -> None:
-        small.environment("quick", models=["web-safety/phishing-url"])
-        done = small.mlops("plan", "quick")
+    def test_a_removed_model_has_images(self, attached: Checkout) -> None:
+        attached.environment("quick", models=["web-safety/phishing-url"])
+        done = attached.mlops("plan", "quick")
         assert done.code == 63
         assert "loses its images" in done.err
         assert """--allow-replace 'aws_ecr_repository.model["web-safety/spam"]'""" in done.err
         # The table is there for the reviewer, and nothing to apply.
         assert re.search(r'DESTROY +aws_ecr_repository\.model\["web-safety/spam"\]', done.err)
-        assert json.loads(small.out("plan.json").read_text())["delete"] == 1
-        assert not small.out("plan.tfplan").exists()
-        assert small.mlops("apply", "quick").code == 64
+        assert json.loads(attached.out("plan.json").read_text())["delete"] == 1
+        assert not attached.out("plan.tfplan").exists()
+        assert attached.mlops("apply", "quick").code == 64
 
-    def test_what_is_named_may_go(self, small: Checkout) -> None:
+    def test_what_is_named_may_go(self, attached: Checkout) -> None:
         address = 'aws_ecr_repository.model["web-safety/spam"]'
-        done = small.mlops("plan", "quick", MLOPS_ALLOW_REPLACE=f"module.elsewhere {address}")
+        done = attached.mlops("plan", "quick", MLOPS_ALLOW_REPLACE=f"module.elsewhere {address}")
         assert done.code == 0, done.err
-        assert json.loads(small.out("reviewed.json").read_text())["allow_replace"] == [address]
+        assert json.loads(attached.out("reviewed.json").read_text())["allow_replace"] == [address]
 
-    def test_a_model_that_was_deployed_after_the_review(self, small: Checkout) -> None:
-        endpoint = serve(small)
-        done = small.mlops("apply", "quick")
+    def test_a_model_that_was_deployed_after_the_review(self, attached: Checkout) -> None:
+        endpoint = serve(attached)
+        done = attached.mlops("apply", "quick")
         assert done.code == 63
         assert f"SageMaker serves {endpoint}" in done.err
 
-    def test_a_removed_model_that_is_still_deployed(self, small: Checkout) -> None:
+    def test_a_removed_model_that_is_still_deployed(self, attached: Checkout) -> None:
         allowed = 'aws_ecr_repository.model["web-safety/spam"]'
-        done = small.mlops("plan", "quick", "--allow-replace", allowed)
+        done = attached.mlops("plan", "quick", "--allow-replace", allowed)
         assert done.code == 63
         assert "SageMaker serves web-safety--spam" in done.err
         assert "aws sagemaker delete-endpoint --endpoint-name web-safety--spam" in done.err
 
-    def test_a_bucket_that_would_be_replaced(self, small: Checkout) -> None:
-        small.environment("quick", suffix="two", password=f"{PASSWORD}-2")
-        done = small.mlops("plan", "quick", "--allow-replace", "aws_s3_bucket.date")
+    def test_a_bucket_that_would_be_replaced(self, attached: Checkout) -> None:
+        attached.environment("quick", suffix="two", password=f"{PASSWORD}-2")
+        done = attached.mlops("plan", "quick", "--allow-replace", "aws_s3_bucket.date")
         assert done.code == 63
         assert re.search(r"REPLACE +aws_s3_bucket.data +because of bucket: data-one → data-two", done.err)
         assert "replace aws_s3_bucket.data loses its objects" in done.err
         assert "--allow-replace 'aws_s3_bucket.data'" in done.err
 
-    def test_no_secret_is_written_anywhere(self, small: Checkout) -> None:
-        done = small.mlops("plan", "quick", "--json", "--allow-replace", "aws_s3_bucket.data")
+    def test_no_secret_is_written_anywhere(self, attached: Checkout) -> None:
+        done = attached.mlops("plan", "quick", "--json", "--allow-replace", "aws_s3_bucket.data")
         assert done.code == 0, done.err
         changes = {one["address"]: one for one in json.loads(done.out)["changes"]}
         assert "value: (sensitive)" in changes["aws_ssm_parameter.secret"]["details"]
         texts = [
-            file.read_text() for file in small.out("").iterdir() if file.suffix in (".json", ".md", ".log")
+            file.read_text() for file in attached.out("").iterdir() if file.suffix in (".json", ".md", ".log")
         ]
         assert len(texts) == 4
         assert not [text for text in (done.out, done.err, *texts) if PASSWORD in text]
 
-    def test_an_environment_that_must_stay(self, small: Checkout) -> None:
-        done = small.mlops("destroy", "quick", "--confirm", "quick")
+    def test_an_environment_that_must_stay(self, attached: Checkout) -> None:
+        done = attached.mlops("destroy", "quick", "--confirm", "quick")
         assert done.code == 63
         assert "does not say disposable = true" in done.err
 
-    def test_a_destroy_that_would_stop_half_way_does_not_begin(self, small: Checkout) -> None:
+    def test_a_destroy_that_would_stop_half_way_does_not_begin(self, attached: Checkout) -> None:
         endpoint = "web-safety--spam"
-        small.environment("quick", disposable=True)
-        done = small.mlops("destroy", "quick", "--confirm", "quick")
+        attached.environment("quick", disposable=True)
+        done = attached.mlops("destroy", "quick", "--confirm", "quick")
         assert done.code == 63
         assert f"SageMaker serves {endpoint}" in done.err
-        take_down(small, endpoint)
-        done = small.mlops("destroy", "quick", "--confirm", "quick")
+        take_down(attached, endpoint)
+        done = attached.mlops("destroy", "quick", "--confirm", "quick")
         assert done.code == 63
         assert "disposable = true is not applied yet to data-one, web-safety/phishing-url" in done.err
-        assert small.mlops("plan", "quick").code == 0
-        assert small.mlops("apply", "quick").code == 0
+        assert attached.mlops("plan", "quick").code == 0
+        assert attached.mlops("apply", "quick").code == 0
 
-    def test_without_its_name_a_destroy_only_shows_what_would_go(self, small: Checkout) -> None:
-        done = small.mlops("destroy", "quick", "--confirm", "quik")
+    def test_without_its_name_a_destroy_only_shows_what_would_go(self, attached: Checkout) -> None:
+        done = attached.mlops("destroy", "quick", "--confirm", "quik")
         assert done.code == 2
         assert "quick: 5 to destroy" in done.err
         assert "mlops terraform destroy quick --confirm quick" in done.err
-        assert small.aws.client("ecr").describe_repositories()["repositories"]
+        assert attached.aws.client("ecr").describe_repositories()["repositories"]
 
-    def test_with_its_name_all_of_it_goes(self, small: Checkout) -> None:
-        done = small.mlops("destroy", "quick", "--confirm", "quick")
+    def test_with_its_name_all_of_it_goes(self, attached: Checkout) -> None:
+        done = attached.mlops("destroy", "quick", "--confirm", "quick")
         assert done.code == 0, done.err
         assert "✓ quick: 5 destroyed" in done.out
-        assert not small.aws.client("ecr").describe_repositories()["repositories"]
-        assert [one["Name"] for one in small.aws.client("s3").list_buckets()["Buckets"]] == [STATE]
+        assert not attached.aws.client("ecr").describe_repositories()["repositories"]
+        assert [one["Name"] for one in attached.aws.client("s3").list_buckets()["Buckets"]] == [STATE]
