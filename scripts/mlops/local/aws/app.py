@@ -22,6 +22,7 @@ from mlops.local.aws.access.gate import Gate, unsigned
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import MWAA_HOSTS, LocalAwsConfig
 from mlops.local.aws.inbox import Inbox, Slack
+from mlops.local.aws.repeats import Repeats
 from mlops.local.aws.wire import ServiceError, error_response, json_response
 from mlops.local.loopback import OwnPagesOnly
 
@@ -49,6 +50,7 @@ class LocalAws:
         from mlops.local.aws.web_identity import WebIdentity
 
         self.config = config
+        self._repeats = Repeats()
         config.home.mkdir(parents=True, exist_ok=True)
         self._moto = _moto(config)
         self._children = Children()
@@ -121,7 +123,12 @@ class LocalAws:
             # moto reads the body anew, where we have read it and leave the answer to moto
             environ["wsgi.input"] = io.BytesIO(request.get_data())
             return answer
-        return None
+        return self._repeats.answer(
+            request,
+            environ,
+            signature["service"],
+            lambda: Response.from_app(self._moto, environ, buffered=True),
+        )
 
     def _unsigned(self, request: Request, environ: WSGIEnvironment) -> Response | None:
         path = request.path
