@@ -132,6 +132,6 @@ def test_what_a_killed_supervisor_left_behind_is_found_and_stopped(stack: Stack)
 
 def test_a_stack_that_plays_another_environment_is_not_taken_for_the_one_asked_for(stack: Stack) -> None:
     stack.save()
-    asked = Namespace(action="up", name="one", engine="process", environment="dev")
+    asked = Namespace(action="up", name="one", engine="process", environment="dev", fresh=False)
     with pytest.raises(LocalStackError, match="plays the environment 'local'"):
         command.run(asked)

@@ -26,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="which of terraform/environments to play; local leaves out what takes long (default: local)",
     )
+    _add_fresh(up)
 
     run = actions.add_parser("run", help="push a model repo to the local GitLab and run its pipeline")
     run.add_argument("repository", nargs="?", default=".", help="the model repo (default: this folder)")
@@ -52,9 +53,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     demo = actions.add_parser("demo", help="five pushes, from git push to a served prediction")
     demo.add_argument("--engine", choices=("auto", "docker", "process"), default="auto", help="as for `up`")
     demo.add_argument("--summary", default="demo-summary.json", metavar="FILE", help="where the summary goes")
+    _add_fresh(demo)
     demo.add_argument("--keep", action="store_true", help="leave the stack running")
 
     # `--name` and `--json` read well before the action and after it.
     for action in actions.choices.values():
         action.add_argument("--name", default=SUPPRESS, help=SUPPRESS)
         action.add_argument("--json", action="store_true", default=SUPPRESS, help=SUPPRESS)
+
+
+def _add_fresh(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="let Terraform make the account, also where a snapshot has what it would make",
+    )

@@ -15,7 +15,7 @@ def run(arguments: Namespace) -> Outcome:
         case "up":
             from mlops.local.up import up
 
-            return up(arguments.name, arguments.engine, arguments.environment)
+            return up(arguments.name, arguments.engine, arguments.environment, fresh=arguments.fresh)
         case "run":
             from mlops.local.run import run as run_pipeline
 
@@ -31,7 +31,13 @@ def run(arguments: Namespace) -> Outcome:
         case "demo":
             from mlops.local.demo.command import demo
 
-            return demo(arguments.name, arguments.engine, Path(arguments.summary), keep=arguments.keep)
+            return demo(
+                arguments.name,
+                arguments.engine,
+                Path(arguments.summary),
+                keep=arguments.keep,
+                fresh=arguments.fresh,
+            )
         case "status" | "env":
             from mlops.local import status
 

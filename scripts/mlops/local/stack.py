@@ -18,9 +18,11 @@ from mlops.local import paths
 from mlops.local.airflow import PASSWORDS
 from mlops.local.aws.config import ACCESS_KEY
 from mlops.local.environment import QUICK
+from mlops.local.places import Places
 
 TEMPLATES_PROJECT = "platform/ml-ops"
 FILE = "stack.json"
+SNAPSHOT = "account.snapshot"
 
 Engine = Literal["docker", "process"]
 
@@ -48,6 +50,8 @@ class Stack:
     region: str = "eu-west-1"
     access_key: str = ACCESS_KEY
     """The ID of the account's own access key: what a person of this stack calls AWS with."""
+    snapshot: str = ""
+    """The key of the snapshot that the account began with; empty where it began empty."""
     outputs: dict[str, str] = field(default_factory=dict)
     """What Terraform made; empty until `up` is done."""
 
@@ -75,6 +79,12 @@ class Stack:
     def airflow_url(self) -> str:
         """Airflow's web server; only the local MWAA talks to it, and people."""
         return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def places(self) -> Places:
+        """What its account and Terraform's state may name of it."""
+        ports = {"gitlab_port": self.gitlab_port, "airflow_port": self.airflow_port}
+        return Places.of(self.folder, aws_port=self.aws_port, **ports)
 
     @property
     def airflow_passwords(self) -> Path:

@@ -24,7 +24,7 @@ import psutil
 from mlops.local import paths, processes
 from mlops.local.airflow import PASSWORDS
 from mlops.local.environment import Environment, find_environment
-from mlops.local.stack import Stack
+from mlops.local.stack import SNAPSHOT, Stack
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -137,6 +137,8 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             access_key=keys.account,
             airflow_key=keys.airflow,
             enforce=True,
+            gitlab=f"{_LOOPBACK}:{gitlab.port}",
+            snapshot=home / SNAPSHOT,
         )
     )
     try:
@@ -154,6 +156,7 @@ def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             environment_name=environment.name,
             region=environment.region,
             access_key=keys.account,
+            snapshot=aws_app.snapshot.key if aws_app.snapshot else "",
         ).save()
         while not stopping.wait(0.5):
             if airflow_process.poll() is not None:

@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.local import paths
+from mlops.local import paths, places
 from mlops.local.aws.config import ACCESS_KEY, MWAA_DOMAIN
 from mlops.local.environment import QUICK, Environment, find_environment
 from mlops.local.stack import aws_environment
 
 if TYPE_CHECKING:
     from mlops.clients.terraform import Terraform
+
+Models = Mapping[str, Sequence[str]]
 
 _LOCK_FILE = ".terraform.lock.hcl"
 _VALUES = "stack.tfvars.json"
@@ -45,7 +47,7 @@ def apply(  # pylint: disable=too-many-arguments
     home: Path,
     aws_endpoint: str,
     package: Path,
-    models: Mapping[str, Sequence[str]] | None = None,
+    models: Models | None = None,
     *,
     links: Mapping[str, str] | None = None,
     environment: Environment | None = None,
@@ -71,31 +73,65 @@ def apply(  # pylint: disable=too-many-arguments
         PrerequisiteError: when Terraform is missing and cannot be fetched.
         TerraformError: when it fails.
     """
-    values: dict[str, Any] = {
-        "dag_trigger_package": str(package.resolve()),
-        **(links or {}),
-    }
-    if models is not None:
-        values["extra_models"] = {project: sorted(names) for project, names in models.items()}
-    home.mkdir(parents=True, exist_ok=True)
-    if environment is not None and environment.whole:
-        values |= _of_a_whole_one(home)
-    (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
+    write_values(home, packages(home, package, environment), models, links, environment)
     terraform = workspace(home, aws_endpoint, environment, gitlab_url, access_key)
     # Only we change what is there, so nothing needs to be read again.
     terraform.apply_now(refresh=False, parallelism=20)
     return terraform.outputs()
 
 
-def _of_a_whole_one(home: Path) -> dict[str, Any]:
-    """The values that an environment's own file leaves to the pipeline, or that must be others here."""
-    from mlops import airflow_package
+def packages(home: Path, package: Path, environment: Environment | None) -> dict[str, Path]:
+    """What an environment uploads, by its variables: the Lambda's zip; a whole one, Airflow's files too."""
+    found = {"dag_trigger_package": package.resolve()}
+    if environment is not None and environment.whole:
+        from mlops import airflow_package
 
-    return {
-        "airflow_package": str(airflow_package.build(home / "airflow").resolve()),
+        found["airflow_package"] = airflow_package.build(home / "airflow").resolve()
+    return found
+
+
+def write_values(
+    home: Path,
+    uploaded: Mapping[str, Path],
+    models: Models | None = None,
+    links: Mapping[str, str] | None = None,
+    environment: Environment | None = None,
+) -> None:
+    """Write what this stack sets beside the environment's own file."""
+    home.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {**(links or {}), **{name: str(place) for name, place in uploaded.items()}}
+    if models is not None:
+        values["extra_models"] = {project: sorted(names) for project, names in models.items()}
+    if environment is not None and environment.whole:
         # what a stack trained and stored goes with it
-        "disposable": True,
-    }
+        values["disposable"] = True
+    (home / _VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
+
+
+def state(home: Path) -> Path:
+    """The file of Terraform's state."""
+    return home / "root" / "terraform.tfstate"
+
+
+def restore(home: Path, text: str) -> dict[str, Any]:
+    """Have a state in the place of an apply, once `write_values` is done; the outputs in it."""
+    file = state(home)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
+    return {name: output["value"] for name, output in json.loads(text)["outputs"].items()}
+
+
+def settings(environment: Environment, models: Models | None, links: Mapping[str, str]) -> list[Any]:
+    """What an apply depends on beside files, with marks for the places of the stack."""
+    program = shutil.which("terraform") or str(_programs() / "terraform")
+    status = Path(program).resolve().stat() if Path(program).exists() else None
+    return [
+        models,
+        dict(links),
+        override(f"http://{places.AWS}", f"http://{places.GITLAB}" if environment.whole else ""),
+        [status.st_size, status.st_mtime_ns] if status else None,  # a newer Terraform may write another state
+    ]
 
 
 def destroy(
@@ -141,7 +177,7 @@ def workspace(
 
     kept = paths.cache() / "terraform" / _fingerprint(home)
     terraform = Terraform(
-        program=find_terraform(paths.checkout() / ".mlops" / "bin"),
+        program=find_terraform(_programs()),
         folder=root,
         environment={
             **_inherited(),
@@ -184,6 +220,11 @@ def override(aws_endpoint: str, gitlab_url: str) -> dict[str, Any]:
         address = gitlab_url.replace("http://", "https://", 1)
         document["module"] = {"identity": {"gitlab_url": address, "audience": gitlab_url}}
     return document
+
+
+def _programs() -> Path:
+    """Where Terraform is fetched to, on a machine that has none."""
+    return paths.checkout() / ".mlops" / "bin"
 
 
 def _inherited() -> dict[str, str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mlops import console
 from mlops.errors import EngineError, LocalStackError, MlopsError
-from mlops.local import paths
+from mlops.local import accounts, paths
 from mlops.local.down import stop_stack
 from mlops.local.environment import QUICK, find_environment
+from mlops.local.snapshots import Snapshot
 from mlops.local.stack import TEMPLATES_PROJECT, Engine, Stack, find
 from mlops.outcome import Outcome
 
@@ -39,17 +40,21 @@ class Stopwatch:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
 
 
-def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
+def up(name: str, engine: str, environment: str = QUICK, *, fresh: bool = False) -> Outcome:
     """Start the stack, or find it running.
+
+    The account is that of a snapshot where Terraform would only make the same again, and is made by Terraform
+    otherwise.
 
     Args:
         environment: Which of `terraform/environments` the stack plays.
+        fresh: Let Terraform make it, whatever there is.
 
     Raises:
         LocalStackError: when a part does not start, and everything started is stopped again; when the stack
             is up and plays another environment.
     """
-    find_environment(environment)
+    played = find_environment(environment)
     stack = find(name)
     if stack is not None and stack.running() and stack.outputs:
         if stack.environment_name != environment:
@@ -68,9 +73,10 @@ def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
     watch = Stopwatch()
     started = time.monotonic()
     try:
-        with watch.time("servers"):
-            stack = start_servers(name, home, chosen, environment)
-        stack = _furnish(stack, watch)
+        with accounts.begin(home, played, fresh=fresh) as account:
+            with watch.time("servers"):
+                stack = start_servers(name, home, chosen, environment)
+            stack = _furnish(stack, account, watch)
         with watch.time("airflow (rest)"):
             _wait_for_airflow(stack)
         stack.save()
@@ -82,7 +88,7 @@ def up(name: str, engine: str, environment: str = QUICK) -> Outcome:
             raise
         raise LocalStackError(f"The local stack '{name}' did not start", cause=repr(error)) from error
     watch.seconds["total"] = time.monotonic() - started
-    return _outcome(stack, f"The local stack '{name}' is up", watch.seconds)
+    return _outcome(stack, f"The local stack '{name}' is up", watch.seconds, account.snapshot)
 
 
 def choose_engine(wanted: str) -> Engine:
@@ -143,30 +149,14 @@ def start_servers(name: str, home: Path, engine: Engine, environment: str) -> St
     )
 
 
-def _furnish(stack: Stack, watch: Stopwatch) -> Stack:
-    """Create in the local AWS what Terraform creates in a real one, and fill in what it leaves empty."""
-    from mlops import lambda_package
-    from mlops.local import terraform
+def _furnish(stack: Stack, account: accounts.Account, watch: Stopwatch) -> Stack:
+    """Have in the local AWS what Terraform creates in a real one, and fill in what it leaves empty."""
     from mlops.local.sources import publish_templates
 
     with watch.time("templates"):
         publish_templates(stack, TEMPLATES_PROJECT)
     with watch.time("terraform"):
-        package = lambda_package.build(stack.folder / "dag-trigger.zip")
-        links = {
-            "airflow_url": stack.airflow_url,
-            "log_group_url": f"{stack.aws_endpoint}/_mlops/logs?group={{group}}&stream={{stream}}",
-        }
-        environment = find_environment(stack.environment_name)
-        outputs = terraform.apply(
-            stack.folder / "terraform",
-            stack.aws_endpoint,
-            package,
-            links=links,
-            environment=environment,
-            gitlab_url=stack.gitlab_url,
-            access_key=stack.access_key,
-        )
+        outputs = account.outputs(stack)
     with watch.time("secrets"):
         _put_slack_webhook(stack, str(outputs["slack_secret"]), "B000")
         for channel, secret in (outputs.get("slack_secrets") or {}).items():
@@ -229,13 +219,19 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def _outcome(stack: Stack, first: str, seconds: dict[str, float]) -> Outcome:
+def _outcome(
+    stack: Stack, first: str, seconds: dict[str, float], snapshot: Snapshot | None = None
+) -> Outcome:
     how = "in containers (Docker)" if stack.engine == "docker" else "as processes (no container engine)"
     lines = [
         first + (f" after {seconds['total']:.1f} s" if seconds else ""),
         f"  jobs run  {how}",
         stack.addresses(),
     ]
+    if snapshot is not None:
+        lines.append(
+            f"  account   from the snapshot of {snapshot.day}; `--fresh` lets Terraform make it anew"
+        )
     parts = [f"{step} {value:.1f} s" for step, value in seconds.items() if step != "total"]
     if parts:
         lines.append(f"  time      {', '.join(parts)}")
@@ -248,6 +244,7 @@ def _outcome(stack: Stack, first: str, seconds: dict[str, float]) -> Outcome:
             "aws": stack.aws_endpoint,
             "gitlab": stack.gitlab_url,
             "airflow": stack.airflow_url,
+            "snapshot": snapshot.day if snapshot else None,
             "seconds": {step: round(value, 2) for step, value in seconds.items()},
         },
         next_steps=(f"mlops local {option}run examples/phishing-url --deploy", f"mlops local {option}down"),

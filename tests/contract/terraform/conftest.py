@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class LocalAws:
     def post(self, page: str, document: object) -> None:
         """Tell the local AWS something that AWS does by itself."""
         urlopen(
-            Request(self.endpoint + page, json.dumps(document).encode(), method="POST"), timeout=10
+            Request(self.endpoint + page, json.dumps(document).encode(), method="POST"), timeout=300
         ).close()
 
     def logged(self, group: str, key: str, count: int) -> list[dict[str, Any]]:
@@ -79,12 +80,19 @@ class Applied:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A fresh account: moto keeps one a process, so this is a process of its own."""
-    home = tmp_path_factory.mktemp("aws")
+    """A fresh account."""
+    with serving(tmp_path_factory.mktemp("stack") / "aws") as running:
+        yield running
+
+
+@contextmanager
+def serving(home: Path, *options: str) -> Iterator[LocalAws]:
+    """An account of its own: moto keeps one a process, so this is a process."""
+    home.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port)]
+    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port), *options]
     with (home / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             _wait(f"http://127.0.0.1:{port}/_mlops/health", server)

@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--lambda-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--health-check-seconds", type=float, default=60.0)
     parser.add_argument("--access-key", default=ACCESS_KEY, help="the ID of the account's own access key")
+    parser.add_argument("--gitlab", default="", help="host and port of the GitLab whose jobs take roles")
+    parser.add_argument("--snapshot", type=Path, help="a snapshot of an account to begin with")
     parser.add_argument("--enforce", action="store_true", help="refuse what a caller's role does not allow")
     arguments = parser.parse_args()
     stopping = threading.Event()

@@ -13,18 +13,22 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
-from mlops.local.aws import mail
+from mlops.local import snapshots
+from mlops.local.aws import account, mail
 from mlops.local.aws.access.gate import Gate, unsigned
+from mlops.local.aws.account import Service, Traffic
 from mlops.local.aws.children import Children
 from mlops.local.aws.config import MWAA_HOSTS, LocalAwsConfig
 from mlops.local.aws.inbox import Inbox, Slack
 from mlops.local.aws.repeats import Repeats
 from mlops.local.aws.wire import ServiceError, error_response, json_response
 from mlops.local.loopback import OwnPagesOnly
+from mlops.local.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalAws", "LocalAwsConfig", "create_app"]
 
 _LOG = logging.getLogger(__name__)
+# For a moment between two requests, in which an account can be written.
+_STILL_SECONDS = 30.0
 _SERVICE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/[^/]*/(?P<service>[^/]+)/aws4_request")
 
 
@@ -50,6 +56,7 @@ class LocalAws:
         from mlops.local.aws.web_identity import WebIdentity
 
         self.config = config
+        self._traffic = Traffic()
         self._repeats = Repeats()
         config.home.mkdir(parents=True, exist_ok=True)
         self._moto = _moto(config)
@@ -69,7 +76,9 @@ class LocalAws:
         self._bus = event_bus.start(config, self._children, self._principals, self._gate)
         self._sagemaker.publish = lambda kind, arn, detail: self._bus.tell("aws.sagemaker", kind, detail, arn)
         self._pages: dict[tuple[str, str], Callable[[Request], Response]] = {
-            ("GET", "/_mlops/health"): lambda _: json_response({"status": "ok"}),
+            ("GET", "/_mlops/health"): lambda _: json_response(
+                {"status": "ok", "snapshot": self.snapshot.key if self.snapshot else ""}
+            ),
             ("GET", "/_mlops/inbox"): lambda _: json_response(self._inbox.messages()),
             ("GET", "/_mlops/logs"): self._log,
             ("POST", "/_mlops/subscriptions/confirm"): lambda _: json_response(
@@ -81,12 +90,21 @@ class LocalAws:
             ("POST", "/_mlops/mwaa/limit"): self._limit_mwaa,
         }
         mail.deliver_to(self._inbox)
+        self._services: dict[str, Service] = {"sagemaker": self._sagemaker, "mwaa": self._mwaa}
+        self.snapshot = self._begin_with(config.snapshot)
+        """The snapshot this account began with; None where it began empty."""
         self._guarded = OwnPagesOnly(self._serve, config.port, MWAA_HOSTS)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._guarded(environ, start_response)
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("POST", "/_mlops/account"):
+            return self._write()(environ, start_response)
+        with self._traffic.request():
+            return self._serve_one(environ, start_response)
+
+    def _serve_one(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             answer = self._answer(Request(environ), environ)
             if answer is None:
@@ -146,6 +164,29 @@ class LocalAws:
         """What tells about the stack itself."""
         page = self._pages.get((request.method, request.path))
         return page(request) if page else json_response({"error": "there is no such page"}, status=404)
+
+    def _begin_with(self, file: Path | None) -> Snapshot | None:
+        found = snapshots.read(file) if file else None
+        if found is None:
+            return None
+        try:
+            account.read(found.account, self._services, self.config.places)
+        except account.AccountError:
+            _LOG.exception("the snapshot %s cannot be used; the account is empty", file)
+            return None
+        return found
+
+    def _write(self) -> Response:
+        """POST /_mlops/account: write the account to `<home>/account`, as a snapshot holds it."""
+        file = self.config.home / "account"
+        try:
+            with self._traffic.still(_STILL_SECONDS):
+                content = account.write(self._services, self.config.places)
+        except account.AccountError as error:
+            return json_response({"error": str(error)}, status=409)
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+        return json_response({"bytes": len(content)})
 
     def _limit_mwaa(self, request: Request) -> Response:
         """POST /_mlops/mwaa/limit {"calls_per_second": 10}: refuse more, as MWAA does; null for no limit."""

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+
+from mlops.local.places import Places
 
 # MWAA's API has host prefixes (env., api.), which cannot be resolved in front of 127.0.0.1. Its clients get
 # a name of its own and reach it through us as their HTTP proxy.
@@ -46,6 +49,10 @@ class LocalAwsConfig:
     """Whether a session of a role is refused what the role's policies do not allow."""
     health_check_seconds: float = 60.0
     """An endpoint's containers get the time their configuration says, but never more than this."""
+    gitlab: str = ""
+    """Host and port of the GitLab whose jobs take roles here, if there is one."""
+    snapshot: Path | None = None
+    """The file of an account to begin with; an empty one where it is missing or cannot be read."""
 
     @property
     def endpoint(self) -> str:
@@ -56,6 +63,12 @@ class LocalAwsConfig:
     def registry(self) -> str:
         """The host of image names."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def places(self) -> Places:
+        """What the account may name of the stack it belongs to."""
+        airflow = urlsplit(self.airflow_url).netloc
+        return Places(aws=self.registry, home=str(self.home.parent), gitlab=self.gitlab, airflow=airflow)
 
     @property
     def cache_folder(self) -> Path:

@@ -41,6 +41,7 @@ class Mwaa:
         self._airflow = Airflow(config.airflow_url, config.airflow_passwords)
         self._rate = _Rate()
         self._environments = Environments(config, sdk)
+        self.keep, self.restore = self._environments.keep, self._environments.restore
         self._dags = (
             DagFolder(config.dags_folder, sdk, self._environments.running) if config.dags_folder else None
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mlops.local.aws.account import AccountError
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.wire import ServiceError
 
@@ -54,6 +55,23 @@ class Environments:
                 "NetworkConfiguration": {},
             }
             self._add(present, "AVAILABLE")
+
+    def keep(self) -> Any:
+        """The environments, for a snapshot of the account.
+
+        Raises:
+            AccountError: while one comes, goes or changes.
+        """
+        with self._lock:
+            self._settle()
+            if self._settled:
+                raise AccountError("an MWAA environment is not settled")
+            return {name: dict(environment) for name, environment in self._found.items()}
+
+    def restore(self, kept: Any) -> None:
+        """Have the environments of a snapshot."""
+        with self._lock:
+            self._found, self._settled = kept, {}
 
     def names(self) -> list[str]:
         """Those there are, also while they come and go."""

@@ -27,7 +27,7 @@ _WIDTH = 100
 _VERDICT = re.compile(r"^[✓✗] |gate (passed|failed)$")
 
 
-def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
+def demo(name: str, engine: str, summary: Path, *, keep: bool, fresh: bool = False) -> Outcome:
     """Five pushes: a first model, an improvement, a change of documentation, a model that is worse, and a
     repository whose pipeline runs in the platform's project.
 
@@ -36,7 +36,7 @@ def demo(name: str, engine: str, summary: Path, *, keep: bool) -> Outcome:
     """
     name = "demo" if name == "default" else name
     started = time.monotonic()
-    console.say(up(name, engine).summary)
+    console.say(up(name, engine, fresh=fresh).summary)
     try:
         document, seconds = _pushes(require(name))
         summary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -62,6 +62,16 @@ class ModelPackages:
             self._numbers.setdefault(name, itertools.count(1))
         return {"ModelPackageGroupArn": arn}
 
+    def restore_groups(self, kept: Any) -> None:
+        """Have the groups of a snapshot, which has no versions."""
+        self.groups.restore(kept)
+        with self._lock:
+            self._numbers = {name: itertools.count(1) for name in kept}
+
+    def versions_exist(self) -> bool:
+        """Whether any group has a version."""
+        return bool(self._table.keep())
+
     def describe_group(self, wanted: Parameters) -> Record:
         """DescribeModelPackageGroup."""
         name = _last(wanted["ModelPackageGroupName"])

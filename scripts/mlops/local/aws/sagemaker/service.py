@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from mlops.local.aws import shapes
+from mlops.local.aws.account import AccountError
 from mlops.local.aws.config import LocalAwsConfig
 from mlops.local.aws.registry import Registry
 from mlops.local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
@@ -47,6 +49,8 @@ class SageMaker:
         for table in (training.table, processing.table, endpoints.table):
             watch(table, self._tags, self._changed)
         self._runtime = Runtime(config, endpoints)
+        self._packages = packages
+        self._others = (training.table, processing.table, models.table, configs.table, endpoints.table)
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {
             "CreateTrainingJob": training.create,
             "DescribeTrainingJob": training.describe,
@@ -101,6 +105,21 @@ class SageMaker:
             return json_response(shapes.write(model.output_shape, answer), content_type=AMZ_JSON)
         except ServiceError as error:
             return error_response(error, AMZ_JSON)
+
+    def keep(self) -> Any:
+        """The groups of models and all tags: what an apply makes.
+
+        Raises:
+            AccountError: when there is more, which lives in processes and files.
+        """
+        if self._packages.versions_exist() or any(table.keep() for table in self._others):
+            raise AccountError("SageMaker has jobs, models or endpoints")
+        return {"groups": self._packages.groups.keep(), "tags": self._tags.keep()}
+
+    def restore(self, kept: Any) -> None:
+        """Have what `keep` gave."""
+        self._packages.restore_groups(kept["groups"])
+        self._tags.restore(kept["tags"])
 
     def _package_changed(self, record: Record) -> None:
         self.publish("SageMaker Model Package State Change", record["ModelPackageArn"], event_detail(record))

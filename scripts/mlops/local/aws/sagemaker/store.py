@@ -86,6 +86,17 @@ class Table:
         self.changed({}, dict(made))
         return arn
 
+    def keep(self) -> Any:
+        """The records, for a snapshot of the account."""
+        with self._lock:
+            return {name: (number, dict(record)) for name, (number, record) in self._records.items()}
+
+    def restore(self, kept: Any) -> None:
+        """Have the records of a snapshot."""
+        with self._lock:
+            self._records = kept
+            self._numbers = itertools.count(1 + max((number for number, _ in kept.values()), default=-1))
+
     def find(self, name: str) -> Record | None:
         """A copy of a record."""
         with self._lock:
@@ -172,6 +183,16 @@ class Tags:
     def __init__(self) -> None:
         self._tags: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
+
+    def keep(self) -> Any:
+        """The tags, for a snapshot of the account."""
+        with self._lock:
+            return {arn: dict(tags) for arn, tags in self._tags.items()}
+
+    def restore(self, kept: Any) -> None:
+        """Have the tags of a snapshot."""
+        with self._lock:
+            self._tags = kept
 
     def put(self, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
         """Add tags, and return all the resource has then.
