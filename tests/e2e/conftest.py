@@ -44,9 +44,9 @@ def mlops(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def demo(name: str, engine: str, summary: Path, **variables: str) -> Iterator[Demo]:
+def demo(name: str, engine: str, summary: Path, *options: str, **variables: str) -> Iterator[Demo]:
     """Run the demo, keep its stack for the tests, and stop it; nothing of it may be left running."""
-    arguments = ("demo", "--engine", engine, "--keep", "--summary", str(summary))
+    arguments = ("demo", "--engine", engine, "--keep", "--summary", str(summary), *options)
     try:
         done = mlops("local", "--name", name, *arguments, **variables)
         assert done.returncode == 0, done.stderr[-6000:]
@@ -96,6 +96,6 @@ def _words(process: psutil.Process) -> str:
 
 @pytest.fixture(scope="package")
 def in_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The demo with jobs as processes."""
+    """The demo with jobs as processes, on an account that Terraform has made for it."""
     summary = tmp_path_factory.mktemp("demo") / "summary.json"
-    yield from demo(f"e2e-{os.getpid()}", "process", summary)
+    yield from demo(f"e2e-{os.getpid()}", "process", summary, "--fresh")

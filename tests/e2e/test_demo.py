@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from mlops.errors import DeploymentRefusedError
-from mlops.local import paths, sdk
-from mlops.local.stack import require
+from mlops.local import paths, sdk, terraform
+from mlops.local.stack import Stack, require
 from tests.e2e.conftest import Demo, mlops
 
 
@@ -166,22 +169,66 @@ def test_what_jobs_report_holds_no_secret(in_processes: Demo) -> None:
             assert password.encode() not in file.read_bytes(), file
 
 
-def test_a_second_stack_shares_nothing_with_the_first(in_processes: Demo) -> None:
+def test_terraform_made_the_account(in_processes: Demo) -> None:
+    assert "from the snapshot of" not in in_processes.output
+    log = (in_processes.stack.folder / "terraform" / "terraform.log").read_text(encoding="utf-8")
+    assert "Apply complete!" in log
+
+
+@pytest.fixture(scope="module")
+def second(in_processes: Demo) -> Iterator[Stack]:
+    """Another stack, whose account is that of the first, as Terraform left it."""
     name = f"second-{os.getpid()}"
     try:
-        done = mlops("local", "--name", name, "up", "--engine", "process", "--json")
+        done = mlops("local", "--name", name, "up", "--engine", "process")
         assert done.returncode == 0, done.stderr
-        second = require(name)
-        ports = {second.aws_port, second.gitlab_port, second.airflow_port}
-        assert not ports & {
-            in_processes.stack.aws_port,
-            in_processes.stack.gitlab_port,
-            in_processes.stack.airflow_port,
-        }
-        assert json.loads(mlops("local", "--name", name, "inbox", "--json").stdout) == {"messages": []}
-        assert sdk.client(second, "sagemaker").list_models()["Models"] == []
-        assert "already up" in mlops("local", "--name", name, "up").stdout
+        assert "account   from the snapshot of " in done.stdout
+        yield require(name)
     finally:
         mlops("local", "--name", name, "down")
     assert in_processes.stack.running()
     assert len(sdk.client(in_processes.stack, "sagemaker").list_models()["Models"]) == 4
+
+
+def test_a_second_stack_shares_nothing_with_the_first(in_processes: Demo, second: Stack) -> None:
+    ports = {second.aws_port, second.gitlab_port, second.airflow_port}
+    assert not ports & {
+        in_processes.stack.aws_port,
+        in_processes.stack.gitlab_port,
+        in_processes.stack.airflow_port,
+    }
+    assert json.loads(mlops("local", "--name", second.name, "inbox", "--json").stdout) == {"messages": []}
+    assert sdk.client(second, "sagemaker").list_models()["Models"] == []
+    assert "already up" in mlops("local", "--name", second.name, "up").stdout
+
+
+def test_an_account_from_a_snapshot_names_its_own_stack(in_processes: Demo, second: Stack) -> None:
+    assert second.outputs.keys() == in_processes.stack.outputs.keys()
+    first = in_processes.stack
+    settings = sdk.client(second, "ssm").get_parameter(Name=second.outputs["settings_parameter"])
+    repositories = sdk.client(second, "ecr").describe_repositories()["repositories"]
+    told = [
+        terraform.state(second.folder / "terraform").read_text(encoding="utf-8"),
+        settings["Parameter"]["Value"],
+        json.dumps(second.outputs),
+        json.dumps(repositories, default=str),
+    ]
+    for text in told:
+        assert not first.places.named(text)
+        assert first.access_key not in text
+        assert second.places.mark(text) != text
+    assert not terraform.state(second.folder / "terraform").stat().st_mode & 0o077
+
+
+def test_terraform_has_nothing_to_do_there_and_goes_on(second: Stack) -> None:
+    home, place = second.folder / "terraform", second.aws_endpoint
+    root = terraform.workspace(home, place, None, second.gitlab_url, second.access_key)
+    assert not root.has_changes()
+    values = home / "stack.tfvars.json"
+    more = {"extra_models": {"fraud": ["card-payments"], "penguins": ["body-mass", "species"]}}
+    values.write_text(json.dumps(json.loads(values.read_text(encoding="utf-8")) | more), encoding="utf-8")
+    root.apply_now(parallelism=20)
+    there = {
+        one["repositoryName"] for one in sdk.client(second, "ecr").describe_repositories()["repositories"]
+    }
+    assert there >= {"fraud/card-payments", "penguins/species"}
