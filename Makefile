@@ -55,6 +55,10 @@ node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
 .PHONY: setup
 setup: prerequisites $(VENV)/.ready $(AIRFLOW)/.ready node_modules/.ready ## fetch everything into this checkout
 
+.PHONY: hooks
+hooks: $(VENV)/.ready ## have git ask for the form of commit messages
+	$(BIN)/pre-commit install
+
 .PHONY: demo
 demo: setup ## five pushes, from git push to a served prediction
 	$(BIN)/mlops local demo --summary demo-summary.json

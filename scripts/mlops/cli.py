@@ -238,6 +238,18 @@ def _release(parser: Parser) -> None:
     )
 
 
+def _commits(parser: Parser) -> None:
+    parser.add_argument(
+        "--message", default="", metavar="FILE", help="check the one message in this file, as a hook does"
+    )
+    parser.add_argument(
+        "--after",
+        default="",
+        metavar="COMMIT",
+        help="leave out this commit and all before it, where a history is older than the rule",
+    )
+
+
 def _local(parser: Parser) -> None:
     from mlops.local.arguments import add_arguments
 
@@ -318,6 +330,13 @@ COMMANDS = (
         "release this platform: version, changelog, tags",
         "mlops release --dry-run",
         _release,
+    ),
+    Command(
+        "commits",
+        "mlops.commits",
+        "check commit messages: Conventional Commits, with a reason",
+        "mlops commits\n  mlops commits --message .git/COMMIT_EDITMSG",
+        _commits,
     ),
     Command("local", "mlops.local.command", "run everything on this machine", "mlops local up", _local),
 )

@@ -245,3 +245,9 @@ class ReleaseError(MlopsError):
     """The platform itself cannot be released as it is."""
 
     exit_code = 80
+
+
+class CommitError(MlopsError):
+    """A commit's message is not a Conventional Commit, or does not give its reason."""
+
+    exit_code = 81

@@ -66,13 +66,17 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """A release, made or only computed (then `commit` is empty); `aliases` are the tags that follow it."""
+    """A release, made or only computed (then `commit` is empty); `aliases` are the tags that follow it.
+
+    `reason` says why a new one has this version.
+    """
 
     version: Version
     commit: str
     aliases: tuple[str, ...]
     notes: str
     new: bool
+    reason: str = ""
 
     @property
     def tag(self) -> str:
@@ -192,9 +196,7 @@ def _plan(origin: Origin, request: Request) -> Release | None:
     commits = _commits(origin.repository, merged[last] if last else "")
     if not commits:
         return None
-    version = versions.next_release(last, (commit.message for commit in commits))
-    if last:
-        version = max(version, versions.raised(last, request.at_least))
+    version, reason = _next(last, [commit.message for commit in commits], request.at_least)
     _check_version(origin, request.branch, version)
     said = changelog.unreleased(origin.file(origin.repository.head, CHANGELOG))
     if not said:
@@ -206,7 +208,18 @@ def _plan(origin: Origin, request: Request) -> Release | None:
         )
     everything = origin.releases()
     aliases = tuple(alias for alias in _names(version) if version > _newest(everything, alias))
-    return Release(version=version, commit="", aliases=aliases, notes=said, new=True)
+    return Release(version=version, commit="", aliases=aliases, notes=said, new=True, reason=reason)
+
+
+def _next(last: Version | None, messages: list[str], at_least: versions.Bump) -> tuple[Version, str]:
+    """The version after `last`, and the reason for it in words."""
+    if last is None:
+        return versions.FIRST_RELEASE, "the first release, whatever the commits before it say"
+    bump, message = versions.largest(messages)
+    asked = versions.raised(last, at_least)
+    if asked > versions.raised(last, bump):
+        return asked, f"{at_least} after {last}, because of --at-least"
+    return versions.raised(last, bump), f"{bump} after {last}, because of: {message.partition(chr(10))[0]}"
 
 
 def _commits(repository: Repository, since: str) -> list[Commit]:
@@ -249,7 +262,12 @@ def _push(origin: Origin, request: Request, planned: Release, refs: Mapping[str,
     if not origin.push(updates, refs):
         return None
     return Release(
-        version=planned.version, commit=commit, aliases=planned.aliases, notes=planned.notes, new=True
+        version=planned.version,
+        commit=commit,
+        aliases=planned.aliases,
+        notes=planned.notes,
+        new=True,
+        reason=planned.reason,
     )
 
 
@@ -298,10 +316,12 @@ def _outcome(found: Release | None, *, dry_run: bool) -> Outcome:
         "aliases": list(found.aliases),
         "commit": found.commit,
         "notes": found.notes,
+        "reason": found.reason,
     }
     if not found.new:
         return Outcome(summary=f"✓ This commit is released: {tags} at {found.commit[:8]}", data=data)
     if dry_run:
         said = f"A release would be {found.version}, with the tags {tags}; only pipelines release"
-        return Outcome(summary=f"{said}\n\n{found.notes}", data=data)
-    return Outcome(summary=f"✓ Released {found.version}: {tags} at {found.commit[:8]}", data=data)
+        return Outcome(summary=f"{said}\n{found.reason}\n\n{found.notes}", data=data)
+    said = f"✓ Released {found.version}: {tags} at {found.commit[:8]}"
+    return Outcome(summary=f"{said}\n{found.reason}", data=data)

@@ -47,6 +47,7 @@ Bump = Literal["major", "minor", "patch"]
 _BUMPS: tuple[Bump, ...] = ("patch", "minor", "major")
 # https://www.conventionalcommits.org/en/v1.0.0/#specification
 _HEADER = re.compile(r"(?P<type>[A-Za-z]+)(?:\([^()\r\n]+\))?(?P<breaking>!)?: \S")
+FORM = "<type>(<scope>): <what it does>"
 _BREAKING = re.compile(r"^BREAKING[ -]CHANGE: \S", re.MULTILINE)
 
 
@@ -93,6 +94,20 @@ def parse_git_tag(tag: str, model: str) -> Version:
     return version
 
 
+@dataclass(frozen=True)
+class Header:
+    """What the first line of a Conventional Commit says before its colon."""
+
+    type: str
+    breaking: bool
+
+
+def header_of(line: str) -> Header | None:
+    """The type of a commit by a line of its message; None when the line is not of that form."""
+    match = _HEADER.match(line)
+    return Header(match["type"], bool(match["breaking"])) if match else None
+
+
 def bump_of(message: str) -> Bump:
     """How much a commit changes, by its message.
 
@@ -106,10 +121,10 @@ def bump_of(message: str) -> Bump:
     headers = [line.lstrip("*- ") for line in lines[1:] if is_merge or line.startswith(("* ", "- "))] + lines[
         :1
     ]
-    matches = [match for match in map(_HEADER.match, headers) if match]
-    if any(match["breaking"] for match in matches):
+    read = [header for header in map(header_of, headers) if header]
+    if any(header.breaking for header in read):
         return "major"
-    return "minor" if any(match["type"].lower() == "feat" for match in matches) else "patch"
+    return "minor" if any(header.type.lower() == "feat" for header in read) else "patch"
 
 
 def next_release(last: Version | None, messages: Iterable[str]) -> Version:
@@ -119,14 +134,24 @@ def next_release(last: Version | None, messages: Iterable[str]) -> Version:
         last: The highest release so far; None before the first.
         messages: Commit messages since; read only as far as needed.
     """
-    if last is None:
-        return FIRST_RELEASE
+    return FIRST_RELEASE if last is None else raised(last, largest(messages)[0])
+
+
+def largest(messages: Iterable[str]) -> tuple[Bump, str]:
+    """The largest change that commits make, and the first message that makes it.
+
+    Args:
+        messages: Read only as far as needed.
+    """
     bump: Bump = "patch"
+    decisive = ""
     for message in messages:
-        bump = max(bump, bump_of(message), key=_BUMPS.index)
-        if bump == "major":
+        step = bump_of(message)
+        if not decisive or _BUMPS.index(step) > _BUMPS.index(bump):
+            bump, decisive = step, message
+        if step == "major":
             break
-    return raised(last, bump)
+    return bump, decisive
 
 
 def raised(last: Version, bump: Bump) -> Version:

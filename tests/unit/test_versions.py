@@ -135,6 +135,11 @@ def test_the_largest_change_decides(messages: list[str], following: str) -> None
     assert str(versions.next_release(Version(1, 2, 3), messages)) == following
 
 
+def test_the_commit_that_decides_is_known() -> None:
+    assert versions.largest(["fix: x", "feat: y", "feat: z"]) == ("minor", "feat: y")
+    assert versions.largest(["docs: x"]) == ("patch", "docs: x")
+
+
 def test_nothing_is_read_after_a_breaking_change() -> None:
     messages = iter(["fix: x", "feat!: y", "fix: z"])
     versions.next_release(Version(1, 2, 3), messages)

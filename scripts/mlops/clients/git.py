@@ -20,6 +20,8 @@ from mlops.errors import SourceError
 
 FETCH_SECONDS = 600
 _ELSEWHERE = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX"}
+# git's own line between a message and the diff below it; the first character is core.commentChar
+_SCISSORS = re.compile(r"^. -+ >8 -+$", re.MULTILINE)
 FRESH_CLONE = "Try it in a fresh clone; if it fails there too, run `git fsck` and correct what it names."
 _DEEP = "Set the variable GIT_DEPTH of the job to 0, which fetches the whole history."
 
@@ -181,6 +183,27 @@ class Repository:
             if any(map(matters, commit.paths)):
                 yield commit
 
+    def messages(self, *excluded: str) -> list[tuple[str, str]]:
+        """The id and message of each commit of HEAD that is not a merge, newest first.
+
+        Args:
+            excluded: Commits that are left out with all before them.
+
+        Raises:
+            SourceError: when the clone is shallow, as commits may be missing then, or git does not know one.
+        """
+        if self.is_cut_off():
+            raise SourceError("The clone does not have all commits", next_step=_DEEP)
+        revisions = [self.head, *(f"^{revision}" for revision in excluded)]
+        output = self._read("log", "--no-show-signature", "--no-merges", "-z", "--format=%H%n%B", *revisions)
+        entries = (entry.partition("\n") for entry in output.split("\0") if entry)
+        return [(commit, message) for commit, _, message in entries]
+
+    def last_release(self) -> str:
+        """The nearest git tag such as v1.2.0 below HEAD; empty before the first release."""
+        done = run_git(self.root, "describe", "--tags", "--abbrev=0", "--match=v[0-9]*", self.head)
+        return done.stdout.strip()
+
     def _shallow_file(self) -> Path:
         return self.root / self._read("rev-parse", "--git-path", "shallow").strip()
 
@@ -245,6 +268,19 @@ class Repository:
                 next_step=_DEEP if arguments[0] in {"fetch", "ls-remote"} else FRESH_CLONE,
             )
         return done.stdout
+
+
+def stripped(directory: Path, message: str) -> str:
+    """A commit message as git keeps it: without comments, and without the diff that `commit --verbose` shows.
+
+    Raises:
+        SourceError: when git does not take it.
+    """
+    text = _SCISSORS.split(message, maxsplit=1)[0]
+    done = run_git(directory, "stripspace", "--strip-comments", given=text)
+    if done.returncode:
+        raise SourceError("git stripspace failed", cause=done.stderr.strip(), next_step=FRESH_CLONE)
+    return done.stdout.strip()
 
 
 def file_sizes(directory: Path, commit: str) -> Iterator[int]:

@@ -24,7 +24,7 @@ TERRAFORM = [one for one in OWN["include"] if one["local"] == "/ci-templates/ter
 
 MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
 LINES = r"$CI_COMMIT_BRANCH =~ /^[0-9]+(\.[0-9]+)?\.x$/ && $CI_PIPELINE_SOURCE =~ /^(push|web)$/"
-CHECKS = dict.fromkeys(("lint", "templates", "terraform", "checkov", "test"), "on_success")
+CHECKS = dict.fromkeys(("commits", "lint", "templates", "terraform", "checkov", "test"), "on_success")
 PLANS = {f"terraform-plan:{name}": "on_success" for name in ("dev", "stage", "prod")}
 APPLIES = {
     "terraform-apply:dev": "on_success",
@@ -247,8 +247,8 @@ def test_jobs_call_what_there_is() -> None:
                 assert f"\n{words[0]}:" in makefile, line
             elif program == ".venv/bin/pytest":
                 assert all((paths.checkout() / word).is_dir() for word in words), line
-            elif program == "mlops":
-                assert build_parser(words[0]).parse_args(words).command == "release", name
+            elif program in ("mlops", ".venv/bin/mlops"):
+                assert build_parser(words[0]).parse_args(words).command in ("commits", "release"), name
             elif program == "pip":
                 assert (paths.checkout() / words[-1]).is_file(), line
     assert {"make", ".venv/bin/pytest", "mlops", "pip"} <= seen
@@ -276,6 +276,13 @@ def test_a_check_makes_every_environment_that_its_tests_name(name: str) -> None:
     }
 
     assert sorted(one for one in named if f"touch {one}/.ready" not in made) == []
+
+
+def test_the_job_commits_has_every_commit_to_look_at() -> None:
+    """With GitLab's usual depth, neither the last release nor all commits since would be there."""
+    assert OWN["commits"]["variables"]["GIT_DEPTH"] == "0"
+    (line,) = [shlex.split(line) for line in OWN["commits"]["script"] if "mlops" in line]
+    assert re.fullmatch("[0-9a-f]{40}", line[line.index("--after") + 1])
 
 
 def test_what_changes_something_outside_is_never_stopped_half_way() -> None:
