@@ -64,12 +64,35 @@ demo: setup ## five pushes, from git push to a served prediction
 	$(BIN)/mlops local demo --summary demo-summary.json
 
 .PHONY: lint
-lint: $(VENV)/.ready $(AIRFLOW)/.ready ## ruff, mypy and pylint
+lint: style types pylint ## ruff, mypy and pylint
+
+.PHONY: style
+style: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Two environments, two caches: in one, each run would throw away what the other has found.
+.PHONY: types
+types: $(VENV)/.ready $(AIRFLOW)/.ready
 	$(BIN)/mypy
-	$(BIN)/mypy --python-executable $(AIRFLOW)/bin/python dags
-	$(BIN)/pylint scripts/mlops lambda_trigger
+	$(BIN)/mypy --cache-dir .mypy_cache/airflow --python-executable $(AIRFLOW)/bin/python dags
+
+LINTED := scripts/mlops lambda_trigger
+
+.PHONY: pylint
+pylint: $(VENV)/.ready
+	$(BIN)/pylint $(LINTED)
+
+.PHONY: pylint-changed
+pylint-changed: $(VENV)/.ready
+	{ git diff --name-only --diff-filter=d HEAD -- $(LINTED); git ls-files --others --exclude-standard -- $(LINTED); } | grep '\.py$$' | xargs -r $(BIN)/pylint --jobs 1
+
+# What needs neither Airflow nor Terraform nor pipelines, and the templates as files.
+QUICK := tests/unit tests/contract/lambda tests/contract/test_sagemaker_requests.py tests/contract/templates/test_files.py tests/contract/templates/test_documentation.py tests/house/test_needs.py
+
+.PHONY: check
+check: setup style types pylint-changed ## before each commit: what is quick, in two minutes
+	$(BIN)/pytest --numprocesses 2 $(QUICK)
 
 # With the values of prod, which leave nothing out; terraform/.checkov.yaml has the options. By default, checkov
 # takes names beside the word secret for secrets: what is one has an entropy above 4.5.
@@ -78,8 +101,9 @@ checkov: $(CHECKOV)/.ready ## review Terraform's security
 	CHECKOV_ENTROPY_KEYWORD_LIMIT=4.5 $(CHECKOV)/bin/checkov --quiet --directory terraform --var-file terraform/environments/prod/values.tfvars
 
 # Much of a run is waiting, for Airflow or Terraform; a group of tests that share a stack stays in one process.
+# Style, types and checkov are tests as well (tests/house, tests/contract/terraform), so they run beside the others.
 .PHONY: test
-test: setup $(CHECKOV)/.ready lint ## all checks and tests
+test: setup $(CHECKOV)/.ready ## all checks and tests
 	$(BIN)/pytest --numprocesses 2
 
 # The alternatives stay out of our own environments.

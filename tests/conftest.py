@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-pytest_plugins = ["tests.ending", "tests.cost"]
+pytest_plugins = ("tests.cost", "tests.ending", "tests.needs")
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -29,7 +29,13 @@ _SHARED = {
     "tests/e2e/test_retraining.py": "one demo",
 }
 # What takes longest starts first.
-_LONG = ("tests/e2e/", "tests/contract/airflow_runs/", "tests/contract/kills/", "tests/contract/terraform/")
+_LONG = (
+    "tests/e2e/",
+    "tests/contract/airflow_runs/",
+    "tests/contract/kills/",
+    "tests/contract/terraform/",
+    "tests/house/",
+)
 
 
 def group(nodeid: str) -> str:

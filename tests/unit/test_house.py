@@ -167,7 +167,11 @@ def test_locks_pin_hashes_and_name_no_host() -> None:
 def commands_in_docs() -> list[tuple[str, str]]:
     """The shell lines of every Markdown file, each with the file it stands in."""
     found = []
-    for file in [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]:
+    for file in [
+        CHECKOUT / "README.md",
+        CHECKOUT / "CONTRIBUTING.md",
+        *sorted((CHECKOUT / "docs").rglob("*.md")),
+    ]:
         for block in re.findall(r"```sh\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL):
             lines = block.replace("\\\n", " ").splitlines()
             found += [

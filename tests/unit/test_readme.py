@@ -34,7 +34,12 @@ def test_the_include_in_the_readme_is_the_examples() -> None:
 
 
 def test_every_link_of_the_docs_leads_somewhere() -> None:
-    pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), CHECKOUT / "terraform" / "README.md"]
+    pages = [
+        CHECKOUT / "README.md",
+        CHECKOUT / "CONTRIBUTING.md",
+        *(CHECKOUT / "docs").glob("*.md"),
+        CHECKOUT / "terraform" / "README.md",
+    ]
     links = [
         (page, link)
         for page in pages
