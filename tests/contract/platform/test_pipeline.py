@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import yaml
 from mlops.local import paths
 from mlops.local.pipeline_variables import Trigger
 
+from ... import needs
+from ...conftest import group
 from ..templates.conftest import Template
 
 FILE = paths.checkout() / ".gitlab-ci.yml"
@@ -24,7 +28,22 @@ TERRAFORM = [one for one in OWN["include"] if one["local"] == "/ci-templates/ter
 
 MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
 LINES = r"$CI_COMMIT_BRANCH =~ /^[0-9]+(\.[0-9]+)?\.x$/ && $CI_PIPELINE_SOURCE =~ /^(push|web)$/"
-CHECKS = dict.fromkeys(("commits", "lint", "templates", "terraform", "checkov", "test"), "on_success")
+CHECKS = dict.fromkeys(
+    (
+        "commits",
+        "lint",
+        "units",
+        "pipelines",
+        "images",
+        "airflow",
+        "kills",
+        "terraform",
+        "environments",
+        "demo",
+        "stack",
+    ),
+    "on_success",
+)
 PLANS = {f"terraform-plan:{name}": "on_success" for name in ("dev", "stage", "prod")}
 APPLIES = {
     "terraform-apply:dev": "on_success",
@@ -217,14 +236,14 @@ def test_no_job_knows_a_secret() -> None:
 
 
 def test_a_token_is_on_no_command_line() -> None:
-    lines = [
+    written = [
         line
         for job in OWN.values()
         if isinstance(job, dict)
         for part in ("before_script", "script")
         for line in job.get(part, [])
     ]
-    for line in lines:
+    for line in written:
         if "CI_REGISTRY_PASSWORD" in line:
             # echo is the shell's own, so no process has the password among its arguments.
             assert (
@@ -234,54 +253,152 @@ def test_a_token_is_on_no_command_line() -> None:
             assert line.startswith('TWINE_PASSWORD="$CI_JOB_TOKEN" twine upload ')
 
 
+def lines(name: str) -> list[list[str]]:
+    """The words of each line of a job's script; what .ci/run is given counts as a line of the job."""
+    found = [shlex.split(line.split(" && ")[0]) for line in OWN[name]["script"]]
+    return [words[1:] if words[0] == ".ci/run" else words for words in found]
+
+
+def files_of(name: str) -> list[str]:
+    """The test files that a job runs."""
+    root = paths.checkout()
+    given = [
+        path
+        for program, *words in lines(name)
+        if program == ".venv/bin/pytest"
+        for word in words
+        if word.startswith("tests/")
+        for path in sorted(root.glob(word))
+    ]
+    files = [
+        file for path in given for file in ([path] if path.is_file() else sorted(path.rglob("test_*.py")))
+    ]
+    return [str(file.relative_to(root)) for file in files]
+
+
+def needed(name: str) -> set[str]:
+    return {need for file in files_of(name) for need in needs.needs(file)}
+
+
+def made(name: str) -> str:
+    """What the `make` of a job's script would do in a fresh clone."""
+    targets = [word for program, *words in lines(name) if program == "make" for word in words]
+    if not targets:
+        return ""
+    # --always-make: whatever has been made in this one
+    command = ["make", "--dry-run", "--always-make", *targets]
+    return subprocess.run(command, cwd=paths.checkout(), check=True, capture_output=True, text=True).stdout
+
+
+def inherited(name: str, key: str) -> Any:
+    """A key of a job or of what it extends; GitLab merges variables, and replaces lists."""
+    job = OWN[name]
+    above = inherited(job["extends"], key) if isinstance(job.get("extends"), str) else None
+    if isinstance(above, dict):
+        return {**above, **job.get(key, {})}
+    return job.get(key, above)
+
+
 def test_jobs_call_what_there_is() -> None:
     from mlops.cli import build_parser
 
     makefile = (paths.checkout() / "Makefile").read_text(encoding="utf-8")
     seen = set()
     for name, job in OWN.items():
-        for line in job.get("script", []) if isinstance(job, dict) else []:
-            program, *words = shlex.split(line.split(" && ")[0])
+        for program, *words in lines(name) if isinstance(job, dict) and "script" in job else []:
             seen.add(program)
             if program == "make":
-                assert f"\n{words[0]}:" in makefile, line
-            elif program == ".venv/bin/pytest":
-                assert all((paths.checkout() / word).is_dir() for word in words), line
+                assert f"\n{words[0]}:" in makefile.replace("$(VENV)", ".venv"), name
             elif program in ("mlops", ".venv/bin/mlops"):
                 assert build_parser(words[0]).parse_args(words).command in ("commits", "release"), name
             elif program == "pip":
-                assert (paths.checkout() / words[-1]).is_file(), line
-    assert {"make", ".venv/bin/pytest", "mlops", "pip"} <= seen
+                assert (paths.checkout() / words[-1]).is_file(), name
+    assert {"make", ".venv/bin/pytest", "mlops", ".venv/bin/mlops", "pip"} <= seen
+
+
+def test_every_test_is_run_by_exactly_one_job() -> None:
+    run = Counter(file for name in CHECKS for file in files_of(name))
+    there = {
+        str(file.relative_to(paths.checkout())) for file in (paths.checkout() / "tests").rglob("test_*.py")
+    }
+
+    assert len(there) > 100
+    assert sorted(there - set(run)) == []
+    assert [file for file, times in run.items() if times > 1] == []
+    assert [name for name in CHECKS if not files_of(name)] == ["commits"]
+
+
+def test_tests_that_share_a_stack_are_in_one_job() -> None:
+    """In two jobs, each would start a stack of its own."""
+    jobs: dict[str, set[str]] = {}
+    for name in CHECKS:
+        for file in files_of(name):
+            jobs.setdefault(group(file), set()).add(name)
+
+    assert {shared: names for shared, names in jobs.items() if len(names) > 1} == {}
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_a_check_makes_every_environment_that_its_tests_name(name: str) -> None:
     """A script's `make` comes first, so it makes what the script's tests then look for."""
-    lines = [shlex.split(line) for line in OWN[name]["script"]]
-    targets = [word for program, *words in lines if program == "make" for word in words]
-    folders = [word for program, *words in lines if program == ".venv/bin/pytest" for word in words]
-    # -B: as in a fresh clone, whatever has been made in this one
-    made = subprocess.run(
-        ["make", "--dry-run", "--always-make", *targets],
-        cwd=paths.checkout(),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    files = [file for folder in folders for file in (paths.checkout() / folder).rglob("*.py")]
+    recipe = made(name)
+    folders = {(paths.checkout() / file).parent for file in files_of(name)}
+    files = [file for folder in folders for file in folder.glob("*.py") if file.name[:5] != "test_"]
+    files += [paths.checkout() / file for file in files_of(name)]
     named = {
         environment
         for file in files
-        for environment in re.findall(r'"(\.venv[a-z-]*)"', file.read_text(encoding="utf-8"))
+        for environment in re.findall(r'"(\.venv[a-z-]*|node_modules)"', file.read_text(encoding="utf-8"))
     }
 
-    assert sorted(one for one in named if f"touch {one}/.ready" not in made) == []
+    assert lines(name)[0][0] == "make"
+    assert sorted(one for one in named if f"touch {one}/.ready" not in recipe) == []
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_a_check_makes_what_its_tests_need(name: str) -> None:
+    recipe, wanted = made(name), needed(name)
+    engine = any(line.startswith(".ci/run ") for line in OWN[name]["script"])
+    run = (paths.checkout() / ".ci" / "run").read_text(encoding="utf-8")
+    packages = " ".join(inherited(name, "before_script")) + (run if engine else "")
+
+    assert "touch .venv/.ready" in recipe
+    # Terraform comes by itself, in the pinned release: mlops.clients.terraform_program.
+    for need, there in {
+        "airflow": "touch .venv-airflow/.ready" in recipe,
+        "local": "touch node_modules/.ready" in recipe and "rsync" in packages,
+        "docker": engine and "docker.io" in run and inherited(name, "variables")["ENGINE"] == "required",
+    }.items():
+        assert there or need not in wanted, need
+    # An engine costs a minute, and a privileged runner.
+    assert engine == ("docker" in wanted)
+
+
+def test_without_an_engine_a_job_that_requires_one_fails() -> None:
+    """Its tests would leave themselves out, and the job would pass with nothing proved."""
+    script = (paths.checkout() / ".ci" / "run").read_text(encoding="utf-8")
+    refusal = re.search(r"^if \[ \"\$\{ENGINE.*?^fi$", script, re.MULTILINE | re.DOTALL)
+    assert refusal
+    last = script.rstrip().splitlines()[-1]
+    program = f'set -euo pipefail; engine="$1"; shift\n{refusal[0]}\n{last}'
+
+    def run(engine: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", program, "run", engine, "echo", "tested"]
+        return subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+
+    refused = run("", ENGINE="required")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "There is no container engine" in refused.stderr
+    assert run("4711", ENGINE="required").stdout == "tested\n"
+    assert run("", ENGINE="").stdout == "tested\n"
 
 
 def test_the_job_commits_has_every_commit_to_look_at() -> None:
     """With GitLab's usual depth, neither the last release nor all commits since would be there."""
     assert OWN["commits"]["variables"]["GIT_DEPTH"] == "0"
-    (line,) = [shlex.split(line) for line in OWN["commits"]["script"] if "mlops" in line]
+    (line,) = [words for words in lines("commits") if words[0] == ".venv/bin/mlops"]
     assert re.fullmatch("[0-9a-f]{40}", line[line.index("--after") + 1])
 
 
