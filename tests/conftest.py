@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-pytest_plugins = ("tests.cost", "tests.ending", "tests.needs")
+pytest_plugins = ("tests.ending", "tests.cost", "tests.needs")
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

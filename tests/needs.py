@@ -45,7 +45,8 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "tests/contract/retraining/": (),
     "tests/contract/templates/": ("local",),
     "tests/contract/terraform/": ("terraform",),
-    "tests/e2e/": ("e2e", "airflow", "terraform", "local", "docker"),
+    "tests/e2e/": ("e2e", "airflow", "terraform", "local"),
+    "tests/e2e/test_containers.py": ("e2e", "airflow", "terraform", "local", "docker"),
 }
 
 _PROGRAMS: dict[str, Need] = {"terraform": "terraform", "node": "local", "rsync": "local", "docker": "docker"}
@@ -74,6 +75,7 @@ _OF_THE_IMAGE = frozenset(
         "sleep",
         "tar",
         "true",
+        "uname",
     ]
 )
 
