@@ -64,6 +64,7 @@ _OF_THE_IMAGE = frozenset(
         "git",
         "gzip",
         "kill",
+        "ls",
         "make",
         "mkdir",
         "mv",

@@ -16,7 +16,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-from mlops import versions
+from mlops import console, versions
 from mlops.clients.git import Repository, stripped
 from mlops.errors import CommitError, UsageError
 from mlops.outcome import Outcome
@@ -46,7 +46,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
         return _check_file(Path(arguments.message))
     repository = Repository.open(Path.cwd())
     since = os.environ.get("CI_MERGE_REQUEST_DIFF_BASE_SHA") or repository.last_release()
-    commits = repository.messages(*(one for one in (since, arguments.after) if one))
+    after = arguments.after
+    if after and not repository.knows(after):
+        # such as in a repository that was imported as one commit
+        console.say(f"{after[:8]} is not in this history, so no commit is left out for it")
+        after = ""
+    commits = repository.messages(*(one for one in (since, after) if one))
     found = {commit: wrong for commit, text in commits if (wrong := problems(text))}
     if found:
         subjects = {commit: text.partition("\n")[0] for commit, text in commits}

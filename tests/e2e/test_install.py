@@ -158,7 +158,7 @@ def imported(person: Person) -> Person:
         return done.stdout.strip()
 
     git("add", "--all")
-    commit = git("commit-tree", git("write-tree"), "-m", "feat: import ml-ops")
+    commit = git("commit-tree", git("write-tree"), "-m", "chore: import ml-ops")
     git("update-ref", "refs/heads/main", commit)
     return person
 
@@ -236,9 +236,12 @@ def checks(imported: Person) -> Path:
     programs = {
         "apt-get": "",
         # a password that nobody reads would end the job by SIGPIPE
-        "docker": '[ "$1" != login ] || cat >/dev/null',
-        # `make setup` brings the tests' own program
-        "make": "mkdir -p .venv/bin && ln -sf /bin/true .venv/bin/pytest",
+        "docker": 'case "$1" in login | import) cat >/dev/null ;; esac',
+        # of .ci/run, which gives a job an engine and a base image
+        "dockerd": "exec sleep 600",
+        "debootstrap": 'mkdir -p "$4/etc/ssl/certs"',
+        # `make setup` brings the tests' own program, and the command
+        "make": f"mkdir -p .venv/bin; cd .venv/bin; ln -sf /bin/true pytest; ln -sf {CHECKOUT}/.venv/bin/mlops .",
     }
     for name, text in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
@@ -255,7 +258,8 @@ def merged(imported: Person, checks: Path) -> PipelineRun:
     assert entry in text
     models.write_text(text.replace(entry, f'{entry}    spam         = "models/spam"\n'), encoding="utf-8")
     imported.git("ml-ops", "add", "--force", "terraform/root")
-    imported.git("ml-ops", "commit", "--quiet", "--message", "feat: serve the model spam")
+    reason = "The team of web safety trains its first filter of mail."
+    imported.git("ml-ops", "commit", "--quiet", "-m", "feat: serve the model spam", "-m", reason)
     imported.git("ml-ops", "push", "--quiet", "origin", "main")
     commit = imported.git("ml-ops", "rev-parse", "HEAD")
     return pipeline.run(imported.stack, "platform/ml-ops", commit, options=pipeline.Options(tools=(checks,)))

@@ -143,7 +143,7 @@ class Repository:
                     self._fetch("--deepen=1")  # the release: what the first commit after it is compared with
             if self.is_cut_off() and not self._is_complete(revision):
                 self._fetch("--unshallow")
-        return (f"{revision}..{self.head}",) if self._knows(revision) else None
+        return (f"{revision}..{self.head}",) if self.knows(revision) else None
 
     def after(self, moment: datetime) -> tuple[str, ...]:
         """The range of commits after a time, for a history that was rewritten since.
@@ -218,14 +218,15 @@ class Repository:
         The commit where a shallow clone ends seems to have no parent. A parent outside, or a root, may be an
         ancestor of the revision by a way that is cut off, and so may what is above it.
         """
-        if not self._knows(revision):
+        if not self.knows(revision):
             return False
         lines = self._read("rev-list", "--parents", f"{revision}..{self.head}").splitlines()
         parents = {commit: others for commit, *others in map(str.split, lines)}
         inside = {revision, *parents}
         return all(others and inside.issuperset(others) for others in parents.values())
 
-    def _knows(self, revision: str) -> bool:
+    def knows(self, revision: str) -> bool:
+        """Whether the commit is in this clone; nothing is fetched for the answer."""
         done = run_git(
             self.root, "cat-file", "-e", f"{revision}^{{commit}}", environment={"GIT_NO_LAZY_FETCH": "1"}
         )

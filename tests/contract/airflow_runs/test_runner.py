@@ -87,7 +87,10 @@ def test_a_request_to_stop_leaves_nobody(started: Started) -> None:
 
 def test_every_option_is_one_that_airflow_knows() -> None:
     known = yaml.safe_load((_packages() / "airflow/config_templates/config.yml").read_text())
-    extra = {"core": {"simple_auth_manager_all_admins", "simple_auth_manager_passwords_file"}}
+    extra = {
+        "core": {"simple_auth_manager_all_admins", "simple_auth_manager_passwords_file"},
+        "mlops": {"check_interval"},  # of our DAGs
+    }
     options = airflow.environment(Path("/home"), 1, "http://127.0.0.1:2", Path("/dags"))
     for name in options:
         if name.startswith("AIRFLOW__"):

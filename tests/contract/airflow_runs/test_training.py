@@ -257,9 +257,9 @@ def test_a_channel_the_model_turned_off_stays_silent(stack: Stack, trainings: di
         "skipped",
         "success",
     )
-    messages = about(stack, "7.0.0+retrain.0")
-    assert [message["channel"] for message in messages if "trained" in message["subject"]] == ["email"]
-    assert {message["channel"] for message in messages} == {"email"}
+    # The deployment that test_deployment.py asks of this version speaks in both channels.
+    told = [one for one in about(stack, "7.0.0+retrain.0") if "deploy" not in one["subject"]]
+    assert [(one["channel"], "trained" in one["subject"]) for one in told] == [("email", True)]
 
 
 def test_a_slack_outage_does_not_undo_a_training(stack: Stack) -> None:

@@ -188,10 +188,16 @@ def test_a_clone_that_lacks_commits_is_no_answer(
     assert "GIT_DEPTH" in capsys.readouterr().err
 
 
-def test_a_commit_that_git_does_not_know(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert repository
-    assert cli.main(["commits", "--after", "0" * 40]) == 11
-    assert "Traceback" not in capsys.readouterr().err
+def test_a_commit_that_is_not_in_the_history_leaves_out_none(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So it is where the platform was imported as one commit, without its history."""
+    command = ["commits", "--after", "0" * 40]
+    assert commit(repository, "--amend", "--message=docs: x").returncode == 0
+    assert cli.main(command) == 0
+    assert "00000000 is not in this history, so no commit is left out" in capsys.readouterr().err
+    assert commit(repository, "--message=y").returncode == 0
+    assert cli.main(command) == 81
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ CHECKS = dict.fromkeys(
         "terraform",
         "environments",
         "demo",
+        "containers",
         "stack",
     ),
     "on_success",
@@ -379,8 +380,8 @@ def test_without_an_engine_a_job_that_requires_one_fails() -> None:
     script = (paths.checkout() / ".ci" / "run").read_text(encoding="utf-8")
     refusal = re.search(r"^if \[ \"\$\{ENGINE.*?^fi$", script, re.MULTILINE | re.DOTALL)
     assert refusal
-    last = script.rstrip().splitlines()[-1]
-    program = f'set -euo pipefail; engine="$1"; shift\n{refusal[0]}\n{last}'
+    call = script[script.index("[ $# -gt 0 ]") :]
+    program = f'set -euo pipefail; engine="$1"; shift\n{refusal[0]}\n{call}'
 
     def run(engine: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["bash", "-c", program, "run", engine, "echo", "tested"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -432,7 +433,12 @@ def test_the_command_without_an_engine(
     registry = local.repository("engineless")
     monkeypatch.chdir(repository.root)
     monkeypatch.delenv("MLOPS_ENGINE")
+    command = tmp_path / "bin" / "docker"  # one that could build
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\necho v0.30.0\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone.sock")
     assert cli.main(["containerize"]) == EngineError.exit_code
     assert list(registry.images()) == []
-    assert "next: " in capsys.readouterr().err
+    assert "No Docker daemon answers" in capsys.readouterr().err
