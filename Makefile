@@ -104,7 +104,7 @@ checkov: $(CHECKOV)/.ready ## review Terraform's security
 # Style, types and checkov are tests as well (tests/house, tests/contract/terraform), so they run beside the others.
 .PHONY: test
 test: setup $(CHECKOV)/.ready ## all checks and tests
-	$(BIN)/pytest --numprocesses 4
+	$(BIN)/pytest --numprocesses 3
 
 # The alternatives stay out of our own environments.
 bench/.venv/.ready: requirements/bench.txt | $(VENV)/.ready

@@ -30,8 +30,10 @@ _SHARED = {
 }
 # What takes longest starts first.
 _LONG = (
-    "tests/e2e/",
+    "tests/e2e/test_demo.py",  # with all that shares its stack
+    "tests/e2e/test_install.py",  # most of it waits, while others compute
     "tests/contract/airflow_runs/",
+    "tests/e2e/",
     "tests/contract/kills/",
     "tests/contract/terraform/",
     "tests/house/",
@@ -47,7 +49,9 @@ def group(nodeid: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
     items.sort(
-        key=lambda item: next((n for n, start in enumerate(_LONG) if item.nodeid.startswith(start)), 9)
+        key=lambda item: next(
+            (n for n, start in enumerate(_LONG) if item.nodeid.startswith(start)), len(_LONG)
+        )
     )
 
 

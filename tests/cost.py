@@ -21,9 +21,12 @@ from tests.ending import ORPHANS
 
 PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
 
+# What ended after its test, and was started without the environment of one: the servers of stacks.
+UNKNOWN = "(unknown)"
+
 _PROPERTY = "cpu_seconds"
 _ROW = re.compile(
-    r"^(?P<start>\| (?P<folder>tests/\S+|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$", re.MULTILINE
+    r"^(?P<start>\| (?P<folder>tests/\S+|\(unknown\)|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$", re.MULTILINE
 )
 
 
@@ -53,7 +56,7 @@ class Meter:
     def all(self) -> dict[str, Cost]:
         """By folder, the dearest first; servers that tests left to the first process belong to their folder."""
         for folder, seconds in ORPHANS.cpu.items():
-            self.costs.setdefault(folder or "(unknown)", Cost()).cpu += seconds
+            self.costs.setdefault(folder or UNKNOWN, Cost()).cpu += seconds
         ORPHANS.cpu.clear()
         return dict(sorted(self.costs.items(), key=lambda entry: -entry[1].cpu))
 

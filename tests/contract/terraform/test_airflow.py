@@ -9,6 +9,7 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mlops.local.aws.config import MWAA_DOMAIN
 from mlops.local.stack import aws_environment
 from mlops.local.terraform import initialising, plugins
 
+from . import provider
 from .conftest import CHECKOUT, REGION, LocalAws
 from .policies import objections
 
@@ -91,9 +93,9 @@ def mwaa_client(aws: LocalAws) -> Any:
 
 
 @pytest.fixture(scope="module")
-def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
     home = tmp_path_factory.mktemp("airflow")
-    provider = {
+    settings = {
         "skip_credentials_validation": True,
         "skip_metadata_api_check": True,
         "skip_region_validation": True,
@@ -105,7 +107,7 @@ def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
         "endpoints": [{"mwaa": f"http://{MWAA_DOMAIN}"}],
     }
     root = {
-        "provider": {"aws": provider},
+        "provider": {"aws": settings},
         "variable": {"package": {"type": "string"}, "airflow_version": {"type": "string"}},
         "module": {"airflow": MODULE},
         "output": {"url": {"value": "${module.airflow.webserver_url}"}},
@@ -118,23 +120,21 @@ def airflow(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
     inherited = {
         name: os.environ[name] for name in ("PATH", "HOME", "TF_CLI_CONFIG_FILE") if name in os.environ
     }
-    terraform = Terraform(
-        program=program,
-        folder=folder,
-        environment={
-            **inherited,
-            **aws_environment(aws.endpoint, REGION),
-            "TF_PLUGIN_CACHE_DIR": str(plugins()),
-            "GOGC": "400",
-        },
-        log=home / "terraform.log",
-    )
+    environment = {
+        **inherited,
+        **aws_environment(aws.endpoint, REGION),
+        "TF_PLUGIN_CACHE_DIR": str(plugins()),
+        "GOGC": "400",
+    }
+    log = home / "terraform.log"
     with initialising():
-        terraform.initialise()
+        Terraform(program=program, folder=folder, environment=environment, log=log).initialise()
     package = airflow_package.build(home / "package")
-    applied = Applied(aws, terraform, package, {"package": str(package), "airflow_version": "3.2.1"})
-    terraform.apply_now(var=applied.values)
-    return applied
+    with provider.running(folder / ".terraform", home / "provider.log", environment) as attached:
+        terraform = Terraform(program=program, folder=folder, environment=environment | attached, log=log)
+        applied = Applied(aws, terraform, package, {"package": str(package), "airflow_version": "3.2.1"})
+        terraform.apply_now(var=applied.values)
+        yield applied
 
 
 def test_mwaa_has_what_the_package_holds(airflow: Applied) -> None:
