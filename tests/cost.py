@@ -26,7 +26,8 @@ UNKNOWN = "(unknown)"
 
 _PROPERTY = "cpu_seconds"
 _ROW = re.compile(
-    r"^(?P<start>\| (?P<folder>tests/\S+|\(unknown\)|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$", re.MULTILINE
+    r"^(?P<start>\| (?P<folder>tests/\S+|\(unknown\)|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$",
+    re.MULTILINE,
 )
 
 
