@@ -239,6 +239,7 @@ def checks(imported: Person) -> Path:
         "docker": 'case "$1" in login | import) cat >/dev/null ;; esac',
         # of .ci/run, which gives a job an engine and a base image
         "dockerd": "exec sleep 600",
+        "find": "",
         "debootstrap": 'mkdir -p "$4/etc/ssl/certs"',
         # `make setup` brings the tests' own program, and the command
         "make": f"mkdir -p .venv/bin; cd .venv/bin; ln -sf /bin/true pytest; ln -sf {CHECKOUT}/.venv/bin/mlops .",
