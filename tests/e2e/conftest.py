@@ -1,4 +1,4 @@
-"""The demo, run once per engine; the tests look at what it left."""
+"""The demo, run once; the tests look at what it left."""
 
 from __future__ import annotations
 

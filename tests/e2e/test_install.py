@@ -10,10 +10,12 @@ import json
 import os
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from urllib.request import Request, urlopen
 
 import pytest
@@ -21,17 +23,32 @@ import yaml
 
 from mlops.local import paths, pipeline, sdk
 from mlops.local import terraform as local_terraform
+from mlops.local.aws.access.policies import allows
 from mlops.local.down import stop_stack
 from mlops.local.environment import find_environment
 from mlops.local.gitlab import projects
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack, find
 from mlops.local.up import start_servers
+from tests.e2e.test_monitoring import ask, monitor, rows
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "install.md"
 DEV = find_environment("dev")
 BUCKET = f"ml-ops-dev-{DEV.account}"
+
+# Who must have been seen at work: each stage's role, and those of the services in between.
+ROLES = {
+    "ml-ops-airflow",
+    "ml-ops-build",
+    "ml-ops-dag-trigger",
+    "ml-ops-deploy",
+    "ml-ops-sagemaker-execution",
+    "ml-ops-train",
+}
+# A key is kept for a while after it was deleted.
+PENDING = "PendingDeletion"
+
 
 # What the S3 backend would ask a real AWS.
 _BACKEND = "use_path_style = true\nskip_credentials_validation = true\nskip_metadata_api_check = true\n"
@@ -321,17 +338,72 @@ def test_a_click_deploys_it(imported: Person, pushed: PipelineRun) -> None:
     assert any("deployed" in message["subject"] for message in _inbox(imported, "slack"))
 
 
+def calls(person: Person) -> list[dict[str, Any]]:
+    """Every call of a role, oldest first."""
+    text = (person.stack.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
+    return [line for line in map(json.loads, text.splitlines()) if line["role"]]
+
+
+def test_what_it_is_asked_is_kept_and_compared(imported: Person) -> None:
+    """The model's own role writes requests, Airflow's reads them; what they may not do shows below."""
+    stack = imported.stack.completed({"bucket": BUCKET})
+    ask(stack, rows())
+    assert monitor(stack)["state"] == "stable"
+
+
+def test_both_channels_hear_of_it(imported: Person) -> None:
+    for channel in ("email", "slack"):
+        subjects = [message["subject"] for message in _inbox(imported, channel)]
+        told = [[subject for subject in subjects if word in subject] for word in ("trained", "deployed")]
+        assert [len(one) for one in told] == [1, 1], subjects
+
+
+def test_every_role_was_at_work_and_was_allowed_everything_it_did(imported: Person) -> None:
+    made = calls(imported)
+    assert {call["role"] for call in made} >= ROLES
+    denied = {(call["role"], call["action"], call["resource"]) for call in made if not call["allowed"]}
+    # Terraform's provider looks for the account there first, and goes on without an answer.
+    assert denied == {(role, "iam:GetUser", None) for role in ("ml-ops-plan", "ml-ops-apply")}
+
+
+def test_a_permission_that_is_missing_would_show(imported: Person) -> None:
+    """Each role, without one action that it used: what it did is not allowed any more."""
+    used: dict[str, set[str]] = defaultdict(set)
+    for call in calls(imported):
+        used[call["role"]].add(call["action"])
+    for role in sorted(ROLES):
+        policies = _policies(imported.stack, role)
+        for action in sorted(used[role] - {"sts:GetCallerIdentity"}):
+            assert allows(policies, action, (), {}), (role, action)
+            assert not allows([_without(policy, action) for policy in policies], action, (), {}), (
+                role,
+                action,
+            )
+
+
+def _policies(stack: Stack, role: str) -> list[dict[str, Any]]:
+    iam = sdk.client(stack, "iam")
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    return [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
+
+
+def _without(policy: dict[str, Any], action: str) -> dict[str, Any]:
+    def rest(statement: dict[str, Any]) -> dict[str, Any]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        return statement | {"Action": [one for one in actions if one != action]}
+
+    return {"Statement": [rest(statement) for statement in policy["Statement"]]}
+
+
 def test_it_is_taken_down(imported: Person) -> None:
     imported.shell('cd "$HOME/ml-ops"')
     imported.follow("Take it down")
-    left = {
-        "environments": sdk.client(imported.stack, "mwaa").list_environments()["Environments"],
-        "repositories": sdk.client(imported.stack, "ecr").describe_repositories()["repositories"],
-        "functions": sdk.client(imported.stack, "lambda").list_functions()["Functions"],
-        "roles": sdk.client(imported.stack, "iam").list_roles()["Roles"],
-        "endpoints": sdk.client(imported.stack, "sagemaker").list_endpoints()["Endpoints"],
+    # the state's, and what the document says of SageMaker's records
+    assert left(imported.stack) == {
+        "s3 Buckets": [ANY],
+        "sagemaker EndpointConfigs": [ANY],
+        "sagemaker Models": [ANY],
     }
-    assert not any(left.values()), left
     buckets = [one["Name"] for one in sdk.client(imported.stack, "s3").list_buckets()["Buckets"]]
     assert buckets == [f"ml-ops-terraform-state-{DEV.account}"]
 
@@ -351,3 +423,62 @@ def _smoke_test() -> str:
 def _inbox(person: Person, channel: str) -> list[dict[str, Any]]:
     with urlopen(f"{person.stack.aws_endpoint}/_mlops/inbox", timeout=10) as answer:
         return [message for message in json.load(answer) if message["channel"] == channel]
+
+
+def left(stack: Stack) -> dict[str, list[Any]]:
+    """All there is in the account, of every kind that Terraform or the chain makes; not what AWS keeps as history."""
+    ours = [{"Name": "tag:ml-ops:environment", "Values": [DEV.name]}]
+    asked: dict[tuple[str, str, str], dict[str, Any]] = {
+        ("s3", "list_buckets", "Buckets"): {},
+        ("ecr", "describe_repositories", "repositories"): {},
+        ("sns", "list_topics", "Topics"): {},
+        ("sns", "list_subscriptions", "Subscriptions"): {},
+        ("sqs", "list_queues", "QueueUrls"): {},
+        ("iam", "list_roles", "Roles"): {},
+        ("iam", "list_policies", "Policies"): {"Scope": "Local"},
+        ("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList"): {},
+        ("lambda", "list_functions", "Functions"): {},
+        ("logs", "describe_log_groups", "logGroups"): {},
+        ("logs", "describe_resource_policies", "resourcePolicies"): {},
+        ("ssm", "describe_parameters", "Parameters"): {},
+        ("secretsmanager", "list_secrets", "SecretList"): {},
+        ("cloudwatch", "describe_alarms", "MetricAlarms"): {},
+        ("cloudwatch", "list_dashboards", "DashboardEntries"): {},
+        ("cloudwatch", "list_metric_streams", "Entries"): {},
+        ("events", "list_rules", "Rules"): {},
+        ("budgets", "describe_budgets", "Budgets"): {"AccountId": DEV.account},
+        ("firehose", "list_delivery_streams", "DeliveryStreamNames"): {},
+        ("mwaa", "list_environments", "Environments"): {},
+        ("sagemaker", "list_endpoints", "Endpoints"): {},
+        ("sagemaker", "list_endpoint_configs", "EndpointConfigs"): {},
+        ("sagemaker", "list_models", "Models"): {},
+        ("sagemaker", "list_model_package_groups", "ModelPackageGroupSummaryList"): {},
+        # every account has a network of AWS's own
+        ("ec2", "describe_vpcs", "Vpcs"): {"Filters": ours},
+        ("ec2", "describe_subnets", "Subnets"): {"Filters": ours},
+        ("ec2", "describe_route_tables", "RouteTables"): {"Filters": ours},
+        ("ec2", "describe_security_groups", "SecurityGroups"): {"Filters": ours},
+        ("ec2", "describe_vpc_endpoints", "VpcEndpoints"): {"Filters": ours},
+        ("ec2", "describe_flow_logs", "FlowLogs"): {"Filters": ours},
+        ("ec2", "describe_nat_gateways", "NatGateways"): {"Filters": ours},
+        ("ec2", "describe_addresses", "Addresses"): {"Filters": ours},
+    }
+    found = {
+        f"{service} {key}": getattr(sdk.client(stack, service), operation)(**members).get(key)
+        for (service, operation, key), members in asked.items()
+    }
+    # shown for a while after they were deleted
+    gone = "deleted"
+    found["ec2 VpcEndpoints"] = [one for one in found["ec2 VpcEndpoints"] if one["State"] != gone]
+    kms = sdk.client(stack, "kms")
+    found["kms Keys"] = [
+        key["KeyId"]
+        for key in kms.list_keys()["Keys"]
+        if kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] != PENDING
+    ]
+    found["kms Aliases"] = [
+        alias["AliasName"]
+        for alias in kms.list_aliases()["Aliases"]
+        if not alias["AliasName"].startswith("alias/aws/")
+    ]
+    return {kind: things for kind, things in found.items() if things}

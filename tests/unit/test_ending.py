@@ -28,7 +28,6 @@ def server():
 
 def test_it(server):
     subprocess.run(["sh", "-c", "setsid sleep {seconds}2 & exit 0"], stdin=subprocess.DEVNULL)
-    pathlib.Path("waits").touch()
     time.sleep({sleep})
 """
 
@@ -67,12 +66,14 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     seconds = 10_000 + os.getpid() * 10 + number
     with start(tmp_path, seconds, 500, "--numprocesses", "1") as run:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "waits").exists() and time.monotonic() < deadline:
+        # the shell of the second server may be gone before that has become what it will be
+        while len(servers(seconds)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert len(servers(seconds)) == 2
+        started = servers(seconds)
         run.send_signal(number)
         output, _ = run.communicate(timeout=60)
 
+    assert len(started) == 2
     assert run.returncode == pytest.ExitCode.INTERRUPTED, output
     assert (tmp_path / "torn-down").exists()
     assert servers(seconds) == []
