@@ -21,6 +21,12 @@ from mlops.local.stack import Stack, require
 
 CHECKOUT = Path(__file__).parents[2]
 
+# For `repository`: one file of the example is linted, and its tests run.
+LITTLE_CHECKED = {
+    "{ model: phishing-url }": "{ model: phishing-url, lint-paths: phishing_url/features.py, "
+    "test-arguments: tests/test_features.py }"
+}
+
 
 @dataclass(frozen=True)
 class Demo:

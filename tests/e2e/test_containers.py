@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import commit, mlops, repository
+from tests.e2e.conftest import LITTLE_CHECKED, commit, mlops, repository
 
 # Read here: no test sees the variables of the person who runs it.
 BASE_IMAGE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")
@@ -23,7 +23,7 @@ BUILD = {"MLOPS_BUILD_ARGS": f"BASE_IMAGE={BASE_IMAGE}", "MLOPS_BUILD_NETWORK": 
 @pytest.mark.skipif(not BASE_IMAGE, reason="no container engine with a base image")
 def test_a_model_is_released_in_real_containers_and_built_once(tmp_path: Path) -> None:
     name = f"docker-{os.getpid()}"
-    model = repository("phishing-url", tmp_path, {})
+    model = repository("phishing-url", tmp_path, LITTLE_CHECKED)
     commit(model, "feat: tell phishing from legitimate sites")
 
     def run(*arguments: str) -> dict[str, Any]:

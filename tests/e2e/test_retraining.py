@@ -19,7 +19,7 @@ from mlops.local.pipeline import PipelineRun
 from mlops.local.pipeline_variables import Trigger
 from mlops.local.run import push, upload_data
 from mlops.local.stack import Stack
-from tests.e2e.conftest import Demo, change, commit, repository
+from tests.e2e.conftest import LITTLE_CHECKED, Demo, change, commit, repository
 
 MODEL = "web-safety/phishing-url"
 TRAINING = "model_training"
@@ -70,10 +70,7 @@ def age(stack: Stack) -> float:
 
 def run_at_once(stack: Stack, folder: Path) -> AtOnce:
     """On the models that are there: new data, two schedules, and a push of better code."""
-    checked = "lint-paths: phishing_url/features.py, test-arguments: tests/test_features.py"
-    phishing = repository(
-        "phishing-url", folder, {"{ model: phishing-url }": f"{{ model: phishing-url, {checked} }}"}
-    )
+    phishing = repository("phishing-url", folder, LITTLE_CHECKED)
     upload_data(stack, phishing)
     change(phishing / "mlops.yml", "    deployment:\n", f"{RULES}    deployment:\n")
     commit(phishing, "feat: look whether it is due every day")
