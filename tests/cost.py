@@ -24,6 +24,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
 # What ended after its test, and was started without the environment of one: the servers of stacks.
 UNKNOWN = "(unknown)"
 
+# Files that are shown after the folders.
+_DEAREST = 20
+
 _PROPERTY = "cpu_seconds"
 _ROW = re.compile(
     r"^(?P<start>\| (?P<folder>tests/\S+|\(unknown\)|the run) \| [^|]*\|) [\d,]+ \| [\d,]+ \| [\d,]+ \|$",
@@ -46,13 +49,18 @@ class Meter:
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.costs: dict[str, Cost] = {}
+        self.files: dict[str, Cost] = {}
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one phase of one test."""
-        cost = self.costs.setdefault(folders.of(report.nodeid), Cost())
-        cost.tests += report.when == "call" or (report.when == "setup" and not report.passed)
-        cost.wall += report.duration
-        cost.cpu += float(str(dict(report.user_properties).get(_PROPERTY, 0.0)))
+        file = report.nodeid.partition("::")[0]
+        for cost in (
+            self.costs.setdefault(folders.of(report.nodeid), Cost()),
+            self.files.setdefault(file, Cost()),
+        ):
+            cost.tests += report.when == "call" or (report.when == "setup" and not report.passed)
+            cost.wall += report.duration
+            cost.cpu += float(str(dict(report.user_properties).get(_PROPERTY, 0.0)))
 
     def all(self) -> dict[str, Cost]:
         """By folder, the dearest first; servers that tests left to the first process belong to their folder."""
@@ -96,13 +104,21 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table."""
     costs, wall = METER.all(), time.monotonic() - METER.began
-    terminalreporter.section("wall and CPU seconds by folder")
-    width = max(map(len, costs), default=0)
-    terminalreporter.write_line(f"{'':{width}}  tests    wall     CPU")
-    for folder, cost in costs.items():
-        terminalreporter.write_line(f"{folder:{width}}  {cost.tests:5}  {cost.wall:6.0f}  {cost.cpu:6.0f}")
     total = Cost(sum(one.tests for one in costs.values()), wall, sum(one.cpu for one in costs.values()))
-    terminalreporter.write_line(f"{'the run':{width}}  {total.tests:5}  {total.wall:6.0f}  {total.cpu:6.0f}")
+    dear = sorted(METER.files.items(), key=lambda entry: -entry[1].cpu)[:_DEAREST]
+    width = max(map(len, (*costs, *(file for file, _ in dear))), default=0)
+
+    def show(name: str, cost: Cost) -> None:
+        terminalreporter.write_line(f"{name:{width}}  {cost.tests:5}  {cost.wall:6.0f}  {cost.cpu:6.0f}")
+
+    terminalreporter.section("wall and CPU seconds by folder")
+    terminalreporter.write_line(f"{'':{width}}  tests    wall     CPU")
+    for name, cost in (*costs.items(), ("the run", total)):
+        show(name, cost)
+    if len(METER.files) > _DEAREST:
+        terminalreporter.section("the dearest files")
+        for name, cost in dear:
+            show(name, cost)
     if file := config.getoption("--cost"):
         file.write_text(
             json.dumps({name: asdict(cost) for name, cost in {**costs, "the run": total}.items()}, indent=2)
