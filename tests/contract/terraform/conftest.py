@@ -23,6 +23,7 @@ from mlops import lambda_package
 from mlops.clients.terraform import Terraform, find_terraform
 from mlops.local import paths, terraform
 
+from . import provider
 from .planned import Planned, plan_all
 
 CHECKOUT = Path(__file__).parents[3]
@@ -113,12 +114,21 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def applied(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+def applied(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
+    """Beside one provider that runs, to which every command of a test is attached."""
     home = tmp_path_factory.mktemp("stack")
+    folder = home / "terraform"
     package = lambda_package.build(home / "dag-trigger.zip")
     models = {"fraud": ["card-payments"]}
-    outputs = terraform.apply(home / "terraform", aws.endpoint, package, models)
-    return Applied(aws, home / "terraform", package, outputs)
+    environment = terraform.workspace(folder, aws.endpoint)._environment
+    inherited = terraform._inherited()
+    with (
+        provider.running(Path(environment["TF_DATA_DIR"]), home / "provider.log", environment) as attached,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(terraform, "_inherited", lambda: inherited | attached)
+        outputs = terraform.apply(folder, aws.endpoint, package, models)
+        yield Applied(aws, folder, package, outputs)
 
 
 @pytest.fixture(scope="session")
