@@ -242,7 +242,17 @@ def test_jobs_of_a_pipeline_by_status(stack: Stack, project: Project) -> None:
     assert [job.status for job in pipeline.jobs.list(scope=["failed", "manual"])] == ["manual", "failed"]
 
 
-@pytest.mark.parametrize("path", ["/pipelines/9", "/pipelines/9/jobs", "/releases/no", "/repository/tags/no"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pipelines/9",
+        "/pipelines/9/jobs",
+        "/releases/no",
+        "/repository/branches/no",
+        "/repository/commits/no",
+        "/repository/tags/no",
+    ],
+)
 def test_what_is_not_there(stack: Stack, project: Project, path: str) -> None:
     with pytest.raises(GitlabHttpError) as caught:
         _api(stack).http_get(f"/projects/{project.id}{path}")
