@@ -14,6 +14,8 @@ NPM = PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.j
 export PATH := $(abspath $(BIN)):$(PATH)
 # A virtual environment of the caller must not leak into ours.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# Each of the many processes would compile our modules anew, and each of the tests' processes all tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
