@@ -47,10 +47,10 @@ class LocalAws:
             config=Config(retries={"total_max_attempts": 2}),
         )
 
-    def post(self, page: str, document: object) -> None:
-        """Tell the local AWS something that AWS does by itself."""
+    def post(self, page: str, document: object, seconds: float = 10) -> None:
+        """Tell the local AWS something that AWS does by itself, and wait so long for its answer."""
         urlopen(
-            Request(self.endpoint + page, json.dumps(document).encode(), method="POST"), timeout=300
+            Request(self.endpoint + page, json.dumps(document).encode(), method="POST"), timeout=seconds
         ).close()
 
     def logged(self, group: str, key: str, count: int) -> list[dict[str, Any]]:

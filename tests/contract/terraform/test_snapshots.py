@@ -21,6 +21,8 @@ from .conftest import REGION, LocalAws, serving
 
 ACCOUNT = "123456789012"
 KEY = "0" * 64
+# Of `mlops local up` too: writing an account is a second or two of computing, on a machine that may be busy.
+WRITE_SECONDS = 300
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 GITLAB = ("127.0.0.1:40001", "127.0.0.1:40002")
 VPC = "10.0.0.0/16"
@@ -170,7 +172,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     with serving(home, "--gitlab", GITLAB[0]) as aws:
         make(aws, GITLAB[0])
         found = described(aws, GITLAB[0])
-        aws.post("/_mlops/account", {})
+        aws.post("/_mlops/account", {}, WRITE_SECONDS)
         content = (home / "account").read_bytes()
         assert (home / "account").stat().st_mode & 0o777 == 0o600
         with pytest.MonkeyPatch.context() as patch:
@@ -211,7 +213,7 @@ def test_a_snapshot_that_cannot_be_used_is_an_empty_account(written: Written, tm
 def test_an_account_with_a_model_is_not_written(aws: LocalAws) -> None:
     """Jobs and endpoints live in processes, models in files: a snapshot would be half of them."""
     sagemaker = aws.client("sagemaker")
-    aws.post("/_mlops/account", {})
+    aws.post("/_mlops/account", {}, WRITE_SECONDS)
     sagemaker.create_model_package_group(ModelPackageGroupName="kept")
     sagemaker.create_model_package(
         ModelPackageGroupName="kept",
@@ -222,7 +224,7 @@ def test_an_account_with_a_model_is_not_written(aws: LocalAws) -> None:
         },
     )
     with pytest.raises(HTTPError) as refused:
-        aws.post("/_mlops/account", {})
+        aws.post("/_mlops/account", {}, WRITE_SECONDS)
     assert refused.value.code == 409
     assert "has jobs, models or endpoints" in refused.value.read().decode()
 
