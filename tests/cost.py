@@ -48,26 +48,27 @@ class Meter:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.costs: dict[str, Cost] = {}
         self.files: dict[str, Cost] = {}
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one phase of one test."""
         file = report.nodeid.partition("::")[0]
-        for cost in (
-            self.costs.setdefault(folders.of(report.nodeid), Cost()),
-            self.files.setdefault(file, Cost()),
-        ):
-            cost.tests += report.when == "call" or (report.when == "setup" and not report.passed)
-            cost.wall += report.duration
-            cost.cpu += float(str(dict(report.user_properties).get(_PROPERTY, 0.0)))
+        cost = self.files.setdefault(file, Cost())
+        cost.tests += report.when == "call" or (report.when == "setup" and not report.passed)
+        cost.wall += report.duration
+        cost.cpu += float(str(dict(report.user_properties).get(_PROPERTY, 0.0)))
 
     def all(self) -> dict[str, Cost]:
         """By folder, the dearest first; servers that tests left to the first process belong to their folder."""
+        costs: dict[str, Cost] = {}
+        for file, one in self.files.items():
+            cost = costs.setdefault(folders.of(file), Cost())
+            cost.tests += one.tests
+            cost.wall += one.wall
+            cost.cpu += one.cpu
         for folder, seconds in ORPHANS.cpu.items():
-            self.costs.setdefault(folder or UNKNOWN, Cost()).cpu += seconds
-        ORPHANS.cpu.clear()
-        return dict(sorted(self.costs.items(), key=lambda entry: -entry[1].cpu))
+            costs.setdefault(folder or UNKNOWN, Cost()).cpu += seconds
+        return dict(sorted(costs.items(), key=lambda entry: -entry[1].cpu))
 
 
 METER = Meter()

@@ -15,7 +15,7 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -261,14 +261,7 @@ def _push(origin: Origin, request: Request, planned: Release, refs: Mapping[str,
     updates = {f"refs/heads/{request.branch}": commit, **{f"refs/tags/{tag}": commit for tag in tags}}
     if not origin.push(updates, refs):
         return None
-    return Release(
-        version=planned.version,
-        commit=commit,
-        aliases=planned.aliases,
-        notes=planned.notes,
-        new=True,
-        reason=planned.reason,
-    )
+    return replace(planned, commit=commit)
 
 
 def _announce(made: Release, project: GitLabProject | None, request: Request) -> Release:

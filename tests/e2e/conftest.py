@@ -68,6 +68,12 @@ def demo(name: str, engine: str, summary: Path, *options: str, **variables: str)
     assert left == []
 
 
+def calls(stack: Stack) -> list[dict[str, Any]]:
+    """What the local AWS was asked, oldest first; the account's own key has no role."""
+    text = (stack.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
+    return list(map(json.loads, text.splitlines()))
+
+
 def repository(example: str, folder: Path, inputs: Mapping[str, str]) -> Path:
     """A copy of an example as a repository of its own, with some lines of its .gitlab-ci.yml replaced.
 

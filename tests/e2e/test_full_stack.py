@@ -14,7 +14,7 @@ import pytest
 from mlops.local import paths, sdk, terraform
 from mlops.local.environment import find_environment
 from mlops.local.stack import Stack, require
-from tests.e2e.conftest import mlops
+from tests.e2e.conftest import calls, mlops
 
 ENVIRONMENT = "dev"
 
@@ -38,7 +38,7 @@ def test_a_second_plan_has_no_changes(dev: Stack) -> None:
 
 
 def test_every_module_is_applied(dev: Stack) -> None:
-    state = json.loads((dev.folder / "terraform" / "root" / "terraform.tfstate").read_text())
+    state = json.loads(terraform.state(dev.folder / "terraform").read_text())
     applied = {resource["module"].split(".")[1].split("[")[0] for resource in state["resources"]}
     source = (paths.checkout() / "terraform" / "modules").iterdir()
     assert {module.name.replace("-", "_") for module in source} <= applied
@@ -50,7 +50,5 @@ def test_airflow_reads_its_dags_from_mwaas_bucket(dev: Stack) -> None:
     there = {one["Key"].removeprefix("dags/") for one in listed}
     folder = dev.folder / "airflow" / "dags"
     assert {file.name for file in folder.iterdir() if file.is_file()} == there >= {"model_training.py"}
-    text = (dev.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
-    calls = map(json.loads, text.splitlines())
-    read = {call["resource"] for call in calls if call["role"] == "ml-ops-airflow"}
+    read = {call["resource"] for call in calls(dev) if call["role"] == "ml-ops-airflow"}
     assert f"arn:aws:s3:::{bucket}/dags/model_training.py" in read

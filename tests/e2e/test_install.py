@@ -30,6 +30,7 @@ from mlops.local.gitlab import projects
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack, find
 from mlops.local.up import start_servers
+from tests.e2e.conftest import calls
 from tests.e2e.test_monitoring import ask, monitor, rows
 
 CHECKOUT = Path(__file__).parents[2]
@@ -290,8 +291,7 @@ def test_the_pipeline_plans_and_applies_dev_in_its_own_roles(imported: Person, m
     assert (states["terraform-plan:prod"], states["terraform-apply:prod"]) == ("failed", "skipped")
     found = sdk.client(imported.stack, "ecr").describe_repositories()["repositories"]
     assert {one["repositoryName"] for one in found} == {"web-safety/phishing-url", "web-safety/spam"}
-    text = (imported.stack.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
-    made = [line for line in map(json.loads, text.splitlines()) if line["action"] == "ecr:CreateRepository"]
+    made = [call for call in calls(imported.stack) if call["action"] == "ecr:CreateRepository"]
     assert [line["role"] for line in made] == [None, "ml-ops-apply"]
 
 
@@ -338,12 +338,6 @@ def test_a_click_deploys_it(imported: Person, pushed: PipelineRun) -> None:
     assert any("deployed" in message["subject"] for message in _inbox(imported, "slack"))
 
 
-def calls(person: Person) -> list[dict[str, Any]]:
-    """Every call of a role, oldest first."""
-    text = (person.stack.folder / "aws" / "calls.jsonl").read_text(encoding="utf-8")
-    return [line for line in map(json.loads, text.splitlines()) if line["role"]]
-
-
 def test_what_it_is_asked_is_kept_and_compared(imported: Person) -> None:
     """The model's own role writes requests, Airflow's reads them; what they may not do shows below."""
     stack = imported.stack.completed({"bucket": BUCKET})
@@ -359,7 +353,7 @@ def test_both_channels_hear_of_it(imported: Person) -> None:
 
 
 def test_every_role_was_at_work_and_was_allowed_everything_it_did(imported: Person) -> None:
-    made = calls(imported)
+    made = [call for call in calls(imported.stack) if call["role"]]
     assert {call["role"] for call in made} >= ROLES
     denied = {(call["role"], call["action"], call["resource"]) for call in made if not call["allowed"]}
     # Terraform's provider looks for the account there first, and goes on without an answer.
@@ -369,7 +363,7 @@ def test_every_role_was_at_work_and_was_allowed_everything_it_did(imported: Pers
 def test_a_permission_that_is_missing_would_show(imported: Person) -> None:
     """Each role, without one action that it used: what it did is not allowed any more."""
     used: dict[str, set[str]] = defaultdict(set)
-    for call in calls(imported):
+    for call in calls(imported.stack):
         used[call["role"]].add(call["action"])
     for role in sorted(ROLES):
         policies = _policies(imported.stack, role)
