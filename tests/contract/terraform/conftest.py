@@ -29,6 +29,9 @@ from .planned import Planned, plan_all
 CHECKOUT = Path(__file__).parents[3]
 REGION = "eu-west-1"
 
+# These look only at what they made themselves.
+_SHARING = {"test_corrections", "test_metric_streams", "test_repeats", "test_snapshots", "test_web_identity"}
+
 
 @dataclass(frozen=True)
 class LocalAws:
@@ -79,9 +82,19 @@ class Applied:
         return terraform.workspace(self.home, self.aws.endpoint)
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """One account for several files: to start one costs more than most of them."""
+    with serving(tmp_path_factory.mktemp("shared") / "aws") as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A fresh account."""
+def aws(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A fresh account, or the shared one."""
+    if request.path.stem in _SHARING:
+        yield request.getfixturevalue("shared")
+        return
     with serving(tmp_path_factory.mktemp("stack") / "aws") as running:
         yield running
 
