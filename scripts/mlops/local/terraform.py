@@ -146,7 +146,9 @@ def destroy(
     Raises:
         TerraformError: when it fails.
     """
-    workspace(home, aws_endpoint, environment, gitlab_url, access_key).destroy_now(parallelism=20)
+    terraform = workspace(home, aws_endpoint, environment, gitlab_url, access_key)
+    # as in `apply`
+    terraform.destroy_now(refresh=False, parallelism=20)
 
 
 def workspace(
