@@ -24,7 +24,8 @@ skip_credentials_validation = true
 skip_metadata_api_check     = true
 """
 
-# The provider of a root against it.
+# The provider of a root, which has its settings from the environment: a block of them would be checked once more
+# by every plan, for two seconds of computing.
 AWS_PROVIDER = """
 terraform {
   required_providers {
@@ -33,15 +34,6 @@ terraform {
       version = "5.100.0"
     }
   }
-}
-
-provider "aws" {
-  region                      = var.region
-  allowed_account_ids         = [var.account_id]
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  s3_use_path_style           = true
-  max_retries                 = 2
 }
 """
 
@@ -70,11 +62,11 @@ class Checkout:
     """The variables that attach Terraform to a provider that runs; without them it starts its own."""
 
     @contextmanager
-    def attached(self) -> Iterator[Checkout]:
-        """The same clone, once it was initialised, with a provider that runs."""
-        data = self.folder / ".mlops" / "terraform" / "quick" / "root"
-        log = self.folder / ".mlops" / "provider.log"
-        with provider.running(data, log, self.variables()) as attachment:
+    def attached(self, binary: Path) -> Iterator[Checkout]:
+        """The same clone, with a provider that runs."""
+        log = self.folder.with_name(f"{self.folder.name}-provider.log")
+        # the region that the command gives Terraform, it would give to a provider too
+        with provider.running(binary, log, self.variables(AWS_REGION=REGION)) as attachment:
             yield replace(self, attachment=attachment)
 
     def variables(self, **more: str) -> dict[str, str]:

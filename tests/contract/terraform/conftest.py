@@ -127,21 +127,27 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def applied(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
-    """Beside one provider that runs, to which every command of a test is attached."""
+def applied(aws: LocalAws, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
     home = tmp_path_factory.mktemp("stack")
     folder = home / "terraform"
     package = lambda_package.build(home / "dag-trigger.zip")
     models = {"fraud": ["card-payments"]}
-    environment = terraform.workspace(folder, aws.endpoint)._environment
-    inherited = terraform._inherited()
-    with (
-        provider.running(Path(environment["TF_DATA_DIR"]), home / "provider.log", environment) as attached,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(terraform, "_inherited", lambda: inherited | attached)
+    with attached(folder, aws, installed):
         outputs = terraform.apply(folder, aws.endpoint, package, models)
         yield Applied(aws, folder, package, outputs)
+
+
+@contextmanager
+def attached(home: Path, aws: LocalAws, binary: Path) -> Iterator[None]:
+    """Attach what `terraform.workspace` makes to one provider that runs."""
+    environment = terraform.workspace(home, aws.endpoint)._environment
+    inherited = terraform._inherited()
+    with (
+        provider.running(binary, home / "provider.log", environment) as attachment,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(terraform, "_inherited", lambda: inherited | attachment)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +156,12 @@ def program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def planned(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
+def installed(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The provider, for those who keep one running."""
+    return provider.install(program, tmp_path_factory.mktemp("provider") / "root")
+
+
+@pytest.fixture(scope="session")
+def planned(program: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
     """The policies of each environment's plan, and of `planted`."""
-    return plan_all(program, tmp_path_factory.mktemp("planned"))
+    return plan_all(program, installed, tmp_path_factory.mktemp("planned"))

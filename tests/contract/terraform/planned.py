@@ -17,7 +17,6 @@ from typing import Any
 
 from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
-from mlops.local.terraform import initialising, plugins
 
 from . import provider
 from .policies import objections, objections_to_endpoint
@@ -75,7 +74,7 @@ def _review(where: str, policy: dict[str, Any]) -> Iterator[str]:
     return objections(policy, of_key=".aws_kms_key." in where)
 
 
-def plan_all(program: Path, home: Path) -> dict[str, Planned]:
+def plan_all(program: Path, binary: Path, home: Path) -> dict[str, Planned]:
     """The policies of each environment's plan, and of `planted`: one Terraform plans them all."""
     ignored = shutil.ignore_patterns("backend.tf", ".terraform", "tests")
     root = Path(shutil.copytree(CHECKOUT / "terraform", home / "terraform", ignore=ignored)) / "root"
@@ -87,13 +86,10 @@ def plan_all(program: Path, home: Path) -> dict[str, Planned]:
     (root / "tests" / "planned.tftest.hcl").write_text(mocked + runs, encoding="utf-8")
     lambda_package.build(root / "tests" / "package.zip")
     airflow_package.build(root / "tests" / "airflow")
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins()), "GOGC": "400"}
-    terraform = Terraform(program=program, folder=root, environment=environment, log=home / "log")
-    with initialising():
-        terraform.initialise()
-    kept = {"PATH": environment["PATH"]}
-    with provider.running(root / ".terraform", home / "provider.log", kept) as attached:
-        return _plan(program, root, environment | attached)
+    with provider.running(binary, home / "provider.log", {"PATH": os.environ["PATH"]}) as attached:
+        environment = os.environ | {"GOGC": "400"} | attached
+        Terraform(program=program, folder=root, environment=environment, log=home / "log").initialise()
+        return _plan(program, root, environment)
 
 
 def _run(environment: str) -> str:

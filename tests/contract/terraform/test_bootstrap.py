@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ _OVERRIDE = {
 
 
 @pytest.fixture(scope="module")
-def clone(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def clone(aws: LocalAws, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     folder = tmp_path_factory.mktemp("clone")
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     root = folder / "terraform" / "bootstrap"
@@ -36,9 +37,9 @@ def clone(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         CHECKOUT / "terraform" / "bootstrap", root, ignore=shutil.ignore_patterns(".terraform", "tests")
     )
     (root / "local_override.tf.json").write_text(json.dumps(_OVERRIDE))
-    checkout = Checkout(folder, aws)
-    checkout.environment("quick")
-    return checkout
+    with Checkout(folder, aws).attached(installed) as checkout:
+        checkout.environment("quick")
+        yield checkout
 
 
 def keys(clone: Checkout) -> set[str]:

@@ -123,9 +123,9 @@ def small(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="module")
-def attached(small: Checkout) -> Iterator[Checkout]:
+def attached(small: Checkout, installed: Path) -> Iterator[Checkout]:
     """`small`, whose commands need not start a provider any more."""
-    with small.attached() as checkout:
+    with small.attached(installed) as checkout:
         yield checkout
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
-from mlops.local.terraform import initialising, plugins
 
 from . import provider
 
@@ -28,28 +27,24 @@ def test_there_are_roots() -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_a_root_is_valid_and_its_tests_pass(program: Path, tmp_path: Path, root: str) -> None:
+def test_a_root_is_valid_and_its_tests_pass(
+    program: Path, installed: Path, tmp_path: Path, root: str
+) -> None:
     """As it is rolled out, with its backend."""
     for part in {root, "modules"}:
-        # With its lock file: without one, Terraform puts the provider into the cache anew, under those that run it.
-        ignored = shutil.ignore_patterns(".terraform")
-        shutil.copytree(TERRAFORM / part, tmp_path / part, ignore=ignored)
+        shutil.copytree(TERRAFORM / part, tmp_path / part, ignore=shutil.ignore_patterns(".terraform"))
     folder = tmp_path / root
     if root == "root":
         lambda_package.build(folder / "tests" / "package.zip")
         airflow_package.build(folder / "tests" / "airflow")
-    environment = os.environ | {"TF_PLUGIN_CACHE_DIR": str(plugins()), "GOGC": "400"}
-
-    def terraform(more: dict[str, str]) -> Terraform:
-        return Terraform(program=program, folder=folder, environment=environment | more, log=tmp_path / "log")
-
-    with initialising():
-        terraform({}).cmd("init", "-backend=false")
     # Every provider of the tests is mocked: the real one answers only with its schema.
-    kept = {"PATH": environment["PATH"]}
-    with provider.running(folder / ".terraform", tmp_path / "provider.log", kept) as attached:
-        _, valid, _ = terraform(attached).cmd("validate", "-no-tests")
-        _, out, _ = terraform(attached).cmd("test")
+    kept = {"PATH": os.environ["PATH"]}
+    with provider.running(installed, tmp_path / "provider.log", kept) as attached:
+        environment = os.environ | {"GOGC": "400"} | attached
+        terraform = Terraform(program=program, folder=folder, environment=environment, log=tmp_path / "log")
+        terraform.cmd("init", "-backend=false")
+        _, valid, _ = terraform.cmd("validate", "-no-tests")
+        _, out, _ = terraform.cmd("test")
 
     assert "Success! The configuration is valid." in valid
     summary = re.search(r"Success! (\d+) passed, 0 failed", out)

@@ -20,6 +20,7 @@ from mlops.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
 from mlops.sagemaker_requests import VARIANT
 from mlops.versions import endpoint_name
 
+from . import provider
 from .conftest import LocalAws
 from .policies import objections
 from .published_metrics import AIRFLOW_FUNCTIONS, PUBLISHED, WITH_PERCENTILES, Metric
@@ -37,17 +38,10 @@ DRIFT = {
 FIREHOSE = f"arn:aws:firehose:eu-west-1:{ACCOUNT}:deliverystream"
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 COLUMNS, WIDGETS, METRICS_OF_A_WIDGET, METRICS_OF_A_DASHBOARD = 24, 500, 500, 2500
-# Everything but the first two is a module of ours.
+# Everything but the resources is a module of ours. Without a block for the provider, Terraform has it checked once
+# less: by its environment it works as well, and each time takes two seconds of computing.
 ROOT = {
     "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": "5.100.0"}}},
-    "provider": {
-        "aws": {
-            "region": "eu-west-1",
-            "skip_credentials_validation": True,
-            "skip_metadata_api_check": True,
-            "max_retries": 2,
-        }
-    },
     "resource": {
         "aws_cloudwatch_log_group": {"this": {"for_each": "${toset(var.groups)}", "name": "${each.value}"}},
         "aws_kinesis_firehose_delivery_stream": {
@@ -114,7 +108,9 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+def watched(
+    aws: LocalAws, program: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched") / "root"
     shutil.copytree(CHECKOUT / "terraform" / "modules", folder.parent / "modules")
     folder.mkdir()
@@ -124,12 +120,18 @@ def watched(aws: LocalAws, program: Path, tmp_path_factory: pytest.TempPathFacto
         "AWS_ENDPOINT_URL": aws.endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-west-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
+        "GOGC": "400",
     }
-    terraform = Terraform(program=program, folder=folder, environment=environment, log=folder / "log")
-    terraform.initialise()
-    terraform.apply_now()
-    return Watched(aws, terraform)
+    with provider.running(installed, folder.parent / "provider.log", environment) as attached:
+        terraform = Terraform(
+            program=program, folder=folder, environment=environment | attached, log=folder / "log"
+        )
+        terraform.initialise()
+        terraform.apply_now(parallelism=20)
+        yield Watched(aws, terraform)
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +329,7 @@ def test_a_second_plan_has_no_changes(watched: Watched) -> None:
 
 
 def test_destroy_leaves_nothing(watched: Watched) -> None:
-    watched.terraform.destroy_now()
+    watched.terraform.destroy_now(refresh=False)
     cloudwatch = watched.aws.client("cloudwatch")
     assert not cloudwatch.list_dashboards()["DashboardEntries"]
     assert not cloudwatch.describe_alarms()["MetricAlarms"]

@@ -15,7 +15,7 @@ from mlops.clients import images, model_packages
 from mlops.clients.terraform import Terraform
 from mlops.local import terraform
 
-from .conftest import REGION, LocalAws
+from .conftest import REGION, LocalAws, attached
 
 ACCOUNT = "123456789012"
 GITLAB = {"url": "https://gitlab.example.com", "platform_project": "platform/ml-ops"}
@@ -24,15 +24,15 @@ NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity", "iam:GetUser"}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, aws: LocalAws) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, aws: LocalAws, installed: Path) -> Iterator[Path]:
     """Where an administrator has made the roles, and nothing else yet."""
     folder = tmp_path_factory.mktemp("pipeline")
     package = lambda_package.build(folder / "dag-trigger.zip")
     values = {"dag_trigger_package": str(package), "gitlab": GITLAB}
     (folder / "stack.tfvars.json").write_text(json.dumps(values), encoding="utf-8")
-    terraform.workspace(folder, aws.endpoint).apply_now(target=["module.identity"], parallelism=20)
-    yield folder
-    terraform.destroy(folder, aws.endpoint)
+    with attached(folder, aws, installed):
+        terraform.workspace(folder, aws.endpoint).apply_now(target=["module.identity"], parallelism=20)
+        yield folder
 
 
 def grant_of(aws: LocalAws, purpose: str) -> dict[str, str]:
@@ -45,11 +45,15 @@ def grant_of(aws: LocalAws, purpose: str) -> dict[str, str]:
 def as_role(home: Path, aws: LocalAws, purpose: str) -> Terraform:
     grant = grant_of(aws, purpose)
     made = terraform.workspace(home, aws.endpoint)
-    made._environment |= {
-        "AWS_ACCESS_KEY_ID": grant["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": grant["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": grant["SessionToken"],
+    # the provider that runs has the administrator's credentials in its environment; a root's own come first
+    override = home / "root" / "local_override.tf.json"
+    document = json.loads(override.read_text(encoding="utf-8"))
+    document["provider"]["aws"] |= {
+        "access_key": grant["AccessKeyId"],
+        "secret_key": grant["SecretAccessKey"],
+        "token": grant["SessionToken"],
     }
+    override.write_text(json.dumps(document), encoding="utf-8")
     return made
 
 

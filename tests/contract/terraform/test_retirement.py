@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,22 @@ def logs_address(model: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def prod(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def prod(aws: LocalAws, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """An environment with three models, called as in the document."""
     make_state_bucket(aws)
-    checkout = new_checkout(tmp_path_factory.mktemp("retirement"), aws, AWS_PROVIDER + _ROOT)
-    terraform = checkout.folder / "terraform"
+    clone = new_checkout(tmp_path_factory.mktemp("retirement"), aws, AWS_PROVIDER + _ROOT)
+    terraform = clone.folder / "terraform"
     for module in ("registry", "sagemaker"):
         ignored = shutil.ignore_patterns(".terraform*", "*.md")
         shutil.copytree(
             CHECKOUT / "terraform" / "modules" / module, terraform / "modules" / module, ignore=ignored
         )
     shutil.copy(CHECKOUT / "terraform" / "root" / ".terraform.lock.hcl", terraform / "root")
-    checkout.environment("prod", models=[KEPT, OLD, RETIRED])
-    assert plan(checkout).code == 0
-    assert checkout.mlops("apply", "prod").code == 0
-    return checkout
+    with clone.attached(installed) as checkout:
+        checkout.environment("prod", models=[KEPT, OLD, RETIRED])
+        assert plan(checkout).code == 0
+        assert checkout.mlops("apply", "prod").code == 0
+        yield checkout
 
 
 @pytest.fixture(scope="module")
