@@ -163,8 +163,9 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     # Somebody may have deployed, pushed or registered a model since.
     _guard(environment, plan, reviewed.allow_replace)
     terraform_session.carry_out(environment, terraform, file)
-    outputs = terraform.shown_outputs()
-    notes = _unconfirmed(terraform_guards.topics_of_state(terraform.stored_state()))
+    state = terraform.stored_state()
+    outputs = terraform_plan.shown_outputs(state)
+    notes = _unconfirmed(terraform_guards.topics_of_state(state))
     lines = [terraform_plan.done(environment.name, plan), "", terraform_plan.values_table(outputs)]
     return Outcome(
         summary="\n".join([*lines, *(f"! {note}" for note in notes)]),
@@ -175,7 +176,7 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
 
 def _output(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
-    outputs = terraform.shown_outputs()
+    outputs = terraform_plan.shown_outputs(terraform.stored_state())
     if not outputs:
         return Outcome(
             summary=f"{environment.name} has no outputs: nothing was applied yet",

@@ -160,6 +160,14 @@ def as_data(plan: Plan) -> dict[str, Any]:
     }
 
 
+def shown_outputs(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs in a state, without the values of sensitive ones."""
+    return {
+        name: "(sensitive)" if output.get("sensitive") else output["value"]
+        for name, output in state.get("outputs", {}).items()
+    }
+
+
 def values_table(outputs: Mapping[str, Any]) -> str:
     """Outputs, a line for each; what has parts as JSON."""
     import json

@@ -122,13 +122,6 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         """The value of every output."""
         return {name: output["value"] for name, output in self.output().items()}
 
-    def shown_outputs(self) -> dict[str, Any]:
-        """As `outputs`, without the values of sensitive ones."""
-        return {
-            name: "(sensitive)" if output["sensitive"] else output["value"]
-            for name, output in self.output().items()
-        }
-
     def evaluate(self, expression: str, file: Path) -> Any:
         """The value of an expression of variables that the root declares, with a file of values."""
         _, text, _ = self.cmd("console", given=f"jsonencode({expression})\n", var_file=[str(file)])
