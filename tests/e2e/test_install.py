@@ -30,6 +30,7 @@ from mlops.local.gitlab import projects
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack, find
 from mlops.local.up import start_servers
+from tests.contract.terraform import provider
 from tests.e2e.conftest import calls
 from tests.e2e.test_monitoring import ask, monitor, rows
 
@@ -71,6 +72,8 @@ class Person:
     home: Path
     tools: Path
     followed: list[str] = field(default_factory=list)
+    attachment: dict[str, str] = field(default_factory=dict)
+    """The variables that attach Terraform to a provider that runs; without them it starts its own."""
 
     def follow(self, title: str) -> str:
         """Run the shell blocks of a section; what they printed."""
@@ -124,6 +127,7 @@ class Person:
             "GIT_COMMITTER_NAME": "Ann",
             "GIT_COMMITTER_EMAIL": "ann@example.com",
             "NO_PROXY": "127.0.0.1,localhost",
+            **self.attachment,
         }
 
     def git(self, folder: str, *words: str) -> str:
@@ -216,11 +220,24 @@ def test_the_environment_is_made(imported: Person) -> None:
     }
 
 
-def test_a_second_plan_has_no_changes_and_names_nobody_who_confirmed(imported: Person) -> None:
-    click = Request(f"{imported.stack.aws_endpoint}/_mlops/subscriptions/confirm", method="POST")
+@pytest.fixture(scope="module")
+def settled(imported: Person) -> Iterator[Person]:
+    """Who has made the environment: the provider that this fetched runs on for the rest of their commands.
+
+    Each would start it anew and hash its 700 MB, as those before and the pipeline's do.
+    """
+    data = imported.home / "ml-ops" / ".mlops" / "terraform" / DEV.name / "root"
+    log = imported.home / "provider.log"
+    with provider.running(provider.binary(data), log, imported.variables()) as attachment:
+        imported.attachment = attachment
+        yield imported
+
+
+def test_a_second_plan_has_no_changes_and_names_nobody_who_confirmed(settled: Person) -> None:
+    click = Request(f"{settled.stack.aws_endpoint}/_mlops/subscriptions/confirm", method="POST")
     with urlopen(click, timeout=10) as answer:
         assert json.load(answer) == ["ml-team@example.com"]
-    said = json.loads(imported.shell("mlops terraform plan dev --json 2>/dev/null"))
+    said = json.loads(settled.shell("mlops terraform plan dev --json 2>/dev/null"))
     assert (said["has_changes"], said["notes"]) == (False, [])
 
 
@@ -230,9 +247,9 @@ def test_slack_gets_a_message(imported: Person) -> None:
     assert not list(imported.home.rglob("slack.json"))
 
 
-def test_gitlab_knows_the_roles(imported: Person) -> None:
+def test_gitlab_knows_the_roles(imported: Person, settled: Person) -> None:
     imported.follow("5. Tell GitLab")
-    outputs = json.loads(imported.shell("mlops terraform output dev --json 2>/dev/null"))
+    outputs = json.loads(settled.shell("mlops terraform output dev --json 2>/dev/null"))
     from mlops.local.gitlab.variables import for_pipeline
 
     given = for_pipeline(imported.stack.folder / "gitlab", "models/phishing-url", protected=True)
@@ -389,9 +406,9 @@ def _without(policy: dict[str, Any], action: str) -> dict[str, Any]:
     return {"Statement": [rest(statement) for statement in policy["Statement"]]}
 
 
-def test_it_is_taken_down(imported: Person) -> None:
+def test_it_is_taken_down(imported: Person, settled: Person) -> None:
     imported.shell('cd "$HOME/ml-ops"')
-    imported.follow("Take it down")
+    settled.follow("Take it down")
     # the state's, and what the document says of SageMaker's records
     assert left(imported.stack) == {
         "s3 Buckets": [ANY],
