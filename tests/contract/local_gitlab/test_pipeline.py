@@ -141,7 +141,7 @@ def test_a_push_to_the_default_branch(lab: Lab) -> None:
         "# Evaluation of 1.0.0+retrain.0\n"
     )
     assert (done.job("test").artifacts / "junit.xml").exists()
-    assert "pylint --recursive=y ." in done.job("lint").log.read_text()
+    assert "--recursive=y ." in done.job("lint").log.read_text()
     assert any("mlops containerize --manifest mlops.yml --model phishing-url" in line for line in lab.lines)
 
     seen = lab.seen("train")
@@ -291,7 +291,7 @@ def test_an_environment_is_made_once_for_the_same_requirements(lab: Lab) -> None
     (lab.repository / "requirements.txt").write_text("semver\n")
     assert lab.run(trigger, VENV_BIN=venv).succeeded
 
-    assert (same, (lab.folder / "seen" / "uv.log").read_text().count("venv --quiet")) == (2, 4)
+    assert (same, (lab.folder / "seen" / "uv.log").read_text().count("venv --quiet")) == (1, 2)
 
 
 def test_requirements_that_are_missing_are_told(lab: Lab) -> None:

@@ -235,29 +235,50 @@ def test_certificates_are_for_a_daemon_that_has_some(stages: Any, host: str, ver
     assert ("DOCKER_CERT_PATH" in done.stdout) is verified
 
 
-@pytest.mark.parametrize("name", ["lint", "test"])
-def test_the_requirements_may_lie_anywhere(stages: Any, name: str, tmp_path: Path) -> None:
+def _prepare(stages: Any, name: str, folder: Path, *, tools: Path) -> subprocess.Popen[str]:
+    """Begin what a job does before its script, with programs of `tools` before the machine's."""
     (script,) = stages[name].filled(requirements="requirements/dev.txt")[name]["before_script"]
-    (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements" / "dev.txt").write_text("pytest\n")
-    prepared, _, _ = script.partition("if [ -z")
-
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f'{prepared}\necho "$venv"'],
+    return subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", f'{script}\necho "$venv"'],
         env={
-            "PATH": "/usr/bin:/bin",
+            "PATH": f"{tools}:/usr/bin:/bin",
             "REQUIREMENTS": "requirements/dev.txt",
-            "MLOPS_VENVS": "/venvs",
+            "MLOPS_VENVS": str(folder / "venvs"),
+            "CI_PROJECT_DIR": str(folder / "project"),
             "CI_JOB_NAME_SLUG": name,
         },
-        cwd=tmp_path,
-        capture_output=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
 
-    assert done.stdout.startswith(f"/venvs/{name}-")
-    assert done.stderr == ""
+
+def test_jobs_with_the_same_requirements_share_what_one_of_them_installed(
+    stages: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "requirements").mkdir()  # they may lie anywhere
+    (tmp_path / "requirements" / "dev.txt").write_text("pytest\n")
+    tools, calls = tmp_path / "tools", tmp_path / "calls"
+    tools.mkdir()
+    uv = tools / "uv"
+    uv.write_text(
+        "#!/bin/bash\n"
+        f'echo "$*" >> {calls}; sleep 0.1\n'
+        'if [ "$1" = venv ]; then mkdir -p "${@: -1}/bin"; touch "${@: -1}/bin/activate"; fi\n'
+    )
+    uv.chmod(0o755)
+
+    begun = [_prepare(stages, name, tmp_path, tools=tools) for name in ("lint", "test")]
+    ended = [(*job.communicate(timeout=30), job.returncode) for job in begun]
+
+    (venv,) = {out.strip() for out, _, _ in ended}
+    assert [(errors, code) for _, errors, code in ended] == [("", 0)] * 2
+    assert venv.startswith(f"{tmp_path}/venvs/cpython-3.")
+    done = calls.read_text().replace(venv, "VENV").splitlines()
+    install = "pip install --quiet --python VENV"
+    assert done[:2] == ["venv --quiet --clear VENV", f"{install} -r requirements/dev.txt"]
+    assert sorted(done[2:]) == [f"{install} pylint", f"{install} pytest"]
 
 
 def test_lint_and_test_prepare_the_same_environment(stages: Any) -> None:
@@ -289,7 +310,7 @@ def test_the_script_is_a_command_that_mlops_knows(stages: Any, name: str) -> Non
 
 
 def test_tools_run_directly(stages: Any) -> None:
-    assert stages["lint"].job["script"] == ["pylint --recursive=y ."]
+    assert stages["lint"].job["script"] == ['pylint --init-hook="import gc; gc.disable()" --recursive=y .']
     assert stages["test"].job["script"][-1].split()[0] == "pytest"
 
 
