@@ -11,14 +11,17 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
+from mlops.contract import DEPLOYMENT_DAG, MONITORING_DAG, NOTICE_DAG, RETRAINING_DAG, TRAINING_DAG
 from mlops.errors import LocalStackError
 from mlops.local import paths
 from mlops.local.aws.config import AIRFLOW_KEY
+
+DAGS = (TRAINING_DAG, DEPLOYMENT_DAG, RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG)
 
 # The one user of the local Airflow, who may do everything.
 USER = "admin"
@@ -159,14 +162,21 @@ def log_in(url: str, passwords: Path, timeout: float = 10.0) -> str:
         return str(json.load(answer)["access_token"])
 
 
-def wait_ready(url: str, passwords: Path, timeout: float, alive: Callable[[], bool] = lambda: True) -> None:
-    """Return once every part of Airflow is healthy and our DAGs are parsed.
+def wait_ready(
+    url: str,
+    passwords: Path,
+    timeout: float,
+    alive: Callable[[], bool] = lambda: True,
+    dags: Collection[str] = DAGS,
+) -> None:
+    """Return once every part of Airflow is healthy and the DAGs are parsed.
 
     Args:
         url: Of Airflow's web server.
         passwords: The file of `make_password`.
         timeout: In seconds.
         alive: Answers whether Airflow still runs.
+        dags: Their names.
 
     Raises:
         LocalStackError: when it is not ready within `timeout` seconds, or is not `alive` any more.
@@ -185,9 +195,10 @@ def wait_ready(url: str, passwords: Path, timeout: float, alive: Callable[[], bo
                 f"{part} {state['status']}" for part, state in health.items() if state.get("status")
             )
             if all(health[part]["status"] == "healthy" for part in health):
-                if _dags_are_parsed(url, passwords):
+                missing = set(dags) - _parsed_dags(url, passwords)
+                if not missing:
                     return
-                seen = "the DAGs are not parsed yet"
+                seen = f"not parsed yet: {', '.join(sorted(missing))}"
         except (URLError, OSError, ValueError) as error:
             seen = str(error)
         time.sleep(0.1)
@@ -198,12 +209,11 @@ def wait_ready(url: str, passwords: Path, timeout: float, alive: Callable[[], bo
     )
 
 
-def _dags_are_parsed(url: str, passwords: Path) -> bool:
+def _parsed_dags(url: str, passwords: Path) -> set[str]:
     token = log_in(url, passwords, 5)
-    request = Request(f"{url}/api/v2/dags?limit=10", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    request = Request(f"{url}/api/v2/dags?limit=100", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     with urlopen(request, timeout=5) as answer:  # noqa: S310
-        listing = json.load(answer)
-    return bool(listing["total_entries"] >= 2)
+        return {dag["dag_id"] for dag in json.load(answer)["dags"]}
 
 
 def _free_port() -> int:

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-# What workers talk to; in a process of its own since both applications take seconds to build their routes.
+# What workers talk to, in a process of its own: they do not wait while people look at pages.
 EXECUTION_API = os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
 
 WEB = {
@@ -40,10 +40,26 @@ REST = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 
+# What both web servers need, and for the workers' API within them the DAG processor and the triggerer.
+SERVED = (
+    "airflow.api_fastapi.app",
+    "airflow.api_fastapi.core_api.routes.public",
+    "airflow.api_fastapi.core_api.routes.ui",
+    "airflow.cli.cli_parser",
+    "airflow.cli.commands.api_server_command",
+    "airflow.migrations.db_types",
+    "alembic.config",
+    "argcomplete",
+    "pydantic.v1",
+    "tabulate",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_impl",
+    "uvloop",
+)
+
 # What the components and the tasks' processes need. Imported by name, since type checkers and linters look at
 # this file from the other environment, which has no Airflow.
 PRELOADED = (
-    "airflow.cli.cli_parser",
     "airflow.cli.commands.dag_processor_command",
     "airflow.cli.commands.scheduler_command",
     "airflow.cli.commands.triggerer_command",
@@ -283,7 +299,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     prepare_database(home)
     bell = import_module("mlops.local.scheduler_pause").Bell()
-    # First, because they take the longest; the rest is imported meanwhile.
+    routes = import_module("mlops.local.airflow_routes")
+    routes.build_when_used()
+    for module in SERVED:
+        import_module(module)
+    routes.serve_newest_version()
+    # First, because all else waits for them; the rest is imported meanwhile.
     for name, words in WEB.items():
         running[fork(name, words, home, bell)] = name
     for module in PRELOADED:

@@ -163,7 +163,9 @@ class Stack:
             servers.callback(processes.stop_group, self._airflow.pid)
             self._wait_for_aws()
             self._furnish()
-            airflow.wait_ready(self.airflow, passwords, 120, lambda: self._airflow.poll() is None)
+            # each file that makes a DAG bears its name
+            dags = [file.stem for file in self.dags.glob("*.py") if "with DAG(" in file.read_text()]
+            airflow.wait_ready(self.airflow, passwords, 120, lambda: self._airflow.poll() is None, dags)
             yield self
 
     def _stop_aws(self) -> None:
