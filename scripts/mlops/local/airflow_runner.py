@@ -8,9 +8,7 @@ it is told to, or when a component ends otherwise: Airflow without its scheduler
 
 from __future__ import annotations
 
-import functools
 import gc
-import inspect
 import os
 import shutil
 import signal
@@ -63,6 +61,7 @@ PRELOADED = (
     "airflow.cli.commands.dag_processor_command",
     "airflow.cli.commands.scheduler_command",
     "airflow.cli.commands.triggerer_command",
+    "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.manager",
     "airflow.executors.local_executor",
     "airflow.jobs.scheduler_job_runner",
@@ -75,14 +74,23 @@ PRELOADED = (
     "airflow.providers.common.compat.standard.operators",
     "airflow.providers.slack.operators.slack_webhook",
     "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.decorators.sensor",
     "airflow.providers.standard.operators.empty",
     "airflow.providers.standard.operators.trigger_dagrun",
+    "airflow.providers.standard.sensors.external_task",
     "airflow.providers.standard.triggers.temporal",
     "airflow.sdk",
+    "airflow.sdk.definitions.asset.metadata",
     "airflow.sdk.definitions.decorators.condition",
     "airflow.sdk.definitions.decorators.setup_teardown",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.sdk.execution_time.timeout",
+    "airflow.sdk.serde",
+    "airflow.utils.operator_helpers",
+    "airflow.utils.serve_logs",
+    "anyio._backends._asyncio",
     "boto3",
+    "jinja2.ext",
     "packaging.requirements",
     # The tasks' own. A change of these reaches tasks with the next start; one of `dags/` at once.
     "mlops.announcement",
@@ -100,11 +108,6 @@ PRELOADED = (
     "mlops.run_failure",
     "mlops.training_run",
 )
-
-# AWS clients that tasks use. Made here once, every task's process has them when it is forked.
-CLIENTS = ("ssm", "s3", "sagemaker", "sagemaker-runtime", "logs", "cloudwatch")
-# AWS services whose clients the provider's hooks make, each in a session of its own.
-HOOKED = ("sagemaker", "sns", "secretsmanager")
 
 _STARTED = time.monotonic()
 _PATIENCE_SECONDS = 3.0
@@ -131,17 +134,6 @@ def prepare_database(home: Path) -> None:
         draft.replace(template)
     else:
         shutil.copyfile(template, database)
-
-
-def prepare_clients() -> None:
-    """Make AWS clients, and read once what each further one would read again."""
-    for service in CLIENTS:
-        import_module("mlops.clients.aws").client(service)
-    # A session reads the descriptions of AWS's services for itself (85 ms), and each hook makes a session.
-    sessions: Any = import_module("botocore.session")
-    sessions.create_loader = functools.cache(sessions.create_loader)
-    for service in HOOKED:
-        import_module("boto3.session").Session().client(service)
 
 
 def close_database() -> None:
@@ -304,15 +296,15 @@ def main() -> None:
     for module in SERVED:
         import_module(module)
     routes.serve_newest_version()
+    warm = import_module("mlops.local.airflow_warm")
+    warm.prepare_tables()
     # First, because all else waits for them; the rest is imported meanwhile.
     for name, words in WEB.items():
         running[fork(name, words, home, bell)] = name
     for module in PRELOADED:
         import_module(module)
-    prepare_clients()
-    # The provider names its caller in each client's user agent. The first look at a stack finds the file of
-    # every module (220 ms), and later ones remember.
-    inspect.stack()
+    warm.prepare_messages()
+    warm.prepare_clients()
     say("database and imports ready")
     close_database()
     gc.collect()
