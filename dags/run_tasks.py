@@ -13,7 +13,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.operators.sns import SnsPublishOperator
 from airflow.providers.slack.operators.slack_webhook import SlackWebhookOperator
@@ -42,6 +42,8 @@ GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
 TRIES_LEFT = "tries_left"
 # The XCom of `validate` that has a message where there is nothing to do, and yet something to tell.
 ANNOUNCEMENT = "announcement"
+# Where a task's context keeps what it has asked Airflow for.
+PULLED = "mlops_pulled"
 # Slack may ask for a wait of hours, which would keep a worker for as long.
 PATIENCE = timedelta(minutes=10)
 
@@ -110,9 +112,18 @@ def seen(look: Callable[[], bool]) -> bool:
         return False
 
 
+def pulled(context: Context, task_id: str, **key: str) -> Any:
+    """What a task before this one returned, or noted as `key`: asked for once, though each template needs it."""
+    known = cast("dict[str, Any]", context).setdefault(PULLED, {})
+    asked = task_id, key.get("key")
+    if asked not in known:
+        known[asked] = context["ti"].xcom_pull(task_ids=task_id, **key)
+    return known[asked]
+
+
 def plan(context: Context) -> dict[str, Any]:
     """What `validate` returned; empty when it did not come that far."""
-    return context["ti"].xcom_pull(task_ids="validate") or {}
+    return pulled(context, "validate") or {}
 
 
 def known(context: Context) -> dict[str, Any]:
@@ -282,11 +293,10 @@ def notifications(result_task: str) -> list[BaseOperator]:
         from mlops.announcement import Announcement
         from mlops.decode import decode
 
-        pull = context["ti"].xcom_pull
         found = (
-            pull(task_ids="record_failure")
-            or pull(task_ids=result_task)
-            or pull(task_ids="validate", key=ANNOUNCEMENT)
+            pulled(context, "record_failure")
+            or pulled(context, result_task)
+            or pulled(context, "validate", key=ANNOUNCEMENT)
         )
         return decode(Announcement, found, "announcement") if found else None
 
