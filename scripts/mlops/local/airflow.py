@@ -91,7 +91,8 @@ def environment(  # pylint: disable=too-many-arguments
         # waits on sockets that the task has closed already (supervisor.py, _monitor_subprocess).
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(look_seconds),
+        # Airflow's default, unless all looks are rare. A file that has changed is parsed with the next look.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(max(look_seconds, 30)),
         "DAG_PROCESSOR__REFRESH_INTERVAL": str(look_seconds),
         "DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         # The DAGs' own (dags/run_tasks.py). Jobs take seconds here, not minutes.
