@@ -26,6 +26,9 @@ import pytest
 from mlops.local import processes
 from tests import folders
 
+# In which pytest names the test; whoever gives a process an environment of its own hands it on.
+STARTER = "PYTEST_CURRENT_TEST"
+
 _PR_SET_CHILD_SUBREAPER = 36
 # Seconds between two looks at what was taken in; who waits for a process to go sees it go that much later.
 _LOOK = 0.1
@@ -91,7 +94,7 @@ def _children() -> list[int]:
 def _folder(pid: int) -> str:
     """The folder of the test that a process was started by, as pytest writes it into the environment."""
     try:
-        return folders.of(psutil.Process(pid).environ().get("PYTEST_CURRENT_TEST", ""))
+        return folders.of(psutil.Process(pid).environ().get(STARTER, ""))
     except psutil.Error:
         return ""
 

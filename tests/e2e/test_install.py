@@ -33,6 +33,7 @@ from mlops.local.up import start_servers
 from tests.contract.terraform import provider
 from tests.e2e.conftest import calls
 from tests.e2e.test_monitoring import ask, monitor, rows
+from tests.ending import STARTER
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "install.md"
@@ -106,7 +107,7 @@ class Person:
     def variables(self) -> dict[str, str]:
         kept = {
             name: os.environ[name]
-            for name in ("TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "LANG")
+            for name in ("TF_CLI_CONFIG_FILE", "SSL_CERT_FILE", "LANG", STARTER)
             if name in os.environ
         }
         return kept | {
