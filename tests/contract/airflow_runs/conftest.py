@@ -59,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (dags / "nothing.py").write_text(NOTHING)
     with Stack(home, dags).running() as running:
         yield running
-    assert running.remains() == []
+    assert running.stopped() == [], "a request to stop leaves nobody"
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import boto3
 from botocore.config import Config
 
 from mlops.local import airflow, paths, processes
+from tests.ending import STARTER
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -137,6 +138,11 @@ class Stack:
     def aws_pid(self) -> int:
         return self._aws.pid
 
+    def wait_for_airflows_end(self) -> str:
+        """Until it ended by itself; returns its log."""
+        self._airflow.wait(20)
+        return (self.home / "airflow.log").read_text()
+
     @contextmanager
     def running(self) -> Iterator[Stack]:
         """Both servers to the end of the block, however it ends."""
@@ -146,7 +152,8 @@ class Stack:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if name in {"PATH", "HOME"} or name.startswith(("PIP_", "UV_", "SSL_CERT", "HTTPS_PROXY"))
+            if name in {"PATH", "HOME", STARTER}
+            or name.startswith(("PIP_", "UV_", "SSL_CERT", "HTTPS_PROXY"))
         }
         aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
         aws += ["--port", str(self.aws_port), "--airflow-url", self.airflow]
@@ -158,9 +165,11 @@ class Stack:
             self._airflow = self._spawn(
                 "airflow",
                 airflow.command(),
-                airflow.environment(self.home / "airflow", self.airflow_port, self.aws, self.dags),
+                # the test that pays for it; nothing of Airflow reads it
+                airflow.environment(self.home / "airflow", self.airflow_port, self.aws, self.dags)
+                | {STARTER: os.environ[STARTER]},
             )
-            servers.callback(processes.stop_group, self._airflow.pid)
+            servers.callback(self._stop_airflow)
             self._wait_for_aws()
             self._furnish()
             # each file that makes a DAG bears its name
@@ -172,9 +181,24 @@ class Stack:
         self._aws.send_signal(signal.SIGTERM)
         self._aws.wait(30)
 
-    def remains(self) -> list[str]:
-        """Processes of Airflow that are still there."""
-        return [" ".join(one.cmdline()) for one in processes.group_members(self._airflow.pid)]
+    def _stop_airflow(self) -> None:
+        """Ask the first of Airflow's processes to stop, and no other, as a person would."""
+        self._airflow.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._airflow.wait(20)
+        self._left = self.remains()
+        processes.stop_group(self._airflow.pid)
+
+    def stopped(self) -> list[str]:
+        """Who of Airflow was still there after it had been asked to stop."""
+        return self._left
+
+    def remains(self, seconds: float = 20) -> list[str]:
+        """Processes of Airflow that are still there, once those that were sent a SIGKILL had the time to go."""
+        deadline = time.monotonic() + seconds
+        while (members := processes.group_members(self._airflow.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [" ".join(one.cmdline()) for one in members]
 
     def client(self, service: str) -> Any:
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)

@@ -1,4 +1,8 @@
-"""Airflow's processes: which there are, and that they end together."""
+"""Airflow's processes: which there are, and that they end together.
+
+That a request to stop leaves nobody is asked of each stack at its end (conftest.py), and what happens without
+the web server of the one in tests/contract/kills.
+"""
 
 from __future__ import annotations
 
@@ -65,24 +69,9 @@ def test_a_component_that_is_killed_is_started_again_until_it_does_not_live(star
     assert started.left() == []
 
 
-def test_without_its_web_server_everything_ends(started: Started) -> None:
-    started.wait_for("components forked")
-    min(psutil.Process(started.process.pid).children(), key=lambda child: child.pid).kill()
-    started.process.wait(20)
-    assert "api-server ended with exit code -9" in started.log.read_text()
-    assert started.left() == []
-
-
 def newest(started: Started) -> psutil.Process:
     """The component that was started last."""
     return max(psutil.Process(started.process.pid).children(), key=lambda child: child.pid)
-
-
-def test_a_request_to_stop_leaves_nobody(started: Started) -> None:
-    started.wait_for("components forked")
-    started.process.terminate()
-    started.process.wait(20)
-    assert started.left() == []
 
 
 def test_every_option_is_one_that_airflow_knows() -> None:

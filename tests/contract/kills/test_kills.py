@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mlops.contract import TRAINING_DAG
+from tests.contract.airflow_runs.stack import Stack
 
 from .conftest import Repository, below, eventually, kill, scheduler, trainings, workers
 
@@ -111,6 +113,13 @@ def test_the_worker_that_tells(repository: Callable[..., Repository]) -> None:
     again = pipeline.stack.wait(TRAINING_DAG, run["dag_run_id"])
     assert [again.tasks[f"notify_{way}"] for way in ("email", "slack")] == ["skipped", "skipped"]
     assert_one_of_each(pipeline)
+
+
+def test_without_its_web_server_all_of_airflow_ends(stack: Stack) -> None:
+    # Airflow does not come back, so this is the last test here. The web server is the first that is started.
+    min(psutil.Process(stack.airflow_pid).children(), key=lambda child: child.pid).kill()
+    assert "api-server ended with exit code -9" in stack.wait_for_airflows_end()
+    assert stack.remains() == []
 
 
 def _while_running(task: dict[str, str]) -> str:
