@@ -202,10 +202,27 @@ def stand_before(words: list[str], bell: Any) -> None:
 
 
 def wake_by(bell: Any) -> None:
-    """Have the scheduler's loop wait for the bell where it would sleep, for which alone it imports `time`."""
+    """Have the scheduler's loop wait for the bell where it would sleep, for which alone it imports `time`.
+
+    How long depends on what the round told the database.
+    """
     pause = import_module("mlops.local.scheduler_pause").Pause(bell)
     loop: Any = import_module("airflow.jobs.scheduler_job_runner")
     loop.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})
+    runner, begins = loop.SchedulerJobRunner, "_do_scheduling"
+    schedule = getattr(runner, begins)
+
+    def do_scheduling(self: Any, session: Any) -> Any:
+        pause.begin_round()
+        return schedule(self, session)
+
+    setattr(runner, begins, do_scheduling)
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        pause.note(statement)
+
+    engine = import_module("sqlalchemy.engine").Engine
+    import_module("sqlalchemy.event").listen(engine, "before_cursor_execute", note)
 
 
 def end(running: dict[int, str], code: int) -> NoReturn:

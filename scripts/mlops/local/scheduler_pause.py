@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 
 from mlops.local.loopback import AsgiApplication, Message, Receive, Send
 
-# A round can end with work for the next one: it skips a task, and only the next one sees what follows from
-# that.
-FIRST_SECONDS = 0.05
-_GROWTH = 4
+# A round that changed something can end with work for the next one: it skips a task, and only the next one
+# sees what follows from that.
+SHORT_SECONDS = 0.05
+_CHANGE = re.compile(r"UPDATE task_instance |UPDATE dag_run SET .*\bstate=", re.DOTALL)
 
 
 class Bell:
@@ -49,14 +50,19 @@ class Pause:
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
-        self._seconds = FIRST_SECONDS
+        self._changed = False
+
+    def begin_round(self) -> None:
+        """Forget what earlier rounds changed."""
+        self._changed = False
+
+    def note(self, statement: str) -> None:
+        """Take in what the scheduler tells its database: whether a run's or a task's state changes."""
+        self._changed = self._changed or bool(_CHANGE.match(statement))
 
     def sleep(self, seconds: float) -> None:
-        """Wait for the bell. Without it each pause is longer than the one before, up to `seconds`."""
-        if self._bell.heard(min(seconds, self._seconds)):
-            self._seconds = FIRST_SECONDS
-        elif self._seconds < seconds:
-            self._seconds *= _GROWTH
+        """Wait for the bell, at most for that time, and not for long after a round that changed something."""
+        self._bell.heard(min(seconds, SHORT_SECONDS) if self._changed else seconds)
 
 
 def ringing(app: AsgiApplication, bell: Bell) -> AsgiApplication:
