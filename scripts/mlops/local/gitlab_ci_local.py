@@ -280,6 +280,7 @@ class Run:
                 raise
             finally:
                 timer.cancel()
+                timer.join()  # gitlab-ci-local ends before its jobs have tidied up
         if expired.is_set():
             raise LocalStackError(f"The pipeline did not end within {limit_seconds:.0f} s, and was stopped")
         if process.returncode not in (0, 1) or (process.returncode == 1 and not started):
