@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy
 
-from mlops import drift
-from mlops.contract import DriftThresholds
-from mlops.evidence import ColumnDrift
+from mlops.contracts.contract import DriftThresholds
+from mlops.contracts.evidence import ColumnDrift
+from mlops.monitoring import drift
 
 CHECKOUT = Path(__file__).parents[1]
 DOCUMENT = CHECKOUT / "docs" / "monitoring.md"

@@ -3,7 +3,7 @@
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
-`mlops.ledger` keeps them from telling what they, an earlier try or a CI job have told before.
+`mlops.notifications.ledger` keeps them from telling what they, an earlier try or a CI job have told before.
 docs/airflow.md explains why it is done so.
 """
 
@@ -23,12 +23,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
 
 if TYPE_CHECKING:
-    from mlops.announcement import Announcement, Run
-    from mlops.contract import NoticeConf
-    from mlops.evidence import Failure
-    from mlops.ledger import Way
-    from mlops.messages import Message
-    from mlops.run_failure import Subject
+    from mlops.contracts.contract import NoticeConf
+    from mlops.contracts.evidence import Failure
+    from mlops.notifications.announcement import Announcement, Run
+    from mlops.notifications.ledger import Way
+    from mlops.notifications.messages import Message
+    from mlops.notifications.run_failure import Subject
 
 Context = Mapping[str, Any]
 
@@ -61,8 +61,8 @@ def at_run_time(make: Callable[[Context], Any]) -> Any:
 
 def note_failure(context: Context) -> None:
     """Callback of every task: only here is the exception known."""
-    from mlops.decode import encode
-    from mlops.run_failure import task_error
+    from mlops.base.decode import encode
+    from mlops.notifications.run_failure import task_error
 
     instance = context["ti"]
     error = task_error(instance.task_id, context.get("exception"), instance.log_url)
@@ -86,7 +86,7 @@ def final(work: Callable[[], Any]) -> Any:
     """
     from airflow.sdk.exceptions import AirflowFailException
 
-    from mlops.errors import MlopsError
+    from mlops.base.errors import MlopsError
 
     try:
         return work()
@@ -128,14 +128,14 @@ def plan(context: Context) -> dict[str, Any]:
 
 def known(context: Context) -> dict[str, Any]:
     """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
-    from mlops.approval import NothingToDeploy, resolve
+    from mlops.base.decode import encode
+    from mlops.base.errors import MlopsError
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
-    from mlops.contract import ApprovalConf
-    from mlops.decode import encode
-    from mlops.errors import MlopsError
-    from mlops.run_conf import read_conf
-    from mlops.settings import read_settings
+    from mlops.contracts.contract import ApprovalConf
+    from mlops.contracts.run_conf import read_conf
+    from mlops.contracts.settings import read_settings
+    from mlops.deployment.approval import NothingToDeploy, resolve
 
     found = plan(context)
     run = context["dag_run"]
@@ -158,7 +158,7 @@ def announcement(
     context: Context, message: Message, failure: Failure | NoticeConf | None = None
 ) -> dict[str, Any]:
     """A message and where it goes, as XCom; `failure` is what it is about, and None for a result."""
-    from mlops.decode import encode
+    from mlops.base.decode import encode
 
     found = telling(context).announce(message, known(context), failure)
     return encode(found) if found else {}
@@ -166,9 +166,9 @@ def announcement(
 
 def telling(context: Context) -> Run:
     """This run, as one who tells."""
-    from mlops.announcement import Run
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
+    from mlops.notifications.announcement import Run
 
     run = context["dag_run"]
     return Run(dag_id=run.dag_id, run_id=run.run_id, storage=Storage(client("s3")))
@@ -177,12 +177,12 @@ def telling(context: Context) -> Run:
 @task(trigger_rule=TriggerRule.ONE_FAILED)
 def record_failure(**context: Any) -> dict[str, Any]:
     """Find the real cause, keep it as failure.json for the CI job, and word the message."""
+    from mlops.base.decode import decode
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
-    from mlops.contract import Origin
-    from mlops.decode import decode
-    from mlops.messages import run_failed
-    from mlops.run_failure import TaskError, explain, keep, stop_jobs
+    from mlops.contracts.contract import Origin
+    from mlops.notifications.messages import run_failed
+    from mlops.notifications.run_failure import TaskError, explain, keep, stop_jobs
 
     instance = context["ti"]
     errors, ended = [], set()
@@ -211,7 +211,7 @@ def _failed_tasks(context: Context) -> list[str]:
 
 
 def _subject(context: Context, tasks: list[str]) -> Subject:
-    from mlops.run_failure import subject
+    from mlops.notifications.run_failure import subject
 
     jobs = {name: context["ti"].xcom_pull(task_ids=name, key="job") for name in tasks}
     run = context["dag_run"]
@@ -228,12 +228,12 @@ def announce_timeout(context: Context) -> None:
     from airflow.providers.amazon.aws.hooks.sns import SnsHook
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
+    from mlops.base.decode import decode
     from mlops.clients.aws import client
     from mlops.clients.storage import Storage
-    from mlops.contract import Origin
-    from mlops.decode import decode
-    from mlops.messages import run_failed
-    from mlops.run_failure import keep, timed_out
+    from mlops.contracts.contract import Origin
+    from mlops.notifications.messages import run_failed
+    from mlops.notifications.run_failure import keep, timed_out
 
     about = _subject(context, [])
     failure = timed_out(about, str(context["dag"].dagrun_timeout), context["ti"].log_url)
@@ -290,8 +290,8 @@ def notifications(result_task: str) -> list[BaseOperator]:
     """The tasks that tell e-mail and Slack what `result_task` or `record_failure` has to say."""
 
     def told(context: Context) -> Announcement | None:
-        from mlops.announcement import Announcement
-        from mlops.decode import decode
+        from mlops.base.decode import decode
+        from mlops.notifications.announcement import Announcement
 
         found = (
             pulled(context, "record_failure")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops.contract import UNSTORABLE, is_to_come
-from mlops.errors import ContractError
+from mlops.base.errors import ContractError
+from mlops.contracts.contract import UNSTORABLE, is_to_come
 
 SCHEDULE = "ml-ops.schedule"
 """The source we give to what our own schedules send."""

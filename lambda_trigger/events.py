@@ -17,7 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from event_shapes import NAME, SCHEDULE, Event, iso, named_by, names, owner, plain, text
-from mlops.contract import (
+from mlops.base.decode import encode
+from mlops.base.errors import ContractError
+from mlops.contracts.contract import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
     NOTICE_DAG,
@@ -34,8 +36,6 @@ from mlops.contract import (
     RunRequest,
     run_id,
 )
-from mlops.decode import encode
-from mlops.errors import ContractError
 
 DAY = 86400
 HOUR = 3600

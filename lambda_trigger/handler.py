@@ -1,7 +1,7 @@
 """The Lambda `dag-trigger`: starts any allowed DAG and says how its runs do.
 
 Standard library, boto3 and the shared contract only, so there is nothing to package.
-Takes a RunRequest, answers a RunAnswer (`mlops/contract.py`). Trouble that can be expected is an answer
+Takes a RunRequest, answers a RunAnswer (`mlops/contracts/contract.py`). Trouble that can be expected is an answer
 with a `problem`, never an exception, so that a caller need not read the Lambda's log.
 
 Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
@@ -43,7 +43,9 @@ from airflow_api import (
     RestApiClient,
     Wait,
 )
-from mlops.contract import (
+from mlops.base.decode import encode
+from mlops.base.errors import ContractError
+from mlops.contracts.contract import (
     CONF_LIMIT,
     DEPLOYMENT_DAG,
     ErrorKind,
@@ -53,8 +55,6 @@ from mlops.contract import (
     canonical,
     parse_request,
 )
-from mlops.decode import encode
-from mlops.errors import ContractError
 
 _FINISHED = frozenset({"success", "failed"})
 _DATA_WINDOW = 3600

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from mlops import __version__, console
-from mlops.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
+from mlops import __version__
+from mlops.base import console
+from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mlops.outcome import Outcome
+    from mlops.base.outcome import Outcome
 
 Parser = argparse.ArgumentParser
 
@@ -257,46 +258,46 @@ def _local(parser: Parser) -> None:
 
 
 COMMANDS = (
-    Command("validate", "mlops.validate", "check mlops.yml", "mlops validate", _validate),
+    Command("validate", "mlops.manifest.validate", "check mlops.yml", "mlops validate", _validate),
     Command(
         "containerize",
-        "mlops.containerize",
+        "mlops.images.containerize",
         "build, version and push the image, if its content changed",
         "mlops containerize --model phishing-url",
         _containerize,
     ),
-    Command("train", "mlops.train", "start training of the image's version", "mlops train", _train),
+    Command("train", "mlops.training.train", "start training of the image's version", "mlops train", _train),
     Command(
         "retrain",
-        "mlops.retrain",
+        "mlops.training.retrain",
         "train again what is due: by age, new data, drift, a newer image",
         "mlops retrain --dry-run",
         _retrain,
     ),
     Command(
         "evaluate",
-        "mlops.evaluate",
+        "mlops.evaluation.evaluate",
         "wait for the training and report challenger against champion",
         "mlops evaluate --model-version 1.3.0+retrain.0",
         _evaluate,
     ),
     Command(
         "deploy",
-        "mlops.deploy",
+        "mlops.deployment.deploy",
         "put an evaluated model into production",
         'mlops deploy --model-version 1.3.0+retrain.0 --override "hotfix, agreed with Ann"',
         _deploy,
     ),
     Command(
         "monitor",
-        "mlops.monitor",
+        "mlops.monitoring.monitor",
         "compare an endpoint's requests with its training data",
         "mlops monitor --model phishing-url",
         _monitor,
     ),
     Command(
         "fetch",
-        "mlops.fetch",
+        "mlops.downstream.fetch",
         "get and check the code of the pipeline that started this one",
         "mlops fetch --project-id 7 --project-path models/phishing-url --change default_branch"
         " --commit 1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d",
@@ -304,36 +305,42 @@ COMMANDS = (
     ),
     Command(
         "answer",
-        "mlops.answer",
+        "mlops.downstream.answer",
         "tell the project that started this pipeline how it went",
         "mlops answer --model phishing-url --state success",
         _answer,
     ),
-    Command("notify", "mlops.notify", "tell the channels what failed", "mlops notify --test", _notify),
+    Command(
+        "notify",
+        "mlops.notifications.notify",
+        "tell the channels what failed",
+        "mlops notify --test",
+        _notify,
+    ),
     Command(
         "schedule",
-        "mlops.schedule",
+        "mlops.training.schedule",
         "make or repair the pipeline schedule that retrains",
         'mlops schedule ensure --cron "0 4 * * *" --timezone Europe/Berlin',
         _schedule,
     ),
     Command(
         "terraform",
-        "mlops.terraform",
+        "mlops.platform.terraform",
         "plan and apply an environment of the platform",
         "mlops terraform plan dev\n  mlops terraform apply dev",
         _terraform,
     ),
     Command(
         "release",
-        "mlops.release",
+        "mlops.releasing.release",
         "release this platform: version, changelog, tags",
         "mlops release --dry-run",
         _release,
     ),
     Command(
         "commits",
-        "mlops.commits",
+        "mlops.releasing.commits",
         "check commit messages: Conventional Commits, with a reason",
         "mlops commits\n  mlops commits --message .git/COMMIT_EDITMSG",
         _commits,
@@ -393,7 +400,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say("✗ Interrupted")
         return EXIT_INTERRUPTED
     except Exception:  # pylint: disable=broad-exception-caught  # whatever it is, a person gets a log to send
-        from mlops.crash import write_crash_log
+        from mlops.base.crash import write_crash_log
 
         console.say(f"✗ Unexpected error; please send {write_crash_log(words)} with your report")
         return EXIT_UNEXPECTED

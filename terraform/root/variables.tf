@@ -135,7 +135,7 @@ variable "airflow" {
 }
 
 variable "airflow_package" {
-  description = "The folder that scripts/mlops/airflow_package.py builds: dags/, plugins.zip and requirements.txt; needed where airflow is set."
+  description = "The folder that scripts/mlops/platform/airflow_package.py builds: dags/, plugins.zip and requirements.txt; needed where airflow is set."
   type        = string
   default     = null
 

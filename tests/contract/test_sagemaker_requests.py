@@ -11,10 +11,10 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from mlops import approval
-from mlops import sagemaker_requests as requests
-from mlops.contract import DataCapture, Evaluation, Metric, SmokeTest, Training, TrainingConf
-from mlops.contract import Deployment as Wanted
+from mlops.clients import sagemaker_requests as requests
+from mlops.contracts.contract import DataCapture, Evaluation, Metric, SmokeTest, Training, TrainingConf
+from mlops.contracts.contract import Deployment as Wanted
+from mlops.deployment import approval
 
 ROLE = "arn:aws:iam::123456789012:role/sagemaker-execution"
 FINGERPRINT = "f" * 64

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlops.errors import DeploymentRefusedError
+from mlops.base.errors import DeploymentRefusedError
 from mlops.local import paths, sdk, terraform
 from mlops.local.stack import Stack, require
 from tests.e2e.conftest import Demo, mlops

@@ -12,10 +12,10 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from mlops import lambda_package
 from mlops.local import accounts, paths, snapshots, terraform
 from mlops.local.environment import find_environment
 from mlops.local.stack import SNAPSHOT, Stack
+from mlops.platform import lambda_package
 
 LOCAL = find_environment("local")
 STATE = '{"outputs": {"url": {"value": "%s"}, "package": {"value": "%s"}}}'

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops import airflow_package
-from mlops.errors import PrerequisiteError
+from mlops.base.errors import PrerequisiteError
+from mlops.platform import airflow_package
 
 CHECKOUT = Path(__file__).parents[2]
 WHEEL = b"the wheel of semver"
@@ -39,15 +39,15 @@ def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
     files = {
         "dags/train.py": "from shared import plan\n\ndef work():\n    from mlops.run import go\n    return go(plan)\n",
-        "dags/shared.py": "from mlops.contract import DAG\nplan = DAG\n",
+        "dags/shared.py": "from mlops.contracts.contract import DAG\nplan = DAG\n",
         "dags/.airflowignore": "shared.py\n",
         "dags/__pycache__/train.cpython-311.pyc": "",
         "dags/notes.txt": "",
         "scripts/mlops/__init__.py": '"""The package."""\n',
-        "scripts/mlops/contract.py": "DAG = 'train'\n",
+        "scripts/mlops/contracts/contract.py": "DAG = 'train'\n",
         "scripts/mlops/run.py": "from mlops.clients import aws\n\ndef go(plan):\n    return aws, plan\n",
         "scripts/mlops/clients/__init__.py": "",
-        "scripts/mlops/clients/aws.py": "import mlops.contract\n",
+        "scripts/mlops/clients/aws.py": "import mlops.contracts.contract\n",
         "scripts/mlops/clients/docker.py": "",
         "scripts/mlops/cli.py": "from mlops import run\n",
         "requirements/mwaa.txt": f"semver==3.1.1 \\\n    --hash=sha256:{hashlib.sha256(WHEEL).hexdigest()}\n",
@@ -104,7 +104,7 @@ def test_the_wheel_holds_what_the_dags_reach(checkout: Path, tmp_path: Path) -> 
         "mlops/__init__.py",
         "mlops/clients/__init__.py",
         "mlops/clients/aws.py",
-        "mlops/contract.py",
+        "mlops/contracts/contract.py",
         "mlops/run.py",
     ]
 

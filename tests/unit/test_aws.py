@@ -12,9 +12,9 @@ import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
+from mlops.base.errors import AuthenticationError, AwsError, SettingsError
 from mlops.cli import main
 from mlops.clients import aws
-from mlops.errors import AuthenticationError, AwsError, SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version
 
-from mlops import changelog
-from mlops.errors import ReleaseError
+from mlops.base.errors import ReleaseError
+from mlops.releasing import changelog
 
 DAY = date(2026, 11, 21)
 TEXT = """\

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import ci_file
 
 RUNS = {"script": ["true"]}

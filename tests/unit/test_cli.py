@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from mlops import cli
-from mlops.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, ManifestError
-from mlops.outcome import Outcome
+from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, ManifestError
+from mlops.base.outcome import Outcome
 
 
 def command_that(monkeypatch: pytest.MonkeyPatch, action: object) -> None:
     """Make `mlops validate` do `action`."""
-    module = types.ModuleType("mlops.validate")
+    module = types.ModuleType("mlops.manifest.validate")
     module.run = action  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mlops.validate", module)
+    monkeypatch.setitem(sys.modules, "mlops.manifest.validate", module)
 
 
 def raising(error: BaseException) -> object:

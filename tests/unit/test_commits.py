@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops import versions
-from mlops.commits import REASONED, SUBJECT_LIMIT, TYPES, problems
+from mlops.contracts import versions
+from mlops.releasing.commits import REASONED, SUBJECT_LIMIT, TYPES, problems
 
 REASON = "\n\nBecause of that."
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops import contract
-from mlops.contract import (
+from mlops.base.decode import encode
+from mlops.base.errors import ContractError
+from mlops.contracts import contract
+from mlops.contracts.contract import (
     CONFS,
     DEPLOYMENT_DAG,
     MONITORING_DAG,
@@ -26,8 +28,6 @@ from mlops.contract import (
     parse_request,
     run_id,
 )
-from mlops.decode import encode
-from mlops.errors import ContractError
 
 
 def training_conf() -> dict[str, Any]:
@@ -135,7 +135,10 @@ def test_every_dag_has_a_conf() -> None:
     assert {TRAINING_DAG, DEPLOYMENT_DAG, RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG} == set(CONFS)
 
 
-@pytest.mark.parametrize("module", ["mlops.contract", "mlops.errors", "mlops.decode", "mlops.evidence"])
+@pytest.mark.parametrize(
+    "module",
+    ["mlops.contracts.contract", "mlops.base.errors", "mlops.base.decode", "mlops.contracts.evidence"],
+)
 def test_the_contract_needs_the_standard_library_only(module: str) -> None:
     code = (
         f"import sys, {module}\n"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.decode import decode, dumps, encode, loads
-from mlops.errors import ContractError
+from mlops.base.decode import decode, dumps, encode, loads
+from mlops.base.errors import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)

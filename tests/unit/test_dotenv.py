@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops import dotenv
-from mlops.errors import ContractError, SettingsError, VersionError
+from mlops.base.errors import ContractError, SettingsError, VersionError
+from mlops.ci import dotenv
 
 
 def test_variables_are_written_one_a_line(tmp_path: Path) -> None:

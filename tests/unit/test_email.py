@@ -6,10 +6,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from mlops.base.errors import NotificationError
 from mlops.clients.email import Email
-from mlops.contract import Origin
-from mlops.errors import NotificationError
-from mlops.messages import channel_test
+from mlops.contracts.contract import Origin
+from mlops.notifications.messages import channel_test
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ml-ops-notifications"
 MESSAGE = channel_test(Origin(project_path="group/phishing"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.errors import UsageError
+from mlops.base.errors import UsageError
 from mlops.local.environment import find_environment
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops import errors
-from mlops.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, MlopsError
+from mlops.base import errors
+from mlops.base.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, MlopsError
 
 CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, MlopsError)]
 EXIT_CODES = Path(__file__).parents[2] / "docs" / "exit-codes.md"

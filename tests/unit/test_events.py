@@ -16,7 +16,8 @@ from airflow_api import Memory
 from event_shapes import is_event, parse
 from events import DAY, HOUR, RULES, Data, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
-from mlops.contract import (
+from mlops.base.decode import encode
+from mlops.contracts.contract import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
     NOTICE_DAG,
@@ -28,7 +29,6 @@ from mlops.contract import (
     RetrainingConf,
     parse_conf,
 )
-from mlops.decode import encode
 
 from .test_lambda_trigger import SURROUNDINGS, Clock, FakeMwaa, airflow_error, aws_error
 

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from mlops.base.errors import GitLabError
 from mlops.clients.gitlab import GitLabProject, Job, connect, connect_job
-from mlops.errors import GitLabError
 
 TOKEN = "glpat-very-secret"
 MARKER = "<!-- ml-ops:evaluation:phishing-url -->"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.errors import LocalStackError, PrerequisiteError
+from mlops.base.errors import LocalStackError, PrerequisiteError
 from mlops.local import evaluator, paths
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.gitlab_ci_local import PlannedJob

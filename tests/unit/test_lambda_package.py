@@ -12,8 +12,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from mlops import lambda_package
-from mlops.errors import PrerequisiteError
+from mlops.base.errors import PrerequisiteError
+from mlops.platform import lambda_package
 
 SITE_PACKAGES = Path(boto3.__file__).parent.parent
 # What Lambda's Python runtime brings along.
@@ -29,16 +29,18 @@ def test_the_zip_holds_the_lambda_the_contract_and_nothing_else(tmp_path: Path) 
             "events.py",
             "handler.py",
             "mlops/__init__.py",
-            "mlops/contract.py",
-            "mlops/decode.py",
-            "mlops/errors.py",
+            "mlops/base/__init__.py",
+            "mlops/base/decode.py",
+            "mlops/base/errors.py",
+            "mlops/contracts/__init__.py",
+            "mlops/contracts/contract.py",
         ]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["dag-trigger.zip"]
 
 
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     first = lambda_package.build(tmp_path / "a.zip")
-    handler = Path(lambda_package.__file__).parents[2] / "lambda_trigger" / "handler.py"
+    handler = Path(lambda_package.__file__).parents[3] / "lambda_trigger" / "handler.py"
     os.utime(handler)
     assert lambda_package.build(tmp_path / "b.zip").read_bytes() == first.read_bytes()
 
@@ -46,7 +48,9 @@ def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_an_installed_package_without_the_source_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lambda_package, "__file__", str(tmp_path / "lib" / "mlops" / "lambda_package.py"))
+    monkeypatch.setattr(
+        lambda_package, "__file__", str(tmp_path / "lib" / "mlops" / "platform" / "lambda_package.py")
+    )
     with pytest.raises(PrerequisiteError, match="dag-trigger"):
         lambda_package.build(tmp_path / "dag-trigger.zip")
     assert not (tmp_path / "dag-trigger.zip").exists()

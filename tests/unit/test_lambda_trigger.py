@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
 
 from handler import Surroundings, respond
-from mlops.contract import CONF_LIMIT, RunAnswer
-from mlops.decode import decode
+from mlops.base.decode import decode
+from mlops.contracts.contract import CONF_LIMIT, RunAnswer
 
 SURROUNDINGS = Surroundings(
     airflow_environment="ml-ops-test",

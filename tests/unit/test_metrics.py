@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from mlops.clients import metrics
-from mlops.evidence import ColumnDrift, Comparison, DriftReport, MetricComparison
+from mlops.contracts.evidence import ColumnDrift, Comparison, DriftReport, MetricComparison
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient

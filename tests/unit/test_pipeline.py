@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlops.errors import SettingsError
-from mlops.pipeline import Pipeline
+from mlops.base.errors import SettingsError
+from mlops.ci.pipeline import Pipeline
 
 PUSH = {"CI_PIPELINE_SOURCE": "push", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
 

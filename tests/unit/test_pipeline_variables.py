@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mlops.ci.pipeline import Kind, Pipeline
 from mlops.local.gitlab.pipelines import Pipeline as LocalPipeline
 from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined, slug
-from mlops.pipeline import Kind, Pipeline
 
 SERVER = "http://127.0.0.1:4000"
 

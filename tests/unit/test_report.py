@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mlops import report
-from mlops.decode import loads
-from mlops.evidence import Comparison, ConfusionMatrix, EvaluationReport, MetricComparison
-from mlops.report import Evaluated
+from mlops.base.decode import loads
+from mlops.contracts.evidence import Comparison, ConfusionMatrix, EvaluationReport, MetricComparison
+from mlops.evaluation import report
+from mlops.evaluation.report import Evaluated
 
 LINKS = (("Airflow run", "https://airflow.example/run"), ("Broken", "javascript:alert(1)"), ("None", ""))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mlops.base.errors import AuthenticationError
 from mlops.clients.role import refused
-from mlops.errors import AuthenticationError
 
 TRAIN = "arn:aws:iam::111122223333:role/ml-ops-train"
 CLAIMS = {

@@ -13,10 +13,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from mlops.base.errors import NotificationError
 from mlops.clients.slack import Slack, webhook
-from mlops.contract import Origin
-from mlops.errors import NotificationError
-from mlops.messages import channel_test
+from mlops.contracts.contract import Origin
+from mlops.notifications.messages import channel_test
 
 PASSWORD = "services/T000/B000/very-secret"
 MESSAGE = channel_test(Origin(project_path="group/phishing"))

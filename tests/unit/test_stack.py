@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
 from mlops.local import airflow, command, paths
 from mlops.local.down import leftovers, stop_stack
 from mlops.local.stack import FILE, Stack, find, names, require

@@ -10,9 +10,9 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from mlops.base.errors import ContractError, StorageError
 from mlops.clients.storage import Storage, StoredObject, split_uri
-from mlops.contract import Override
-from mlops.errors import ContractError, StorageError
+from mlops.contracts.contract import Override
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from mlops.base.errors import PrerequisiteError, TerraformError
 from mlops.clients import terraform_program
 from mlops.clients.terraform import Terraform
 from mlops.clients.terraform_program import PINNED, find_terraform
-from mlops.errors import PrerequisiteError, TerraformError
 
 
 def program(folder: Path, body: str) -> Path:

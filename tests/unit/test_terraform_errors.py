@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.clients.terraform_errors import explain
-from mlops.errors import (
+from mlops.base.errors import (
     AuthenticationError,
     MlopsError,
     PlanOutdatedError,
@@ -16,6 +15,7 @@ from mlops.errors import (
     StateUnreachableError,
     TerraformError,
 )
+from mlops.clients.terraform_errors import explain
 
 LOCKED = """
 Error: Error acquiring the state lock

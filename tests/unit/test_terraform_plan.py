@@ -9,9 +9,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from mlops import terraform_account, terraform_guards, terraform_plan
-from mlops.errors import AuthenticationError, PlanRefusedError, StateUnreachableError, UsageError
-from mlops.terraform_environment import Environment
+from mlops.base.errors import AuthenticationError, PlanRefusedError, StateUnreachableError, UsageError
+from mlops.platform import terraform_account, terraform_guards, terraform_plan
+from mlops.platform.terraform_environment import Environment
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:people"
 

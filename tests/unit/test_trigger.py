@@ -14,8 +14,10 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
+from mlops.base.decode import encode
+from mlops.base.errors import TriggerError
 from mlops.clients.trigger import PATIENCE, Trigger
-from mlops.contract import (
+from mlops.contracts.contract import (
     CONF_LIMIT,
     Deployment,
     DeploymentConf,
@@ -26,8 +28,6 @@ from mlops.contract import (
     canonical,
     conf_pointer,
 )
-from mlops.decode import encode
-from mlops.errors import TriggerError
 
 FUNCTION = "ml-ops-dag-trigger"
 DAG, RUN = "model_deployment", "phishing-url.1234567890.1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlops import cli
-from mlops.manifest_schema import json_schema
+from mlops.manifest.schema import json_schema
 
 MANIFEST = """\
 project: web-safety

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version
 
-from mlops import versions
-from mlops.errors import VersionError
-from mlops.versions import ModelVersion
+from mlops.base.errors import VersionError
+from mlops.contracts import versions
+from mlops.contracts.versions import ModelVersion
 
 names = st.from_regex(re.compile(r"[a-z0-9]{1,4}(-[a-z0-9]{1,3}){0,1}"), fullmatch=True)
 numbers = st.integers(0, 999)

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mlops import contract, waiting
-from mlops.contract import Conf, EventConf, RunAnswer, RunProblem, TaskState
-from mlops.errors import ContractError, RunTimeoutError, SettingsError, TriggerError
-from mlops.evidence import Failure
-from mlops.waiting import Clock, Work
+from mlops.base.errors import ContractError, RunTimeoutError, SettingsError, TriggerError
+from mlops.contracts import contract
+from mlops.contracts.contract import Conf, EventConf, RunAnswer, RunProblem, TaskState
+from mlops.contracts.evidence import Failure
+from mlops.runs import waiting
+from mlops.runs.waiting import Clock, Work
 
 DAG = contract.TRAINING_DAG
 URL = "https://airflow.example/run"

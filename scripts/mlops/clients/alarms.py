@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mlops.errors import AwsError
-from mlops.versions import endpoint_name
+from mlops.base.errors import AwsError
+from mlops.contracts.versions import endpoint_name
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from mlops.errors import ArtifactError
+from mlops.base.errors import ArtifactError
 
 _CHUNK = 1 << 20
 # What a bundle holds is compressed already; deflate makes at most a thousandth of anything.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mlops.errors import AuthenticationError, AwsError, SettingsError
+from mlops.base.errors import AuthenticationError, AwsError, SettingsError
 
 if TYPE_CHECKING:
     import boto3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops.errors import NotificationError
-from mlops.messages import Message
+from mlops.base.errors import NotificationError
+from mlops.notifications.messages import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

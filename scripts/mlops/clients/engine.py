@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops.base.errors import BuildError, EngineError, RegistryError
 from mlops.clients.registry import PLATFORM
-from mlops.errors import BuildError, EngineError, RegistryError
 
 if TYPE_CHECKING:
     import docker

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Self, cast
 
-from mlops.errors import SourceError
+from mlops.base.errors import SourceError
 
 FETCH_SECONDS = 600
 _ELSEWHERE = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX"}

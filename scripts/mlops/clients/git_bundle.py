@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mlops.base.errors import ArtifactError
 from mlops.clients.git import FETCH_SECONDS, file_sizes, run_git
-from mlops.errors import ArtifactError
 
 _REF = "refs/mlops/upstream"
 # Of a checkout: a few kilobytes of objects can stand for any number of files, and for files of any size.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from semver import Version
 
-from mlops import versions
+from mlops.base.errors import ReleaseError, SourceError
 from mlops.clients.git import FETCH_SECONDS, FRESH_CLONE, Repository, run_git
-from mlops.errors import ReleaseError, SourceError
+from mlops.contracts import versions
 
 _RELEASES = "refs/mlops/releases/"
 _BRANCH = "refs/mlops/branch"

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops.errors import GitLabError
-from mlops.upstream import PREFIX
-from mlops.upstream import TOKEN as UPSTREAM_TOKEN
+from mlops.base.errors import GitLabError
+from mlops.contracts.upstream import PREFIX
+from mlops.contracts.upstream import TOKEN as UPSTREAM_TOKEN
 
 if TYPE_CHECKING:
     from gitlab import Gitlab

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops.errors import GitLabError
+from mlops.base.errors import GitLabError
 
 if TYPE_CHECKING:
     from gitlab import Gitlab

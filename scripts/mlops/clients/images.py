@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mlops.errors import RegistryError
+from mlops.base.errors import RegistryError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

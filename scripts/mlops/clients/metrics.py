@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from mlops.versions import endpoint_name
+from mlops.contracts.versions import endpoint_name
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
 
-    from mlops.evidence import Comparison, DriftReport
+    from mlops.contracts.evidence import Comparison, DriftReport
 
 NAMESPACE = "ml-ops/models"
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html

@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mlops.errors import AuthenticationError, RegistryError, UnsupportedImageError
+from mlops.base.errors import AuthenticationError, RegistryError, UnsupportedImageError
 
 if TYPE_CHECKING:
     import requests

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mlops.base.errors import RegistryError
 from mlops.clients.registry import RELEASE_AGAIN, Registry
-from mlops.errors import RegistryError
-from mlops.versions import parse_release
+from mlops.contracts.versions import parse_release
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.errors import AuthenticationError
+from mlops.base.errors import AuthenticationError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

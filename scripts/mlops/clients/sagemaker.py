@@ -8,8 +8,8 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlops.errors import AwsError, EvidenceError
-from mlops.versions import ModelVersion, endpoint_name, parse_resource_name, resource_prefix
+from mlops.base.errors import AwsError, EvidenceError
+from mlops.contracts.versions import ModelVersion, endpoint_name, parse_resource_name, resource_prefix
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

@@ -12,8 +12,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from mlops.errors import NotificationError
-from mlops.messages import Message
+from mlops.base.errors import NotificationError
+from mlops.notifications.messages import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

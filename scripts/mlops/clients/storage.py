@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from mlops.decode import dumps, loads
-from mlops.errors import StorageError
+from mlops.base.decode import dumps, loads
+from mlops.base.errors import StorageError
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mlops.errors import (
+from mlops.base.errors import (
     AuthenticationError,
     MlopsError,
     PlanOutdatedError,

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops.errors import PrerequisiteError
+from mlops.base.errors import PrerequisiteError
 
 OLDEST = (1, 11)  # modules and tests use what 1.11 brought
 PINNED = "1.11.4"

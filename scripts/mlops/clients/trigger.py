@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlops import console
+from mlops.base import console
+from mlops.base.decode import encode, loads
+from mlops.base.errors import ContractError, TriggerError
 from mlops.clients.storage import Storage
-from mlops.contract import (
+from mlops.contracts.contract import (
     CONF_LIMIT,
     SCHEMA_VERSION,
     Conf,
@@ -24,8 +26,6 @@ from mlops.contract import (
     canonical,
     conf_pointer,
 )
-from mlops.decode import encode, loads
-from mlops.errors import ContractError, TriggerError
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mlops.errors import ArtifactError, GitLabError, UpstreamError
-from mlops.upstream import TOKEN
+from mlops.base.errors import ArtifactError, GitLabError, UpstreamError
+from mlops.contracts.upstream import TOKEN
 
 if TYPE_CHECKING:
     from gitlab import Gitlab

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from mlops import console, lambda_package
+from mlops.base import console
 from mlops.local import places, snapshots, terraform
 from mlops.local.environment import Environment
 from mlops.local.stack import SNAPSHOT
+from mlops.platform import lambda_package
 
 if TYPE_CHECKING:
     from mlops.local.stack import Stack

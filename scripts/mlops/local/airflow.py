@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
-from mlops.contract import DEPLOYMENT_DAG, MONITORING_DAG, NOTICE_DAG, RETRAINING_DAG, TRAINING_DAG
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
+from mlops.contracts.contract import DEPLOYMENT_DAG, MONITORING_DAG, NOTICE_DAG, RETRAINING_DAG, TRAINING_DAG
 from mlops.local import paths
 from mlops.local.aws.config import AIRFLOW_KEY
 

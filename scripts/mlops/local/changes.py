@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local.gitlab import pipelines, projects
 from mlops.local.gitlab.pipelines import Pipeline
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, Project

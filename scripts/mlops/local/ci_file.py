@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 
 FILTERED = "Pipeline filtered out by workflow rules."
 NO_JOBS = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
+from mlops.base.outcome import Outcome
 from mlops.local import paths
 from mlops.local.stack import FILE, Stack, find, names
-from mlops.outcome import Outcome
 
 if TYPE_CHECKING:
     import psutil

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.errors import UsageError
+from mlops.base.errors import UsageError
 from mlops.local import paths
 
 QUICK = "local"

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.errors import LocalStackError, PrerequisiteError
+from mlops.base.errors import LocalStackError, PrerequisiteError
 from mlops.local import paths
 
 DRIVER = Path(__file__).with_suffix(".mjs")

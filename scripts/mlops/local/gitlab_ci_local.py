@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import ci_file as ci_files
 from mlops.local import evaluator, include_inputs, job_environment, paths, processes
 from mlops.local.trigger_jobs import TriggerJob, matrix_of, of_job

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mlops.base.outcome import Outcome
 from mlops.local.stack import Stack, require
-from mlops.outcome import Outcome
 
 
 def messages(stack: Stack) -> list[dict[str, Any]]:

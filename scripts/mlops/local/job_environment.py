@@ -101,7 +101,7 @@ def _share(home: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Make the environment that a shim asks for."""
-    from mlops.errors import MlopsError
+    from mlops.base.errors import MlopsError
     from mlops.local.engines import ImageError
 
     try:

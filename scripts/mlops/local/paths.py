@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 

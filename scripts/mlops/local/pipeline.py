@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
 from mlops.local import changes, ci_file, paths, pipeline_inputs, sources, trigger_jobs
 from mlops.local import gitlab_ci_local as engine
 from mlops.local.ci_file import NO_JOBS, NoPipelineError

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local.gitlab import projects
 from mlops.local.gitlab.projects import Project
 

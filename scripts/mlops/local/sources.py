@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import gitlab_ci_local as engine
 from mlops.local import paths, trigger_jobs
 from mlops.local.gitlab import projects

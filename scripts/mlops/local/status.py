@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
+from mlops.base.outcome import Outcome
 from mlops.local.stack import find, require
-from mlops.outcome import Outcome
 
 _LAST_LINES = 200
 

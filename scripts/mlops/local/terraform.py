@@ -84,7 +84,7 @@ def packages(home: Path, package: Path, environment: Environment | None) -> dict
     """What an environment uploads, by its variables: the Lambda's zip; a whole one, Airflow's files too."""
     found = {"dag_trigger_package": package.resolve()}
     if environment is not None and environment.whole:
-        from mlops import airflow_package
+        from mlops.platform import airflow_package
 
         found["airflow_package"] = airflow_package.build(home / "airflow").resolve()
     return found

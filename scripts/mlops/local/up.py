@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops import console
-from mlops.errors import EngineError, LocalStackError, MlopsError
+from mlops.base import console
+from mlops.base.errors import EngineError, LocalStackError, MlopsError
+from mlops.base.outcome import Outcome
 from mlops.local import accounts, paths
 from mlops.local.down import stop_stack
 from mlops.local.environment import QUICK, find_environment
 from mlops.local.snapshots import Snapshot
 from mlops.local.stack import TEMPLATES_PROJECT, Engine, Stack, find
-from mlops.outcome import Outcome
 
 _SUPERVISOR_SECONDS = 60
 _AIRFLOW_SECONDS = 180

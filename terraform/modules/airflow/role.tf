@@ -130,7 +130,7 @@ resource "aws_iam_role_policy" "mwaa" {
   })
 }
 
-# Names are those of scripts/mlops/versions.py. They do not list models: a new one changes nothing here, and the
+# Names are those of scripts/mlops/contracts/versions.py. They do not list models: a new one changes nothing here, and the
 # policy stays below IAM's limit however many there are.
 resource "aws_iam_role_policy" "dags" {
   name = "dags"

@@ -32,7 +32,7 @@ variable "bucket_name" {
 }
 
 variable "package" {
-  description = "The folder that scripts/mlops/airflow_package.py builds: dags/, plugins.zip and requirements.txt."
+  description = "The folder that scripts/mlops/platform/airflow_package.py builds: dags/, plugins.zip and requirements.txt."
   type        = string
   nullable    = false
 

@@ -10,7 +10,7 @@ variable "function_name" {
 }
 
 variable "package" {
-  description = "The path of the zip that scripts/mlops/lambda_package.py builds."
+  description = "The path of the zip that scripts/mlops/platform/lambda_package.py builds."
   type        = string
   nullable    = false
 

@@ -97,6 +97,6 @@ resource "aws_iam_policy" "approvers" {
 }
 
 locals {
-  # What scripts/mlops/approval.py reads of a version.
+  # What scripts/mlops/deployment/approval.py reads of a version.
   metadata = ["mlops:deployed-at", "mlops:deployment-sha256", "mlops:deployment-uri", "mlops:model-version"]
 }

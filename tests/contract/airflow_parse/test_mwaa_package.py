@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from mlops import airflow_package
 from mlops.local import paths
+from mlops.platform import airflow_package
 
 CHECKOUT = Path(__file__).parents[3]
 PIN = re.compile(r"^([a-z0-9.-]+(?:\[[a-z,]+\])?==[^\s;\\]+)", re.MULTILINE)
@@ -163,9 +163,14 @@ def test_every_module_of_the_wheel_can_be_imported(mwaa: Mwaa) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     file, names = json.loads(done.stdout)
     assert str(mwaa.python.parents[1]) in file, "not the checkout's own"
-    assert {"mlops.training_run", "mlops.deployment_run", "mlops.messages", "mlops.run_failure"} <= set(names)
+    assert {
+        "mlops.training.training_run",
+        "mlops.deployment.deployment_run",
+        "mlops.notifications.messages",
+        "mlops.notifications.run_failure",
+    } <= set(names)
     assert "1.0" in run(mwaa.python, "from scipy import stats; print(stats.ks_2samp([1, 2], [1, 2]).pvalue)")
-    assert not {"mlops.local", "mlops.cli", "mlops.terraform"} & set(names)
+    assert not {"mlops.local", "mlops.cli", "mlops.platform.terraform"} & set(names)
 
 
 def test_what_mwaa_gets_is_locked_as_in_the_local_airflow() -> None:

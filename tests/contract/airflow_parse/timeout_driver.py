@@ -17,7 +17,7 @@ folder, *troubles = sys.argv[1:]
 sys.path.append(folder)
 run_tasks = import_module("run_tasks")
 storage = import_module("mlops.clients.storage")
-decode = import_module("mlops.decode")
+decode = import_module("mlops.base.decode")
 aws = import_module("mlops.clients.aws")
 sns = import_module("airflow.providers.amazon.aws.hooks.sns")
 slack = import_module("airflow.providers.slack.hooks.slack_webhook")

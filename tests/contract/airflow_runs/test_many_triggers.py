@@ -20,9 +20,10 @@ from botocore.config import Config
 
 from airflow_api import AirflowApi, Memory
 from handler import Surroundings, respond
-from mlops import contract, lambda_package
 from mlops.clients.trigger import Trigger
-from mlops.contract import RunAnswer, RunProblem
+from mlops.contracts import contract
+from mlops.contracts.contract import RunAnswer, RunProblem
+from mlops.platform import lambda_package
 
 from .stack import ACCOUNT, REGION, Stack
 

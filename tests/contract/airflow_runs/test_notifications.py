@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mlops.clients.slack import Slack, webhook
-from mlops.contract import NOTICE_DAG, TRAINING_DAG, Origin
-from mlops.messages import channel_test
+from mlops.contracts.contract import NOTICE_DAG, TRAINING_DAG, Origin
+from mlops.notifications.messages import channel_test
 
 from .stack import MODEL, PROJECT, Stack
 

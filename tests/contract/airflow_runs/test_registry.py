@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlops import lambda_package
+from mlops.platform import lambda_package
 
 from .conftest import TRAINING
 from .stack import ACCOUNT, BUCKET, MODEL, PROJECT, REGION, Run, Stack

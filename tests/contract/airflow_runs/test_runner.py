@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import airflow, paths, processes
 
 from .stack import checkout_dags, free_port

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mlops.base.errors import OwnerError
 from mlops.clients.registry import OWNER_TAG
-from mlops.errors import OwnerError
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from mlops.base.errors import ArtifactError, GitLabError, UpstreamError
 from mlops.clients.upstream_project import UpstreamProject, connect
-from mlops.errors import ArtifactError, GitLabError, UpstreamError
-from mlops.fetch import ask
+from mlops.contracts.upstream import Claim
+from mlops.downstream.fetch import ask
 from mlops.local.gitlab import pipelines, projects
 from mlops.local.gitlab.pipelines import Job, Pipeline
 from mlops.local.gitlab.projects import Project, create_project
 from mlops.local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
-from mlops.upstream import Claim
 
 from .conftest import UPSTREAM, Lab
 

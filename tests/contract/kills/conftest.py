@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops import lambda_package
-from mlops.contract import DEPLOYMENT_DAG, TRAINING_DAG
+from mlops.contracts.contract import DEPLOYMENT_DAG, TRAINING_DAG
+from mlops.platform import lambda_package
 from tests.contract.airflow_runs.stack import MODEL, PROJECT, REGION, Stack, checkout_dags
 
 FUNCTION = "ml-ops-dag-trigger"

@@ -12,7 +12,14 @@ from botocore.config import Config
 from botocore.stub import Stubber
 
 from handler import Surroundings, respond
-from mlops.contract import DAG_ID_LIMIT, DEPLOYMENT_DAG, REST_PATH_LIMIT, RUN_ID_LIMIT, TRAINING_DAG, run_id
+from mlops.contracts.contract import (
+    DAG_ID_LIMIT,
+    DEPLOYMENT_DAG,
+    REST_PATH_LIMIT,
+    RUN_ID_LIMIT,
+    TRAINING_DAG,
+    run_id,
+)
 
 NAME = "ml-ops-test"
 SURROUNDINGS = Surroundings(airflow_environment=NAME, allowed_dags=frozenset("*"), airflow_url="")

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.errors import UsageError
+from mlops.base.errors import UsageError
 from mlops.local.gitlab.projects import create_project, find_project
 from mlops.local.sources import publish_templates
 from mlops.local.stack import TEMPLATES_PROJECT, Stack

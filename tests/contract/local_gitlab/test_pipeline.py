@@ -16,7 +16,7 @@ import gitlab
 import psutil
 import pytest
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
 from mlops.local.gitlab.projects import create_project
 from mlops.local.gitlab.users import PROJECT_TOKEN
 from mlops.local.pipeline import Options, PipelineRun, run, run_manual

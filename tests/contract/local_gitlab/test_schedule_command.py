@@ -10,8 +10,8 @@ from typing import Any
 import gitlab
 import pytest
 
+from mlops.base.errors import GitLabError, SettingsError
 from mlops.cli import main
-from mlops.errors import GitLabError, SettingsError
 from mlops.local.gitlab.projects import create_project
 from mlops.local.stack import Stack
 

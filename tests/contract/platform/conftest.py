@@ -17,7 +17,7 @@ from mlops.clients.gitlab import GitLabProject, connect_job
 from mlops.local.gitlab import projects
 from mlops.local.gitlab.users import JOB_TOKEN
 from mlops.local.stack import Stack
-from mlops.release import Release, Request, release
+from mlops.releasing.release import Release, Request, release
 
 from ..local_gitlab.conftest import Git, git, stack
 from ..templates.conftest import planner, templates

@@ -125,7 +125,7 @@ def test_a_command_works_on_a_clone_of_somebody_else(image: str, tmp_path: Path)
 @engine
 def test_it_packs_what_airflow_installs(image: str) -> None:
     source = ("--volume", f"{paths.checkout()}:/builds:ro", "--workdir", "/builds")
-    code = "import pathlib, mlops.airflow_package as p; p.build(pathlib.Path('/tmp/package'))"
+    code = "import pathlib, mlops.platform.airflow_package as p; p.build(pathlib.Path('/tmp/package'))"
     script = f'python3 -c "{code}" && ls /tmp/package'
 
     made = docker("run", "--rm", "--network", "host", *source, image, "bash", "-c", script)

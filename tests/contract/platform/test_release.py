@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from mlops import cli
+from mlops.base.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
 from mlops.clients.git_origin import Author, Origin
 from mlops.clients.gitlab import GitLabProject
-from mlops.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
 from mlops.local.gitlab import projects
-from mlops.release import ATTEMPTS, Release, release
+from mlops.releasing.release import ATTEMPTS, Release, release
 
 from .conftest import PATH, Platform, request
 
@@ -514,7 +514,7 @@ def test_other_pipelines_release_nothing(
 ) -> None:
     from argparse import Namespace
 
-    from mlops.release import run
+    from mlops.releasing.release import run
 
     monkeypatch.chdir(platform.clone())
     for name, value in variables(platform, **facts).items():
@@ -526,7 +526,7 @@ def test_other_pipelines_release_nothing(
 def test_a_job_without_its_variables(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     from argparse import Namespace
 
-    from mlops.release import run
+    from mlops.releasing.release import run
 
     monkeypatch.chdir(platform.clone())
     for name, value in variables(platform, CI_JOB_TOKEN="").items():
@@ -540,8 +540,8 @@ def test_the_changelog_of_this_repository_can_be_cut() -> None:
 
     from semver import Version
 
-    from mlops import changelog
     from mlops.local import paths
+    from mlops.releasing import changelog
 
     text = (paths.checkout() / "CHANGELOG.md").read_text(encoding="utf-8")
     said = changelog.unreleased(text)

@@ -16,13 +16,20 @@ import pytest
 from botocore.exceptions import ClientError
 from semver import Version
 
-from mlops import cli, manifest
-from mlops.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
+from mlops import cli
+from mlops.base.errors import (
+    AuthenticationError,
+    EngineError,
+    OwnerError,
+    RegistryError,
+    UnsupportedImageError,
+)
+from mlops.ci.pipeline import Pipeline
 from mlops.clients import aws
 from mlops.clients.registry import MANIFEST_TYPE, Image, Registry
-from mlops.containerize import Result, containerize, read_source
-from mlops.errors import AuthenticationError, EngineError, OwnerError, RegistryError, UnsupportedImageError
-from mlops.pipeline import Pipeline
+from mlops.images.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
+from mlops.images.containerize import Result, containerize, read_source
+from mlops.manifest import load as manifest
 
 from .conftest import REGION, LocalRegistry, ModelRepository
 
@@ -64,7 +71,7 @@ def test_the_registry_says_what_was_pushed(
     """SageMaker takes Docker's manifests, of images for amd64: what an engine made is known after the push."""
     repository, registry = ModelRepository(tmp_path / "model", "flaws"), local.repository("flaws")
     assert registry.flaw(push(repository, registry).digest) == ""
-    monkeypatch.setattr("mlops.image.PLATFORM", "linux/arm64")
+    monkeypatch.setattr("mlops.images.image.PLATFORM", "linux/arm64")
     repository.commit("fix: another processor")
     with pytest.raises(UnsupportedImageError, match="web-safety/flaws:1") as caught:
         push(repository, registry)

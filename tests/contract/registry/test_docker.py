@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mlops import manifest
-from mlops.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, Source
+from mlops.base.errors import BuildError
+from mlops.ci.pipeline import Pipeline
 from mlops.clients.registry import Registry
-from mlops.containerize import Result, containerize, read_source
-from mlops.errors import BuildError
-from mlops.pipeline import Pipeline
+from mlops.images.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, Source
+from mlops.images.containerize import Result, containerize, read_source
+from mlops.manifest import load
 
 from .conftest import LocalRegistry, ModelRepository
 from .test_containerize import MAIN
@@ -40,7 +40,7 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source_of(repository: ModelRepository) -> Source:
-    model = manifest.load(repository.root / "mlops.yml").model()
+    model = load.load(repository.root / "mlops.yml").model()
     return read_source(model, Pipeline.from_environment(MAIN), {"BASE_IMAGE": BASE}, "docker")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from mlops.evidence import COMPARISON
+from mlops.contracts.evidence import COMPARISON
 
 from . import crowd
 

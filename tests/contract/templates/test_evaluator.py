@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import evaluator
 from mlops.local.evaluator import Answer, Evaluator
 from mlops.local.pipeline_variables import Trigger

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops import evaluate, manifest, waiting
+from mlops.evaluation import evaluate
 from mlops.local import paths, processes
+from mlops.manifest import load
+from mlops.runs import waiting
 
 from .conftest import Template
 
@@ -367,7 +369,7 @@ def test_a_job_that_waits_may_take_as_long_as_what_it_waits_for(stages: Any, tmp
     )
     (tmp_path / "smoke-test.json").write_text("{}")
     (tmp_path / "mlops.yml").write_text(full)
-    model = manifest.load(tmp_path / "mlops.yml").model()
+    model = load.load(tmp_path / "mlops.yml").model()
     assert model.training.max_runtime > 3600
     assert seconds(stages["evaluate"].job["timeout"]) > evaluate.longest(model) + waiting.MARGIN
     longest_startup = 3600

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 
 ROLES = (
     "apply-role-arn",

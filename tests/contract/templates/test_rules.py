@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local import paths
 from mlops.local.pipeline_variables import Trigger
 

@@ -19,9 +19,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from mlops import lambda_package
 from mlops.clients.terraform import Terraform, find_terraform
 from mlops.local import paths, terraform
+from mlops.platform import lambda_package
 
 from . import provider
 from .planned import Planned, plan_all

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
+from mlops.platform import airflow_package, lambda_package
 
 from . import provider
 from .policies import objections, objections_to_endpoint

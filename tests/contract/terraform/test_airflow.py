@@ -18,10 +18,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from mlops import airflow_package
 from mlops.clients.terraform import Terraform
 from mlops.local.aws.config import MWAA_DOMAIN
 from mlops.local.stack import aws_environment
+from mlops.platform import airflow_package
 
 from . import provider
 from .conftest import CHECKOUT, REGION, LocalAws

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mlops import contract
 from mlops.clients.registry import OWNER_TAG, Registry
+from mlops.contracts import contract
+from mlops.contracts.settings import Settings, read_settings
 from mlops.local import terraform
-from mlops.settings import Settings, read_settings
 
 from .conftest import Applied, LocalAws
 from .policies import objections

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops import airflow_package, lambda_package
 from mlops.clients.terraform import Terraform
+from mlops.platform import airflow_package, lambda_package
 
 from . import provider
 

@@ -10,10 +10,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mlops import lambda_package
 from mlops.clients import images, model_packages
 from mlops.clients.terraform import Terraform
 from mlops.local import terraform
+from mlops.platform import lambda_package
 
 from .conftest import REGION, LocalAws, attached
 

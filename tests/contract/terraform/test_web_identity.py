@@ -15,8 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 from werkzeug.serving import make_server
 
+from mlops.base.errors import AuthenticationError
 from mlops.clients import aws as clients_aws
-from mlops.errors import AuthenticationError
 from mlops.local.aws import web_identity
 from mlops.local.gitlab import id_tokens
 from mlops.local.gitlab.app import create_app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops.contract import (
+from mlops.contracts.contract import (
     Deployment,
     DeploymentConf,
     Evaluation,

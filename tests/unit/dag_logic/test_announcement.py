@@ -10,14 +10,14 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from mlops.announcement import Announcement, Run
+from mlops.base.decode import dumps, encode, loads
 from mlops.clients.storage import Storage
-from mlops.contract import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
-from mlops.decode import dumps, encode, loads
-from mlops.evidence import Failure, Recipe
-from mlops.messages import channel_test, noticed
-from mlops.run_conf import recipe_uri
-from mlops.settings import Channel, Settings
+from mlops.contracts.contract import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
+from mlops.contracts.evidence import Failure, Recipe
+from mlops.contracts.run_conf import recipe_uri
+from mlops.contracts.settings import Channel, Settings
+from mlops.notifications.announcement import Announcement, Run
+from mlops.notifications.messages import channel_test, noticed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

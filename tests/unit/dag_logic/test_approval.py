@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from mlops import approval
-from mlops.approval import NothingToDeploy
+from mlops.base.decode import dumps
+from mlops.base.errors import ContractError, DeploymentRefusedError, SettingsError, StorageError
 from mlops.clients.storage import Storage
-from mlops.contract import (
+from mlops.contracts.contract import (
     DEPLOYMENT_DAG,
     ApprovalConf,
     DeploymentConf,
@@ -25,11 +25,11 @@ from mlops.contract import (
     TrainingConf,
     conf_pointer,
 )
-from mlops.decode import dumps
-from mlops.errors import ContractError, DeploymentRefusedError, SettingsError, StorageError
-from mlops.evidence import DEPLOYMENT, Comparison, MetricComparison
-from mlops.run_conf import read_conf
-from mlops.settings import Settings
+from mlops.contracts.evidence import DEPLOYMENT, Comparison, MetricComparison
+from mlops.contracts.run_conf import read_conf
+from mlops.contracts.settings import Settings
+from mlops.deployment import approval
+from mlops.deployment.approval import NothingToDeploy
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

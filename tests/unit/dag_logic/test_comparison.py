@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.comparison import compare, compare_metric
-from mlops.contract import Metric, TrainingConf
-from mlops.errors import EvidenceError
-from mlops.evidence import Comparison, EvaluationReport
+from mlops.base.errors import EvidenceError
+from mlops.contracts.contract import Metric, TrainingConf
+from mlops.contracts.evidence import Comparison, EvaluationReport
+from mlops.evaluation.comparison import compare, compare_metric
 
 NOW = "2026-01-02T03:04:05+00:00"
 

@@ -15,15 +15,15 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
-from mlops import deployment_run
-from mlops.approval import Approval, OvertakenApproval
+from mlops.base.errors import DeploymentRefusedError, RunFailedError, StorageError
+from mlops.ci.merged import check_merged
 from mlops.clients.sagemaker import ServedModel
-from mlops.contract import DataCapture, DeploymentConf
-from mlops.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
-from mlops.errors import DeploymentRefusedError, RunFailedError, StorageError
-from mlops.merged import check_merged
-from mlops.sagemaker_requests import endpoint_config, renamed
-from mlops.settings import Settings
+from mlops.clients.sagemaker_requests import endpoint_config, renamed
+from mlops.contracts.contract import DataCapture, DeploymentConf
+from mlops.contracts.settings import Settings
+from mlops.deployment import deployment_run
+from mlops.deployment.approval import Approval, OvertakenApproval
+from mlops.deployment.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

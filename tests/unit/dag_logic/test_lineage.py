@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from mlops.base.decode import dumps, loads
+from mlops.base.errors import StorageError
 from mlops.clients.storage import StoredObject
-from mlops.contract import TrainingConf
-from mlops.decode import dumps, loads
-from mlops.errors import StorageError
-from mlops.evidence import Lineage
-from mlops.lineage import data_fingerprint, lineage
+from mlops.contracts.contract import TrainingConf
+from mlops.contracts.evidence import Lineage
+from mlops.training.lineage import data_fingerprint, lineage
 
 A = StoredObject("data/a.csv", 10, "aaa")
 B = StoredObject("data/b.csv", 20, "bbb")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops import messages
-from mlops.comparison import compare
-from mlops.contract import DeploymentConf, Origin, Override, TrainingConf
-from mlops.decode import dumps, loads
-from mlops.evidence import Comparison, EvaluationReport, Failure
-from mlops.lineage import lineage
-from mlops.messages import Message
+from mlops.base.decode import dumps, loads
+from mlops.contracts.contract import DeploymentConf, Origin, Override, TrainingConf
+from mlops.contracts.evidence import Comparison, EvaluationReport, Failure
+from mlops.evaluation.comparison import compare
+from mlops.notifications import messages
+from mlops.notifications.messages import Message
+from mlops.training.lineage import lineage
 
 FAILURE = Failure(
     schema_version=1,

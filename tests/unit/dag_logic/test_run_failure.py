@@ -10,12 +10,12 @@ import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
 
+from mlops.base.decode import encode
+from mlops.base.errors import EvidenceError
 from mlops.clients.sagemaker import JobKind
-from mlops.contract import TrainingConf
-from mlops.decode import encode
-from mlops.errors import EvidenceError
-from mlops.evidence import Failure
-from mlops.run_failure import (
+from mlops.contracts.contract import TrainingConf
+from mlops.contracts.evidence import Failure
+from mlops.notifications.run_failure import (
     Job,
     Subject,
     TaskError,

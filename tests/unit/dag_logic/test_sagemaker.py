@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from mlops.base.errors import EvidenceError
 from mlops.clients.job_logs import tail
 from mlops.clients.sagemaker import (
     ServedModel,
@@ -20,7 +21,6 @@ from mlops.clients.sagemaker import (
     latest_model,
     list_models,
 )
-from mlops.errors import EvidenceError
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -16,14 +16,21 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from mlops.base.decode import encode
+from mlops.base.errors import (
+    ContractError,
+    EvidenceError,
+    MlopsError,
+    RunFailedError,
+    SettingsError,
+    StorageError,
+)
 from mlops.clients.sagemaker import ServedModel
 from mlops.clients.storage import Storage
-from mlops.contract import TrainingConf
-from mlops.decode import encode
-from mlops.errors import ContractError, EvidenceError, MlopsError, RunFailedError, SettingsError, StorageError
-from mlops.evidence import COMPARISON, FAILURE, LINEAGE, Comparison
-from mlops.settings import Settings
-from mlops.training_run import TrainingPlan, check_training, conclude, make_room, prepare
+from mlops.contracts.contract import TrainingConf
+from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison
+from mlops.contracts.settings import Settings
+from mlops.training.training_run import TrainingPlan, check_training, conclude, make_room, prepare
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

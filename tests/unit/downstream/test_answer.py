@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mlops.answer import Result, answer
+from mlops.base.errors import GitLabError
+from mlops.ci.pipeline import Pipeline
 from mlops.clients.gitlab import connect_upstream
-from mlops.errors import GitLabError
-from mlops.pipeline import Pipeline
-from mlops.upstream import Upstream
+from mlops.contracts.upstream import Upstream
+from mlops.downstream.answer import Result, answer
 
 PIPELINE = "https://gitlab/platform/ml-ops/-/pipelines/99"
 REPORT = "## phishing-url 1.3.0-mr42.7+retrain.0: the gate passed\n"

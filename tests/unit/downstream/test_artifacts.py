@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops.base.errors import ArtifactError
 from mlops.clients.artifacts import extract
-from mlops.errors import ArtifactError
 
 from .upstreams import zipped
 

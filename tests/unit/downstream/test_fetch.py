@@ -13,10 +13,19 @@ from typing import Any
 
 import pytest
 
-from mlops import dotenv
-from mlops.errors import ArtifactError, MlopsError, SettingsError, SourceError, UpstreamError, UsageError
-from mlops.fetch import Known, Place, ask, ask_with_job_token, fetch, read_claim, refuse_variables, run
-from mlops.pipeline import Pipeline
+from mlops.base.errors import ArtifactError, MlopsError, SettingsError, SourceError, UpstreamError, UsageError
+from mlops.ci import dotenv
+from mlops.ci.pipeline import Pipeline
+from mlops.downstream.fetch import (
+    Known,
+    Place,
+    ask,
+    ask_with_job_token,
+    fetch,
+    read_claim,
+    refuse_variables,
+    run,
+)
 
 from .upstreams import JOB, PATH, PIPELINE, GitLab, Repository, archive, claim, git, pushed, zipped
 

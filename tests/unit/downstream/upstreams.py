@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mlops.base.errors import ArtifactError, UpstreamError
 from mlops.clients.upstream_project import Job, Project, gone
-from mlops.errors import ArtifactError, UpstreamError
-from mlops.upstream import Claim
+from mlops.contracts.upstream import Claim
 
 PATH, JOB, PIPELINE = "models/phishing-url", 77, 12
 

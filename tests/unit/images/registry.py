@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from semver import Version
 
-from mlops.builders import Source
+from mlops.base.errors import RegistryError
 from mlops.clients.registry import MANIFEST_TYPE, Image, Login, Registry
-from mlops.errors import RegistryError
+from mlops.images.builders import Source
 
 
 class FakeRegistry(Registry):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops import manifest
+from mlops.base.errors import SourceError
 from mlops.clients.git import Repository
-from mlops.content import Content, read_content, unpinned_bases
-from mlops.errors import SourceError
+from mlops.images.content import Content, read_content, unpinned_bases
+from mlops.manifest import load
 
 from .model import DOCKERFILE, MANIFEST, ModelRepository
 
@@ -25,7 +25,7 @@ def content(
     assembler: str = "docker",
     below: str = ".",
 ) -> Content:
-    model = manifest.load(repository.root / below / "mlops.yml").model()
+    model = load.load(repository.root / below / "mlops.yml").model()
     return read_content(Repository.open(repository.root), model, arguments or {}, assembler)
 
 

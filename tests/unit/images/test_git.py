@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops.base.errors import SourceError
 from mlops.clients.git import Commit, Repository
-from mlops.errors import SourceError
 
 from .work import Work
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops import image
-from mlops.errors import BuildError
+from mlops.base.errors import BuildError
+from mlops.images import image
 
 from .model import DOCKERFILE
 

@@ -10,9 +10,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from mlops.base.errors import AuthenticationError, RegistryError, UnsupportedImageError
 from mlops.clients.registry import MANIFEST_TYPE, OWNER_TAG, Registry, account_host
 from mlops.clients.releases import newest_release
-from mlops.errors import AuthenticationError, RegistryError, UnsupportedImageError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

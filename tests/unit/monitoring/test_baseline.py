@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from mlops import baseline, sampling
-from mlops.errors import EvidenceError, MonitoringError
-from mlops.evidence import ConfusionMatrix, EvaluationReport, Predictions
+from mlops.base.errors import EvidenceError, MonitoringError
+from mlops.contracts.evidence import ConfusionMatrix, EvaluationReport, Predictions
+from mlops.monitoring import baseline, sampling
 
 from .bucket import NAME, Bucket
 

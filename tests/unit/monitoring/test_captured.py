@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlops import captured, sampling
+from mlops.monitoring import captured, sampling
 
 from .bucket import NAME, NOW, Bucket, event
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mlops import drift
-from mlops.contract import DriftThresholds
-from mlops.drift import PREDICTION, Rows
-from mlops.evidence import ColumnDrift
+from mlops.contracts.contract import DriftThresholds
+from mlops.contracts.evidence import ColumnDrift
+from mlops.monitoring import drift
+from mlops.monitoring.drift import PREDICTION, Rows
 
 THRESHOLDS = DriftThresholds()
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mlops import monitoring_run
-from mlops.contract import (
+from mlops.base.errors import ContractError, MonitoringError
+from mlops.contracts.contract import (
     Evaluation,
     Metric,
     Monitoring,
@@ -22,11 +22,11 @@ from mlops.contract import (
     Retraining,
     Training,
 )
-from mlops.errors import ContractError, MonitoringError
-from mlops.evidence import DriftReport, EvaluationReport, Predictions, Recipe
-from mlops.messages import drift_found, drift_table
-from mlops.monitoring_run import MonitoringPlan, conclude, measure, prepare
-from mlops.settings import Settings
+from mlops.contracts.evidence import DriftReport, EvaluationReport, Predictions, Recipe
+from mlops.contracts.settings import Settings
+from mlops.monitoring import monitoring_run
+from mlops.monitoring.monitoring_run import MonitoringPlan, conclude, measure, prepare
+from mlops.notifications.messages import drift_found, drift_table
 
 from .bucket import NAME, NOW, Bucket, event
 
@@ -249,7 +249,7 @@ class Parameters:
     """SSM with our settings."""
 
     def get_parameter(self, **_: Any) -> Any:
-        from mlops.decode import dumps
+        from mlops.base.decode import dumps
 
         return {"Parameter": {"Value": dumps(SETTINGS)}}
 

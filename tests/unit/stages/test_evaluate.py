@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlops import cli, manifest
-from mlops.contract import TRAINING_DAG
-from mlops.errors import (
+from mlops import cli
+from mlops.base.errors import (
     EvidenceError,
     GateFailedError,
     GitLabError,
@@ -22,10 +21,12 @@ from mlops.errors import (
     TriggerError,
     VersionError,
 )
-from mlops.evaluate import Options, Subject, evaluate, requested
-from mlops.evidence import CHALLENGER, CHAMPION, COMPARISON, FAILURE, Failure
-from mlops.outcome import Outcome
-from mlops.versions import ModelVersion
+from mlops.base.outcome import Outcome
+from mlops.contracts.contract import TRAINING_DAG
+from mlops.contracts.evidence import CHALLENGER, CHAMPION, COMPARISON, FAILURE, Failure
+from mlops.contracts.versions import ModelVersion
+from mlops.evaluation.evaluate import Options, Subject, evaluate, requested
+from mlops.manifest import load
 
 from .world import BUCKET, MODEL, PROJECT, World, dotenv_of, pipeline
 
@@ -369,8 +370,8 @@ environments: {{dev: {{m: {{training: {{max_runtime: 50h, spot: false, max_wait:
     (tmp_path / "mlops.yml").write_text(text.replace(", }", "}"), encoding="utf-8")
     arguments = cli.build_parser("evaluate").parse_args(["evaluate"])
     read = partial(Options.read, arguments)
-    prod = manifest.load(tmp_path / "mlops.yml").model()
+    prod = load.load(tmp_path / "mlops.yml").model()
     assert read(prod, {}).timeout == (hours + 1) * 3600
     assert read(prod, {"MLOPS_WAIT_SECONDS": "0"}).timeout == (hours + 1) * 3600
     assert read(prod, {"MLOPS_WAIT_SECONDS": "60"}).timeout == 60
-    assert read(manifest.load(tmp_path / "mlops.yml", "dev").model(), {}).timeout == 51.5 * 3600
+    assert read(load.load(tmp_path / "mlops.yml", "dev").model(), {}).timeout == 51.5 * 3600

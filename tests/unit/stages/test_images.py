@@ -5,9 +5,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
+from mlops.base.errors import AwsError, RegistryError
 from mlops.clients import images
 from mlops.clients.aws import explained
-from mlops.errors import AwsError, RegistryError
 
 from .world import World
 

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 import pytest
 
+from mlops.base.errors import GitLabError, NotificationError, StorageError
 from mlops.clients.gitlab import Job
-from mlops.contract import TRAINING_DAG, Notifications
-from mlops.errors import GitLabError, NotificationError, StorageError
-from mlops.evidence import FAILURE, Failure
-from mlops.ledger import Ledger, folder_of, of_failure
-from mlops.messages import Message
-from mlops.notify import (
+from mlops.contracts.contract import TRAINING_DAG, Notifications
+from mlops.contracts.evidence import FAILURE, Failure
+from mlops.contracts.settings import Channel as Target
+from mlops.contracts.settings import Settings
+from mlops.notifications.ledger import Ledger, folder_of, of_failure
+from mlops.notifications.messages import Message
+from mlops.notifications.notify import (
     Channel,
     Subject,
     _About,
@@ -26,8 +28,6 @@ from mlops.notify import (
     failures_of_runs,
     notify,
 )
-from mlops.settings import Channel as Target
-from mlops.settings import Settings
 
 from .world import MODEL, PROJECT, World, pipeline
 

@@ -9,16 +9,17 @@ from typing import Any
 import boto3
 import pytest
 
-from mlops import due, manifest, training_request
-from mlops.contract import Origin, Retraining, TrainingConf, run_id
-from mlops.errors import ContractError
-from mlops.evidence import LINEAGE, RECIPE, Lineage, Recipe
-from mlops.lineage import data_fingerprint
-from mlops.manifest import Model
-from mlops.retraining_run import RetrainingPlan, prepare
-from mlops.training_run import keep_recipe
-from mlops.versions import ModelVersion
-from mlops.waiting import find_run, start_or_join
+from mlops.base.errors import ContractError
+from mlops.contracts.contract import Origin, Retraining, TrainingConf, run_id
+from mlops.contracts.evidence import LINEAGE, RECIPE, Lineage, Recipe
+from mlops.contracts.versions import ModelVersion
+from mlops.manifest import load
+from mlops.manifest.load import Model
+from mlops.runs.waiting import find_run, start_or_join
+from mlops.training import due, training_request
+from mlops.training.lineage import data_fingerprint
+from mlops.training.retraining_run import RetrainingPlan, prepare
+from mlops.training.training_run import keep_recipe
 
 from .world import BUCKET, MODEL, PROJECT, SETTINGS, World
 
@@ -188,7 +189,7 @@ def test_a_recipe_nobody_can_read_any_more_is_replaced(world: World, model: Mode
     keep_recipe(
         trained_as(model, world, "1.3.0+retrain.0"), BUCKET, world.storage, "2026-01-02T03:04:05+00:00"
     )
-    assert recipe(world).training == manifest.training(model, BUCKET)
+    assert recipe(world).training == load.training(model, BUCKET)
 
 
 def test_the_subject_is_the_same_from_recipe_and_manifest(world: World, model: Model) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mlops.contract import Origin, RunProblem, TrainingConf
-from mlops.errors import SettingsError, TriggerError, UsageError, VersionError
-from mlops.evidence import COMPARISON, LINEAGE, OVERRIDE, Lineage
-from mlops.manifest import Model
-from mlops.outcome import Outcome
-from mlops.train import Image, train
+from mlops.base.errors import SettingsError, TriggerError, UsageError, VersionError
+from mlops.base.outcome import Outcome
+from mlops.contracts.contract import Origin, RunProblem, TrainingConf
+from mlops.contracts.evidence import COMPARISON, LINEAGE, OVERRIDE, Lineage
+from mlops.manifest.load import Model
+from mlops.training.train import Image, train
 
 from .world import World, asked_by_manifest, dotenv_of, pipeline
 

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlops import manifest
+from mlops.ci.pipeline import Kind, Pipeline
 from mlops.clients.storage import Storage
-from mlops.contract import Conf, Origin, RunAnswer, RunProblem, TaskState, request_fingerprint
-from mlops.evidence import (
+from mlops.contracts.contract import Conf, Origin, RunAnswer, RunProblem, TaskState, request_fingerprint
+from mlops.contracts.evidence import (
     CHALLENGER,
     CHAMPION,
     COMPARISON,
@@ -24,9 +24,9 @@ from mlops.evidence import (
     Lineage,
     MetricComparison,
 )
-from mlops.pipeline import Kind, Pipeline
-from mlops.versions import ModelVersion, endpoint_name, resource_name
-from mlops.waiting import Clock
+from mlops.contracts.versions import ModelVersion, endpoint_name, resource_name
+from mlops.manifest import load
+from mlops.runs.waiting import Clock
 
 BUCKET = "ml-ops-test"
 # What Terraform tells commands and DAGs.
@@ -231,8 +231,8 @@ def asked_by_manifest() -> str:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "mlops.yml")
         file.write_text(MANIFEST, encoding="utf-8")
-        model = manifest.load(file).model()
-    return request_fingerprint(manifest.training(model, BUCKET), manifest.evaluation(model, BUCKET))
+        model = load.load(file).model()
+    return request_fingerprint(load.training(model, BUCKET), load.evaluation(model, BUCKET))
 
 
 def dotenv_of(path: Path) -> dict[str, str]:

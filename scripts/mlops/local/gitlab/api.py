@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import LocalStackError
+from mlops.base.errors import LocalStackError
 from mlops.local.gitlab import projects, records
 from mlops.local.gitlab.projects import Project
 

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.errors import LocalStackError, UsageError
+from mlops.base.errors import LocalStackError, UsageError
 from mlops.local.gitlab import records
 
 DEFAULT_BRANCH = "main"

@@ -1,0 +1,1 @@
+"""What GitLab gives a job, and what the job hands on."""

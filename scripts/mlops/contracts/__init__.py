@@ -1,0 +1,1 @@
+"""What travels between CI, the Lambda and the DAGs, as data; standard library only."""

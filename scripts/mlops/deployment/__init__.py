@@ -1,0 +1,1 @@
+"""From an evaluated model to a served one."""

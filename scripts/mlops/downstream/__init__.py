@@ -1,0 +1,1 @@
+"""Pipelines that another project starts in this one."""

@@ -1,0 +1,1 @@
+"""Challenger against champion: the gate, the report and the command that waits for both."""

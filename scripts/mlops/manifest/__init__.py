@@ -1,0 +1,1 @@
+"""The manifest `mlops.yml` of a model repository."""

@@ -1,0 +1,1 @@
+"""What an endpoint is asked, compared with what its model learned from."""

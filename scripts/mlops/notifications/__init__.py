@@ -1,0 +1,1 @@
+"""Messages to a model's channels: their text, and that each is sent once."""

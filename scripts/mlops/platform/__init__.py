@@ -1,0 +1,1 @@
+"""Terraform for whole environments, and the packages it uploads."""

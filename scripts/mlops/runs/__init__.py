@@ -1,0 +1,1 @@
+"""DAG runs, as jobs start and await them."""

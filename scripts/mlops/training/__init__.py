@@ -1,0 +1,1 @@
+"""Training and retraining: what is asked for, and what the DAGs' tasks do."""
