@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy
 
-from mlops.contracts.contract import DriftThresholds
 from mlops.contracts.evidence import ColumnDrift
+from mlops.contracts.runs import DriftThresholds
 from mlops.monitoring import drift
 
 CHECKOUT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from semver import Version
 from mlops import versions
-from mlops.clients.git import Repository
+from mlops.clients.git.repository import Repository
 repository = Repository.open(Path("."))
 since = repository.since(sys.argv[1], "v1.0.0")
 commits = repository.commits(since, ["."], lambda path: True)

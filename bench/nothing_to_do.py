@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from bench import history
 from bench.measure import Contender, Row, Table, race
 from mlops.base.errors import EngineError
-from mlops.clients.engine import find_build_command
+from mlops.clients.docker import find_build_command
 
 ANYBODY = "test"  # the key of a local AWS on its own
 BASE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")

@@ -21,7 +21,7 @@ sagemaker.meta.events.register("before-call", lambda **_: calls.append(1))
 names = [f"m{number:02}" for number in range(50)]
 """
 OURS = f"""{COUNT}
-from mlops.clients.sagemaker import newest_models
+from mlops.clients.aws.sagemaker import newest_models
 found = [newest_models(sagemaker, "shop", name, "1.2.0", None).newest.version for name in names]
 open("calls", "w").write(str(len(calls)))
 """

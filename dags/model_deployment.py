@@ -1,6 +1,6 @@
 """Put an evaluated model version into production, see that it answers, tell the channels.
 
-`conf` is `mlops.contracts.contract.DeploymentConf`, or `ApprovalConf` where somebody approved it in the model registry.
+`conf` is `mlops.contracts.runs.DeploymentConf`, or `ApprovalConf` where somebody approved it in the model registry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow.providers.amazon.aws.sensors.sagemaker import SageMakerEndpointSens
 from airflow.sdk import DAG, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from mlops.contracts.contract import DEPLOYMENT_DAG
+from mlops.contracts.runs import DEPLOYMENT_DAG
 from run_tasks import (
     ANNOUNCEMENT,
     CHECK_INTERVAL,
@@ -30,7 +30,7 @@ from run_tasks import (
 )
 
 if TYPE_CHECKING:
-    from mlops.deployment.deployment_run import DeploymentPlan
+    from mlops.deployment.tasks import DeploymentPlan
 
 RUN_TIMEOUT = timedelta(hours=5)
 # Two changes of an endpoint take less.
@@ -38,8 +38,8 @@ TURN_TIMEOUT = timedelta(hours=2)
 
 
 def _plan(context: Context) -> DeploymentPlan:
-    from mlops.base.decode import decode
-    from mlops.deployment.deployment_run import DeploymentPlan
+    from mlops.base.strict_json import decode
+    from mlops.deployment.tasks import DeploymentPlan
 
     return decode(DeploymentPlan, plan(context), "validate")
 
@@ -51,8 +51,8 @@ def _plan(context: Context) -> DeploymentPlan:
 )
 def wait_for_turn(**context: Any) -> bool:
     """An approval comes when it comes: it waits while the endpoint is changing. Jobs are refused then."""
-    from mlops.clients.aws import client
-    from mlops.deployment.deployment_run import is_busy
+    from mlops.clients.aws.session import client
+    from mlops.deployment.tasks import is_busy
 
     return seen(lambda: not is_busy(context["dag_run"].conf or {}, client("sagemaker")))
 
@@ -60,11 +60,11 @@ def wait_for_turn(**context: Any) -> bool:
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check conf, evidence and model; name the endpoint configuration."""
-    from mlops.base.decode import encode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
     from mlops.deployment.approval import NothingToDeploy
-    from mlops.deployment.deployment_run import prepare
+    from mlops.deployment.tasks import prepare
 
     run = context["dag_run"]
     try:
@@ -99,8 +99,8 @@ def endpoint_config(context: Context) -> dict[str, Any]:
 
 def only_if_new(context: Context) -> None:
     """Configurations never change: one that is there is taken as it is."""
-    from mlops.clients.aws import client
-    from mlops.clients.sagemaker import describe_endpoint_config
+    from mlops.clients.aws.sagemaker import describe_endpoint_config
+    from mlops.clients.aws.session import client
 
     name = _plan(context).endpoint_config["EndpointConfigName"]
     # Asked again, since an earlier try of this task may have made it.
@@ -115,8 +115,8 @@ def change_endpoint(**context: Any) -> bool:
 
     False when another run did it, and will tell of it.
     """
-    from mlops.clients.aws import client
-    from mlops.deployment.deployment_run import put_endpoint
+    from mlops.clients.aws.session import client
+    from mlops.deployment.tasks import put_endpoint
 
     changed: bool = final(lambda: put_endpoint(_plan(context), client("sagemaker")))
     return changed or context["ti"].try_number > 1  # the first try may have changed it
@@ -125,9 +125,9 @@ def change_endpoint(**context: Any) -> bool:
 @task
 def confirm(**context: Any) -> dict[str, Any]:
     """See that the endpoint serves this configuration and model; word the message."""
-    from mlops.clients.aws import client
+    from mlops.clients.aws.session import client
     from mlops.deployment import approval
-    from mlops.deployment.deployment_run import confirm as check
+    from mlops.deployment.tasks import confirm as check
     from mlops.notifications.messages import deployed
 
     known = _plan(context)

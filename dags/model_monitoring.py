@@ -1,6 +1,6 @@
 """Compare what an endpoint was asked in a window with what its model was trained on; tell the channels of drift.
 
-`conf` is `mlops.contracts.contract.MonitoringConf`. Drift is a result, not a failed run; the alarm on the metric `Drift` leads to
+`conf` is `mlops.contracts.runs.MonitoringConf`. Drift is a result, not a failed run; the alarm on the metric `Drift` leads to
 retraining where the model's mlops.yml wants that.
 """
 
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from mlops.contracts.contract import MONITORING_DAG
+from mlops.contracts.runs import MONITORING_DAG
 from run_tasks import TASK_DEFAULTS, Context, announce_timeout, announcement, final, plan, report
 
 if TYPE_CHECKING:
-    from mlops.monitoring.monitoring_run import MonitoringPlan
+    from mlops.monitoring.tasks import MonitoringPlan
 
 RUN_TIMEOUT = timedelta(hours=2)
 
 
 def _plan(context: Context) -> MonitoringPlan:
-    from mlops.base.decode import decode
-    from mlops.monitoring.monitoring_run import MonitoringPlan
+    from mlops.base.strict_json import decode
+    from mlops.monitoring.tasks import MonitoringPlan
 
     found = plan(context)
     conf = {
@@ -35,10 +35,10 @@ def _plan(context: Context) -> MonitoringPlan:
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check the conf; find what the endpoint serves, and what it is compared with."""
-    from mlops.base.decode import encode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.monitoring.monitoring_run import prepare
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.monitoring.tasks import prepare
 
     run = context["dag_run"]
     found: dict[str, Any] = final(
@@ -64,11 +64,11 @@ def validate(**context: Any) -> dict[str, Any]:
 @task
 def measure(**context: Any) -> dict[str, Any]:
     """Compare, keep the report, send the metrics; word the message where there is news."""
-    from mlops.clients.aws import client
-    from mlops.clients.metrics import publish_drift
-    from mlops.clients.storage import Storage
-    from mlops.monitoring.monitoring_run import conclude
-    from mlops.monitoring.monitoring_run import measure as compare
+    from mlops.clients.aws.metrics import publish_drift
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.monitoring.tasks import conclude
+    from mlops.monitoring.tasks import measure as compare
     from mlops.notifications.messages import drift_found, drift_table
 
     known = _plan(context)
@@ -86,7 +86,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     max_active_runs=100,
-    # Each holds a sample in memory: mlops.monitoring.sampling.
+    # Each holds a sample in memory: mlops.monitoring.reservoir.
     max_active_tasks=4,
     dagrun_timeout=RUN_TIMEOUT,
     default_args=TASK_DEFAULTS,

@@ -1,6 +1,6 @@
 """Tell a model's channel of a failure that no other run and no job tells of.
 
-`conf` is `mlops.contracts.contract.NoticeConf`: the Lambda makes it of an event, such as a training job that failed and no
+`conf` is `mlops.contracts.runs.NoticeConf`: the Lambda makes it of an event, such as a training job that failed and no
 run waits for, or an endpoint that came back from somebody else's update.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from mlops.contracts.contract import NOTICE_DAG
+from mlops.contracts.runs import NOTICE_DAG
 from run_tasks import TASK_DEFAULTS, announce_timeout, announcement, final, report
 
 RUN_TIMEOUT = timedelta(hours=1)
@@ -20,11 +20,11 @@ RUN_TIMEOUT = timedelta(hours=1)
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check the conf."""
-    from mlops.base.decode import encode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.contracts.platform_settings import read_settings
     from mlops.contracts.run_conf import read_conf
-    from mlops.contracts.settings import read_settings
 
     def check() -> dict[str, Any]:
         settings = read_settings(client("ssm"))
@@ -39,8 +39,8 @@ def validate(**context: Any) -> dict[str, Any]:
 @task
 def word(**context: Any) -> dict[str, Any]:
     """Word the message: told once, however often the event comes and whatever else tells the same."""
-    from mlops.base.decode import decode
-    from mlops.contracts.contract import NoticeConf
+    from mlops.base.strict_json import decode
+    from mlops.contracts.runs import NoticeConf
     from mlops.notifications.messages import noticed
 
     conf = decode(NoticeConf, context["ti"].xcom_pull(task_ids="validate")["conf"], "conf")

@@ -1,6 +1,6 @@
 """Look whether a model is due to be trained again, and have `model_training` do it.
 
-`conf` is `mlops.contracts.contract.RetrainingConf`: an event asks, such as a drift alarm or new data. `mlops retrain` decides
+`conf` is `mlops.contracts.runs.RetrainingConf`: an event asks, such as a drift alarm or new data. `mlops retrain` decides
 the same way in pipelines of schedules, and meets this DAG in the same run of `model_training`.
 """
 
@@ -13,11 +13,11 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from mlops.contracts.contract import RETRAINING_DAG, TRAINING_DAG
+from mlops.contracts.runs import RETRAINING_DAG, TRAINING_DAG
 from run_tasks import TASK_DEFAULTS, Context, announce_timeout, at_run_time, final, plan, report
 
 if TYPE_CHECKING:
-    from mlops.training.retraining_run import RetrainingPlan
+    from mlops.training.retraining_tasks import RetrainingPlan
 
 RUN_TIMEOUT = timedelta(hours=1)
 
@@ -25,11 +25,11 @@ RUN_TIMEOUT = timedelta(hours=1)
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Decide. What is not due is skipped, with the reason in the log."""
-    from mlops.base.decode import encode
-    from mlops.clients.alarms import DriftAlarms
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.training.retraining_run import prepare
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.alarms import DriftAlarms
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.training.retraining_tasks import prepare
 
     decided: RetrainingPlan = final(
         lambda: prepare(

@@ -1,6 +1,6 @@
 """Train a model version, register it, evaluate it beside the champion, publish the evidence, tell the channels.
 
-`conf` is `mlops.contracts.contract.TrainingConf`. A failed gate is a result, not a failed run.
+`conf` is `mlops.contracts.runs.TrainingConf`. A failed gate is a result, not a failed run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerModelOpera
 from airflow.sdk import DAG, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from mlops.contracts.contract import TRAINING_DAG
+from mlops.contracts.runs import TRAINING_DAG
 from run_tasks import (
     CHECK_INTERVAL,
     GIVE_WORKER_BACK,
@@ -31,8 +31,8 @@ from sagemaker_jobs import ProcessingJob, TrainingJob
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlops.clients.sagemaker import JobKind
-    from mlops.training.training_run import TrainingPlan
+    from mlops.clients.aws.sagemaker import JobKind
+    from mlops.training.tasks import TrainingPlan
 
 # SageMaker ends its jobs after the conf's limits; this ends a run that waits for something that never comes.
 RUN_TIMEOUT = timedelta(days=7)
@@ -48,8 +48,8 @@ JOB: dict[str, Any] = {
 
 
 def _plan(context: Context) -> TrainingPlan:
-    from mlops.base.decode import decode
-    from mlops.training.training_run import TrainingPlan
+    from mlops.base.strict_json import decode
+    from mlops.training.tasks import TrainingPlan
 
     return decode(TrainingPlan, plan(context), "validate")
 
@@ -66,8 +66,8 @@ def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, 
     Its name is noted before it exists, so its failure can be explained whatever becomes of this task. A deferred task
     that resumes finds the note of its own try, and does not ask SageMaker.
     """
-    from mlops.clients.aws import client
-    from mlops.clients.sagemaker import earlier_job
+    from mlops.clients.aws.sagemaker import earlier_job
+    from mlops.clients.aws.session import client
 
     instance = context["ti"]
     attempt = instance.try_number
@@ -90,10 +90,10 @@ def _started(context: Context, kind: JobKind, of_try: Callable[[int], dict[str, 
 @task
 def validate(**context: Any) -> dict[str, Any]:
     """Check the conf, find champion and data."""
-    from mlops.base.decode import encode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.training.training_run import prepare
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.training.tasks import prepare
 
     run = context["dag_run"]
     found: dict[str, Any] = final(
@@ -112,7 +112,7 @@ def validate(**context: Any) -> dict[str, Any]:
 
 def training_job(context: Context) -> dict[str, Any]:
     """The config of `train`, made when it runs."""
-    from mlops.clients.sagemaker_requests import training_job as request
+    from mlops.clients.aws.sagemaker_requests import training_job as request
 
     known = _plan(context)
 
@@ -130,24 +130,24 @@ def training_job(context: Context) -> dict[str, Any]:
 
 def check_model(_context: Context, result: dict[str, Any]) -> None:
     """A training that wrote no model has failed, whatever its exit code says."""
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.training.training_run import check_training
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.training.tasks import check_training
 
     final(lambda: check_training(result["Training"], Storage(client("s3"))))
 
 
 def make_room(context: Context) -> None:
     """A model of this name is left from a try that failed later."""
-    from mlops.clients.aws import client
-    from mlops.training.training_run import make_room as clear
+    from mlops.clients.aws.session import client
+    from mlops.training.tasks import make_room as clear
 
     clear(_plan(context), client("sagemaker"))
 
 
 def model(context: Context) -> dict[str, Any]:
     """The config of `register`."""
-    from mlops.clients.sagemaker_requests import model as request
+    from mlops.clients.aws.sagemaker_requests import model as request
 
     known = _plan(context)
     return request(
@@ -160,7 +160,7 @@ def model(context: Context) -> dict[str, Any]:
 
 def evaluate_challenger_job(context: Context) -> dict[str, Any]:
     """The config of `evaluate_challenger`."""
-    from mlops.clients.sagemaker_requests import environment
+    from mlops.clients.aws.sagemaker_requests import environment
 
     known = _plan(context)
     return _evaluation(
@@ -183,7 +183,7 @@ def evaluate_champion_job(context: Context) -> dict[str, Any]:
 def _evaluation(
     context: Context, who: str, image_uri: str, artifact: str, variables: dict[str, str]
 ) -> dict[str, Any]:
-    from mlops.clients.sagemaker_requests import evaluation_job
+    from mlops.clients.aws.sagemaker_requests import evaluation_job
 
     known = _plan(context)
 
@@ -213,11 +213,11 @@ def compare(**context: Any) -> dict[str, Any]:
     """Compare, decide the gate, publish the evidence, word the message."""
     from datetime import UTC, datetime
 
-    from mlops.clients.aws import client
-    from mlops.clients.metrics import publish
-    from mlops.clients.storage import Storage
+    from mlops.clients.aws.metrics import publish
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
     from mlops.notifications.messages import training_finished
-    from mlops.training.training_run import conclude
+    from mlops.training.tasks import conclude
 
     known = _plan(context)
     comparison, origins = final(
@@ -235,8 +235,8 @@ def compare(**context: Any) -> dict[str, Any]:
 @task
 def register_package(**context: Any) -> str | None:
     """Put the version into the model registry, where people approve what is deployed."""
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
     from mlops.contracts.evidence import COMPARISON, Comparison
     from mlops.deployment.approval import register as register_version
 

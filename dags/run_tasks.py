@@ -3,7 +3,7 @@
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
-`mlops.notifications.ledger` keeps them from telling what they, an earlier try or a CI job have told before.
+`mlops.notifications.delivery_log` keeps them from telling what they, an earlier try or a CI job have told before.
 docs/airflow.md explains why it is done so.
 """
 
@@ -23,12 +23,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
 
 if TYPE_CHECKING:
-    from mlops.contracts.contract import NoticeConf
     from mlops.contracts.evidence import Failure
-    from mlops.notifications.announcement import Announcement, Run
-    from mlops.notifications.ledger import Way
+    from mlops.contracts.runs import NoticeConf
+    from mlops.notifications.delivery_log import Way
+    from mlops.notifications.failure_cause import Subject
     from mlops.notifications.messages import Message
-    from mlops.notifications.run_failure import Subject
+    from mlops.notifications.run_notifier import Announcement, Run
 
 Context = Mapping[str, Any]
 
@@ -61,8 +61,8 @@ def at_run_time(make: Callable[[Context], Any]) -> Any:
 
 def note_failure(context: Context) -> None:
     """Callback of every task: only here is the exception known."""
-    from mlops.base.decode import encode
-    from mlops.notifications.run_failure import task_error
+    from mlops.base.strict_json import encode
+    from mlops.notifications.failure_cause import task_error
 
     instance = context["ti"]
     error = task_error(instance.task_id, context.get("exception"), instance.log_url)
@@ -91,7 +91,7 @@ def final(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except MlopsError as error:
-        from mlops.clients.aws import passing
+        from mlops.clients.aws.session import passing
 
         if passing(error):
             raise
@@ -104,7 +104,7 @@ def seen(look: Callable[[], bool]) -> bool:
         return look()
     except Exception as error:
         # Here, so that these DAGs work on the wheel before them, which lacks it, while nothing fails.
-        from mlops.clients.aws import passing
+        from mlops.clients.aws.session import passing
 
         if not passing(error):
             raise
@@ -128,13 +128,13 @@ def plan(context: Context) -> dict[str, Any]:
 
 def known(context: Context) -> dict[str, Any]:
     """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
-    from mlops.base.decode import encode
     from mlops.base.errors import MlopsError
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.contracts.contract import ApprovalConf
+    from mlops.base.strict_json import encode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.contracts.platform_settings import read_settings
     from mlops.contracts.run_conf import read_conf
-    from mlops.contracts.settings import read_settings
+    from mlops.contracts.runs import ApprovalConf
     from mlops.deployment.approval import NothingToDeploy, resolve
 
     found = plan(context)
@@ -158,7 +158,7 @@ def announcement(
     context: Context, message: Message, failure: Failure | NoticeConf | None = None
 ) -> dict[str, Any]:
     """A message and where it goes, as XCom; `failure` is what it is about, and None for a result."""
-    from mlops.base.decode import encode
+    from mlops.base.strict_json import encode
 
     found = telling(context).announce(message, known(context), failure)
     return encode(found) if found else {}
@@ -166,9 +166,9 @@ def announcement(
 
 def telling(context: Context) -> Run:
     """This run, as one who tells."""
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.notifications.announcement import Run
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.notifications.run_notifier import Run
 
     run = context["dag_run"]
     return Run(dag_id=run.dag_id, run_id=run.run_id, storage=Storage(client("s3")))
@@ -177,12 +177,12 @@ def telling(context: Context) -> Run:
 @task(trigger_rule=TriggerRule.ONE_FAILED)
 def record_failure(**context: Any) -> dict[str, Any]:
     """Find the real cause, keep it as failure.json for the CI job, and word the message."""
-    from mlops.base.decode import decode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.contracts.contract import Origin
+    from mlops.base.strict_json import decode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.contracts.runs import Origin
+    from mlops.notifications.failure_cause import TaskError, explain, keep, stop_jobs
     from mlops.notifications.messages import run_failed
-    from mlops.notifications.run_failure import TaskError, explain, keep, stop_jobs
 
     instance = context["ti"]
     errors, ended = [], set()
@@ -211,7 +211,7 @@ def _failed_tasks(context: Context) -> list[str]:
 
 
 def _subject(context: Context, tasks: list[str]) -> Subject:
-    from mlops.notifications.run_failure import subject
+    from mlops.notifications.failure_cause import subject
 
     jobs = {name: context["ti"].xcom_pull(task_ids=name, key="job") for name in tasks}
     run = context["dag_run"]
@@ -228,12 +228,12 @@ def announce_timeout(context: Context) -> None:
     from airflow.providers.amazon.aws.hooks.sns import SnsHook
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-    from mlops.base.decode import decode
-    from mlops.clients.aws import client
-    from mlops.clients.storage import Storage
-    from mlops.contracts.contract import Origin
+    from mlops.base.strict_json import decode
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client
+    from mlops.contracts.runs import Origin
+    from mlops.notifications.failure_cause import keep, timed_out
     from mlops.notifications.messages import run_failed
-    from mlops.notifications.run_failure import keep, timed_out
 
     about = _subject(context, [])
     failure = timed_out(about, str(context["dag"].dagrun_timeout), context["ti"].log_url)
@@ -290,8 +290,8 @@ def notifications(result_task: str) -> list[BaseOperator]:
     """The tasks that tell e-mail and Slack what `result_task` or `record_failure` has to say."""
 
     def told(context: Context) -> Announcement | None:
-        from mlops.base.decode import decode
-        from mlops.notifications.announcement import Announcement
+        from mlops.base.strict_json import decode
+        from mlops.notifications.run_notifier import Announcement
 
         found = (
             pulled(context, "record_failure")

@@ -107,7 +107,7 @@ class _Job(SageMakerBaseOperator):
 
     def _look_or_start(self) -> dict[str, Any]:
         """Describe's answer; empty while SageMaker, or what it needs, cannot be asked."""
-        from mlops.clients.aws import passing
+        from mlops.clients.aws.session import passing
 
         try:
             if not self._there and not self._check_if_job_exists(self._name, self._describe):

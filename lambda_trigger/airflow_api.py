@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from mlops.contracts.contract import REST_PATH_LIMIT, ErrorKind, RunProblem, RunState, TaskState, canonical
+from mlops.contracts.runs import REST_PATH_LIMIT, ErrorKind, RunProblem, RunState, TaskState, canonical
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 12  # MWAA itself gives up after 10

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlops.base.errors import ContractError
-from mlops.contracts.contract import UNSTORABLE, is_to_come
+from mlops.contracts.runs import UNSTORABLE, is_to_come
 
 SCHEDULE = "ml-ops.schedule"
 """The source we give to what our own schedules send."""

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from event_shapes import NAME, SCHEDULE, Event, iso, named_by, names, owner, plain, text
-from mlops.base.decode import encode
 from mlops.base.errors import ContractError
-from mlops.contracts.contract import (
+from mlops.base.strict_json import encode
+from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
     NOTICE_DAG,

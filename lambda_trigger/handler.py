@@ -1,7 +1,7 @@
 """The Lambda `dag-trigger`: starts any allowed DAG and says how its runs do.
 
 Standard library, boto3 and the shared contract only, so there is nothing to package.
-Takes a RunRequest, answers a RunAnswer (`mlops/contracts/contract.py`). Trouble that can be expected is an answer
+Takes a RunRequest, answers a RunAnswer (`mlops/contracts/runs.py`). Trouble that can be expected is an answer
 with a `problem`, never an exception, so that a caller need not read the Lambda's log.
 
 Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
@@ -43,9 +43,9 @@ from airflow_api import (
     RestApiClient,
     Wait,
 )
-from mlops.base.decode import encode
 from mlops.base.errors import ContractError
-from mlops.contracts.contract import (
+from mlops.base.strict_json import encode
+from mlops.contracts.runs import (
     CONF_LIMIT,
     DEPLOYMENT_DAG,
     ErrorKind,

@@ -19,7 +19,7 @@ from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mlops.base.outcome import Outcome
+    from mlops.base.result import Outcome
 
 Parser = argparse.ArgumentParser
 
@@ -400,7 +400,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say("✗ Interrupted")
         return EXIT_INTERRUPTED
     except Exception:  # pylint: disable=broad-exception-caught  # whatever it is, a person gets a log to send
-        from mlops.base.crash import write_crash_log
+        from mlops.base.crash_log import write_crash_log
 
         console.say(f"✗ Unexpected error; please send {write_crash_log(words)} with your report")
         return EXIT_UNEXPECTED

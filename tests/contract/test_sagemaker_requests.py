@@ -11,9 +11,9 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from mlops.clients import sagemaker_requests as requests
-from mlops.contracts.contract import DataCapture, Evaluation, Metric, SmokeTest, Training, TrainingConf
-from mlops.contracts.contract import Deployment as Wanted
+from mlops.clients.aws import sagemaker_requests as requests
+from mlops.contracts.runs import DataCapture, Evaluation, Metric, SmokeTest, Training, TrainingConf
+from mlops.contracts.runs import Deployment as Wanted
 from mlops.deployment import approval
 
 ROLE = "arn:aws:iam::123456789012:role/sagemaker-execution"

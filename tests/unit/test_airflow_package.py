@@ -39,15 +39,16 @@ def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
     files = {
         "dags/train.py": "from shared import plan\n\ndef work():\n    from mlops.run import go\n    return go(plan)\n",
-        "dags/shared.py": "from mlops.contracts.contract import DAG\nplan = DAG\n",
+        "dags/shared.py": "from mlops.contracts.runs import DAG\nplan = DAG\n",
         "dags/.airflowignore": "shared.py\n",
         "dags/__pycache__/train.cpython-311.pyc": "",
         "dags/notes.txt": "",
         "scripts/mlops/__init__.py": '"""The package."""\n',
-        "scripts/mlops/contracts/contract.py": "DAG = 'train'\n",
-        "scripts/mlops/run.py": "from mlops.clients import aws\n\ndef go(plan):\n    return aws, plan\n",
+        "scripts/mlops/contracts/runs.py": "DAG = 'train'\n",
+        "scripts/mlops/run.py": "from mlops.clients.aws import session\n\ndef go(plan):\n    return session, plan\n",
         "scripts/mlops/clients/__init__.py": "",
-        "scripts/mlops/clients/aws.py": "import mlops.contracts.contract\n",
+        "scripts/mlops/clients/aws/__init__.py": "",
+        "scripts/mlops/clients/aws/session.py": "import mlops.contracts.runs\n",
         "scripts/mlops/clients/docker.py": "",
         "scripts/mlops/cli.py": "from mlops import run\n",
         "requirements/mwaa.txt": f"semver==3.1.1 \\\n    --hash=sha256:{hashlib.sha256(WHEEL).hexdigest()}\n",
@@ -103,8 +104,9 @@ def test_the_wheel_holds_what_the_dags_reach(checkout: Path, tmp_path: Path) -> 
     assert modules == [
         "mlops/__init__.py",
         "mlops/clients/__init__.py",
-        "mlops/clients/aws.py",
-        "mlops/contracts/contract.py",
+        "mlops/clients/aws/__init__.py",
+        "mlops/clients/aws/session.py",
+        "mlops/contracts/runs.py",
         "mlops/run.py",
     ]
 
@@ -133,7 +135,7 @@ def test_the_same_source_gives_the_same_bytes_elsewhere(checkout: Path, tmp_path
         ("scripts/mlops/cli.py", set()),
         ("scripts/mlops/clients/docker.py", set()),
         ("dags/train.py", {"dags/train.py"}),
-        ("scripts/mlops/clients/aws.py", {"plugins.zip", "requirements.txt"}),
+        ("scripts/mlops/clients/aws/session.py", {"plugins.zip", "requirements.txt"}),
     ],
 )
 def test_only_what_the_dags_use_changes_anything(

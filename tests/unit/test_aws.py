@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from mlops.base.errors import AuthenticationError, AwsError, SettingsError
 from mlops.cli import main
-from mlops.clients import aws
+from mlops.clients.aws import session
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def _fresh_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    aws._client.cache_clear()
-    aws._session.cache_clear()
+    session._client.cache_clear()
+    session._session.cache_clear()
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def expired(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_no_credentials() -> None:
     with pytest.raises(AuthenticationError, match="no AWS credentials") as caught:
-        aws.client("s3")
+        session.client("s3")
     assert "aws sso login" in caught.value.next_step
 
 
@@ -72,13 +72,13 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with pytest.raises(SettingsError, match="region"):
-        aws.client("ssm")
+        session.client("ssm")
 
 
 def test_half_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     with pytest.raises(AuthenticationError, match="does not accept") as caught:
-        aws.client("s3")
+        session.client("s3")
     assert "Partial credentials" in caught.value.cause
 
 
@@ -87,7 +87,7 @@ def test_an_expired_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with pytest.raises(AuthenticationError, match="does not accept") as caught:
-        aws.client("ssm").get_parameter(Name="/ml-ops/settings")
+        session.client("ssm").get_parameter(Name="/ml-ops/settings")
     assert "ExpiredTokenException: The security token is expired" in caught.value.cause
 
 
@@ -99,7 +99,7 @@ def test_a_role_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci")
     with pytest.raises(AuthenticationError, match="role/ci: its token's claim sub does not match") as caught:
-        aws.client("ssm")
+        session.client("ssm")
     assert "AccessDenied: Not authorized" in caught.value.cause
     assert "docs/permissions.md" in caught.value.next_step
 
@@ -128,7 +128,7 @@ def test_an_aws_out_of_reach_is_no_unexpected_error(
 def test_one_client_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    assert aws.client("ssm") is aws.client("ssm")
+    assert session.client("ssm") is session.client("ssm")
 
 
 def _answered(code: str, status: int) -> ClientError:
@@ -159,4 +159,4 @@ def _answered(code: str, status: int) -> ClientError:
 def test_what_says_nothing_of_what_was_asked_about(error: BaseException | None, *, passes: bool) -> None:
     ours = AwsError("AWS could not be reached")
     ours.__cause__ = error
-    assert (aws.passing(error), aws.passing(ours)) == (passes, passes)
+    assert (session.passing(error), session.passing(ours)) == (passes, passes)

@@ -11,7 +11,7 @@ import pytest
 
 from mlops import cli
 from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, ManifestError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 
 
 def command_that(monkeypatch: pytest.MonkeyPatch, action: object) -> None:

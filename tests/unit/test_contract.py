@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.base.decode import encode
 from mlops.base.errors import ContractError
-from mlops.contracts import contract
-from mlops.contracts.contract import (
+from mlops.base.strict_json import encode
+from mlops.contracts import runs
+from mlops.contracts.runs import (
     CONFS,
     DEPLOYMENT_DAG,
     MONITORING_DAG,
@@ -32,7 +32,7 @@ from mlops.contracts.contract import (
 
 def training_conf() -> dict[str, Any]:
     conf: dict[str, Any] = encode(
-        contract.TrainingConf(
+        runs.TrainingConf(
             schema_version=1,
             project="web-safety",
             model="phishing-url",
@@ -40,7 +40,7 @@ def training_conf() -> dict[str, Any]:
             image_version="1.0.0",
             image_uri="registry/web-safety/phishing-url@sha256:" + "0" * 64,
             evidence_uri="s3://bucket/web-safety/phishing-url/1.0.0_retrain.0/",
-            training=contract.Training(
+            training=runs.Training(
                 channels={"train": "s3://bucket/data/"},
                 instance_type="ml.m5.large",
                 instance_count=1,
@@ -49,12 +49,12 @@ def training_conf() -> dict[str, Any]:
                 spot=False,
                 max_wait_seconds=600,
             ),
-            evaluation=contract.Evaluation(
+            evaluation=runs.Evaluation(
                 data="s3://bucket/test/",
                 instance_type="ml.m5.large",
                 volume_gb=10,
                 max_runtime_seconds=600,
-                metrics=(contract.Metric(name="f1", goal="maximize", min=0.8),),
+                metrics=(runs.Metric(name="f1", goal="maximize", min=0.8),),
             ),
         )
     )
@@ -137,7 +137,7 @@ def test_every_dag_has_a_conf() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["mlops.contracts.contract", "mlops.base.errors", "mlops.base.decode", "mlops.contracts.evidence"],
+    ["mlops.contracts.runs", "mlops.base.errors", "mlops.base.strict_json", "mlops.contracts.evidence"],
 )
 def test_the_contract_needs_the_standard_library_only(module: str) -> None:
     code = (
@@ -156,17 +156,17 @@ def test_the_contract_needs_the_standard_library_only(module: str) -> None:
 
 def test_a_request_is_another_one_when_training_or_evaluation_change() -> None:
     conf = parse_conf(TRAINING_DAG, training_conf())
-    assert isinstance(conf, contract.TrainingConf)
-    first = contract.request_fingerprint(conf.training, conf.evaluation)
+    assert isinstance(conf, runs.TrainingConf)
+    first = runs.request_fingerprint(conf.training, conf.evaluation)
     deeper = dataclasses.replace(conf.training, hyper_parameters={"depth": "4"})
     stricter = dataclasses.replace(conf.evaluation, metrics=())
-    assert first == contract.request_fingerprint(conf.training, conf.evaluation)
+    assert first == runs.request_fingerprint(conf.training, conf.evaluation)
     assert (
         len(
             {
                 first,
                 *(
-                    contract.request_fingerprint(*one)
+                    runs.request_fingerprint(*one)
                     for one in ((deeper, conf.evaluation), (conf.training, stricter))
                 ),
             }

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.base.decode import decode, dumps, encode, loads
 from mlops.base.errors import ContractError
+from mlops.base.strict_json import decode, dumps, encode, loads
 
 
 @dataclass(frozen=True, kw_only=True)

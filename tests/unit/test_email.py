@@ -7,8 +7,8 @@ import pytest
 from botocore.stub import Stubber
 
 from mlops.base.errors import NotificationError
-from mlops.clients.email import Email
-from mlops.contracts.contract import Origin
+from mlops.clients.aws.email import Email
+from mlops.contracts.runs import Origin
 from mlops.notifications.messages import channel_test
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ml-ops-notifications"

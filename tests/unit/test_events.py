@@ -16,8 +16,8 @@ from airflow_api import Memory
 from event_shapes import is_event, parse
 from events import DAY, HOUR, RULES, Data, Ignored, Order, decide
 from handler import EventNotTakenError, Surroundings, respond
-from mlops.base.decode import encode
-from mlops.contracts.contract import (
+from mlops.base.strict_json import encode
+from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     MONITORING_DAG,
     NOTICE_DAG,

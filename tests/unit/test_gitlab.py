@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mlops.base.errors import GitLabError
-from mlops.clients.gitlab import GitLabProject, Job, connect, connect_job
+from mlops.clients.gitlab.project import GitLabProject, Job, connect, connect_job
 
 TOKEN = "glpat-very-secret"
 MARKER = "<!-- ml-ops:evaluation:phishing-url -->"

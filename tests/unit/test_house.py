@@ -233,7 +233,7 @@ def test_every_document_the_product_names_is_there() -> None:
 
 
 def test_the_evaluation_in_the_docs_is_one() -> None:
-    from mlops.base.decode import loads
+    from mlops.base.strict_json import loads
     from mlops.contracts.evidence import EvaluationReport
 
     text = (CHECKOUT / "docs" / "contracts.md").read_text(encoding="utf-8")

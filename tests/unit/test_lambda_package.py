@@ -30,10 +30,10 @@ def test_the_zip_holds_the_lambda_the_contract_and_nothing_else(tmp_path: Path) 
             "handler.py",
             "mlops/__init__.py",
             "mlops/base/__init__.py",
-            "mlops/base/decode.py",
             "mlops/base/errors.py",
+            "mlops/base/strict_json.py",
             "mlops/contracts/__init__.py",
-            "mlops/contracts/contract.py",
+            "mlops/contracts/runs.py",
         ]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["dag-trigger.zip"]
 

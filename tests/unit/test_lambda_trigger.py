@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
 
 from handler import Surroundings, respond
-from mlops.base.decode import decode
-from mlops.contracts.contract import CONF_LIMIT, RunAnswer
+from mlops.base.strict_json import decode
+from mlops.contracts.runs import CONF_LIMIT, RunAnswer
 
 SURROUNDINGS = Surroundings(
     airflow_environment="ml-ops-test",

@@ -13,10 +13,18 @@ import pytest
 from moto import mock_aws
 
 from mlops.base.errors import StorageError
-from mlops.clients.storage import Storage
-from mlops.contracts.contract import DEPLOYMENT_DAG, TRAINING_DAG, NoticeConf, Occurrence, Origin
+from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import Failure
-from mlops.notifications.ledger import LEASE, Ledger, essence, folder_of, identity_of, of_failure, of_notice
+from mlops.contracts.runs import DEPLOYMENT_DAG, TRAINING_DAG, NoticeConf, Occurrence, Origin
+from mlops.notifications.delivery_log import (
+    LEASE,
+    Ledger,
+    essence,
+    folder_of,
+    identity_of,
+    of_failure,
+    of_notice,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.base.errors import ManifestError, UsageError
-from mlops.contracts import contract
-from mlops.manifest import load
+from mlops.contracts import runs
+from mlops.manifest import reader
 from mlops.manifest import schema as manifest_schema
 
 CHECKOUT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def write(folder: Path, text: str) -> Path:
 
 def refused(folder: Path, text: str) -> ManifestError:
     with pytest.raises(ManifestError) as caught:
-        load.load(write(folder, text))
+        reader.load(write(folder, text))
     return caught.value
 
 
@@ -68,14 +68,14 @@ def replaced(old: str, new: str) -> str:
 
 
 def test_a_short_manifest_is_enough(tmp_path: Path) -> None:
-    model = load.load(write(tmp_path, MINIMAL)).model()
+    model = reader.load(write(tmp_path, MINIMAL)).model()
     assert (model.project, model.name, model.repository) == (
         "web-safety",
         "phishing-url",
         "web-safety/phishing-url",
     )
     assert (model.image.context, model.dockerfile) == (".", "Dockerfile")
-    assert load.training(model, "bucket") == contract.Training(
+    assert reader.training(model, "bucket") == runs.Training(
         channels={"train": "s3://bucket/data/phishing-url/train/"},
         instance_type="ml.m5.large",
         instance_count=1,
@@ -84,21 +84,21 @@ def test_a_short_manifest_is_enough(tmp_path: Path) -> None:
         spot=False,
         max_wait_seconds=3600,
     )
-    assert load.evaluation(model, "bucket") == contract.Evaluation(
+    assert reader.evaluation(model, "bucket") == runs.Evaluation(
         data="s3://bucket/data/phishing-url/test/",
         instance_type="ml.m5.large",
         volume_gb=30,
         max_runtime_seconds=1800,
-        metrics=(contract.Metric(name="f1", goal="maximize", min=0.8),),
+        metrics=(runs.Metric(name="f1", goal="maximize", min=0.8),),
     )
-    assert load.deployment(model) == contract.Deployment(
+    assert reader.deployment(model) == runs.Deployment(
         endpoint_name="web-safety--phishing-url",
         instance_type="ml.m5.large",
         instance_count=1,
         startup_timeout_seconds=600,
-        smoke_test=contract.SmokeTest(content_type="application/json", body='{"instances": [[1, 0, -1]]}'),
+        smoke_test=runs.SmokeTest(content_type="application/json", body='{"instances": [[1, 0, -1]]}'),
     )
-    assert load.notifications(model) == contract.Notifications(slack=True, email=True)
+    assert reader.notifications(model) == runs.Notifications(slack=True, email=True)
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:
@@ -136,29 +136,29 @@ environments:
 """
     (tmp_path / "request.csv").write_text("1,0,-1\n")
     text = text.replace("data//labels", "data/labels")
-    plain = load.load(write(tmp_path, text)).model("phishing-url")
-    training = load.training(plain, "bucket")
+    plain = reader.load(write(tmp_path, text)).model("phishing-url")
+    training = reader.training(plain, "bucket")
     assert training.channels == {"train": "s3://elsewhere/train/", "labels": "s3://bucket/data/labels/"}
     assert training.hyper_parameters == {"depth": "5", "rate": "0.1", "early": "true", "loss": "hinge"}
     assert (training.max_runtime_seconds, training.max_wait_seconds) == (7200, 14400)
-    evaluation = load.evaluation(plain, "bucket")
+    evaluation = reader.evaluation(plain, "bucket")
     assert evaluation.max_runtime_seconds == 90
     assert [(metric.name, metric.goal) for metric in evaluation.metrics] == [
         ("rmse", "minimize"),
         ("profit", "maximize"),
     ]
-    assert load.deployment(plain).smoke_test == contract.SmokeTest(content_type="text/csv", body="1,0,-1\n")
-    assert load.notifications(plain) == contract.Notifications(slack=True, email=False)
+    assert reader.deployment(plain).smoke_test == runs.SmokeTest(content_type="text/csv", body="1,0,-1\n")
+    assert reader.notifications(plain) == runs.Notifications(slack=True, email=False)
     assert (plain.image.context, plain.dockerfile) == ("model", "build/Dockerfile")
     assert plain.retraining.max_age == 30 * 86400
 
-    production = load.load(tmp_path / "mlops.yml", "prod").model()
-    training = load.training(production, "bucket")
+    production = reader.load(tmp_path / "mlops.yml", "prod").model()
+    training = reader.training(production, "bucket")
     assert training.channels == {"train": "s3://bucket/data/all/", "labels": "s3://bucket/data/labels/"}
     assert training.max_wait_seconds == 6 * 3600
     assert training.instance_count == 2
-    assert load.deployment(production).instance_count == 4
-    assert load.load(tmp_path / "mlops.yml", "dev").model() == plain
+    assert reader.deployment(production).instance_count == 4
+    assert reader.load(tmp_path / "mlops.yml", "dev").model() == plain
 
 
 @pytest.mark.parametrize(
@@ -483,7 +483,7 @@ def test_text_that_is_no_manifest(tmp_path: Path, text: str, message: str) -> No
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="There is no manifest") as caught:
-        load.load(tmp_path / "mlops.yml")
+        reader.load(tmp_path / "mlops.yml")
     assert "--manifest" in caught.value.next_step
 
 
@@ -500,7 +500,7 @@ def test_a_merged_mapping_is_checked_and_may_be_overruled(tmp_path: Path) -> Non
         MINIMAL
         + "environments:\n  stage: {phishing-url: &more {training: {instance_count: 2}}}\n  prod:\n    phishing-url:\n      <<: *more\n      deployment: {instance_count: 3}\n"
     )
-    model = load.load(write(tmp_path, text), "prod").model()
+    model = reader.load(write(tmp_path, text), "prod").model()
     assert (model.training.instance_count, model.deployment.instance_count) == (2, 3)
     error = refused(tmp_path, text.replace("{instance_count: 2}", "{instance_count: many}"))
     assert error.what.startswith(f"{tmp_path / 'mlops.yml'}:16: ")
@@ -508,7 +508,7 @@ def test_a_merged_mapping_is_checked_and_may_be_overruled(tmp_path: Path) -> Non
 
 def test_one_of_several_models(tmp_path: Path) -> None:
     body = MINIMAL.partition("  phishing-url:\n")[2]
-    loaded = load.load(write(tmp_path, f"{MINIMAL}  spam:\n{body}"))
+    loaded = reader.load(write(tmp_path, f"{MINIMAL}  spam:\n{body}"))
     assert loaded.model("spam").name == "spam"
     with pytest.raises(UsageError, match="has several models") as caught:
         loaded.model()
@@ -519,7 +519,7 @@ def test_one_of_several_models(tmp_path: Path) -> None:
 
 
 def test_a_manifest_cannot_be_changed(tmp_path: Path) -> None:
-    model = load.load(write(tmp_path, MINIMAL)).model()
+    model = reader.load(write(tmp_path, MINIMAL)).model()
     with pytest.raises(ValueError, match="frozen"):
         model.training.spot = True
 
@@ -549,19 +549,19 @@ def test_the_schema_is_one() -> None:
 
 
 def test_without_the_section_no_request_is_kept(tmp_path: Path) -> None:
-    model = load.load(write(tmp_path, MINIMAL)).model()
-    assert load.monitoring(model, "bucket") is None
-    assert load.deployment(model, "bucket").data_capture is None
+    model = reader.load(write(tmp_path, MINIMAL)).model()
+    assert reader.monitoring(model, "bucket") is None
+    assert reader.deployment(model, "bucket").data_capture is None
 
 
 def test_an_empty_section_monitors_against_the_training_data(tmp_path: Path) -> None:
-    model = load.load(
+    model = reader.load(
         write(tmp_path, replaced("    evaluation:", "    monitoring: {}\n    evaluation:"))
     ).model()
-    assert load.monitoring(model, "bucket") == contract.Monitoring(
+    assert reader.monitoring(model, "bucket") == runs.Monitoring(
         baseline="s3://bucket/data/phishing-url/train/"
     )
-    assert load.deployment(model, "bucket").data_capture == contract.DataCapture(
+    assert reader.deployment(model, "bucket").data_capture == runs.DataCapture(
         sampling_percent=100, destination="s3://bucket/web-safety/phishing-url/capture/"
     )
 
@@ -575,14 +575,14 @@ def test_all_of_monitoring_travels(tmp_path: Path) -> None:
       min_rows: 1000
       thresholds: {psi: 0.1}
     evaluation:"""
-    model = load.load(write(tmp_path, replaced("    evaluation:", text))).model()
-    assert load.monitoring(model, "bucket") == contract.Monitoring(
+    model = reader.load(write(tmp_path, replaced("    evaluation:", text))).model()
+    assert reader.monitoring(model, "bucket") == runs.Monitoring(
         baseline="s3://elsewhere/rows/",
         sampling_percent=5,
         window_seconds=86400,
         min_rows=1000,
         ignored_columns=("id",),
-        thresholds=contract.DriftThresholds(psi=0.1),
+        thresholds=runs.DriftThresholds(psi=0.1),
     )
 
 
@@ -599,7 +599,7 @@ def test_all_of_monitoring_travels(tmp_path: Path) -> None:
 def test_what_monitoring_cannot_be_is_named(tmp_path: Path, section: str, key: str) -> None:
     text = replaced("    evaluation:", f"    monitoring: {section}\n    evaluation:")
     with pytest.raises(ManifestError, match=key):
-        load.load(write(tmp_path, text))
+        reader.load(write(tmp_path, text))
 
 
 def examples() -> list[str]:
@@ -610,7 +610,7 @@ def examples() -> list[str]:
 def test_what_is_valid_is_valid_for_the_schema(tmp_path: Path, text: str) -> None:
     (tmp_path / "smoke-test.json").write_text("{}")
     for environment in ("", "dev", "prod"):
-        load.load(write(tmp_path, text), environment)
+        reader.load(write(tmp_path, text), environment)
     jsonschema.validate(yaml.safe_load(text), schema())
 
 
@@ -641,7 +641,7 @@ def test_the_schema_finds_mistakes_too(text: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "examples").glob("*/mlops.yml")), ids=str)
 def test_every_example_is_valid(path: Path) -> None:
-    assert load.load(path).models
+    assert reader.load(path).models
     jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema())
 
 

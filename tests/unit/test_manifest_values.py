@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.base.errors import ManifestError
-from mlops.manifest import errors, load
+from mlops.manifest import errors, reader
 from mlops.manifest import schema as manifest_schema
 from tests.unit.test_manifest import MINIMAL, refused, replaced, schema, write
 
@@ -60,7 +60,7 @@ def test_an_odd_value_is_refused_with_its_line_or_taken(tmp_path: Path, place: s
     path = tmp_path / "mlops.yml"
     path.write_text(replaced(place, value), encoding="utf-8", newline="")
     try:
-        json.dumps(load.load(path).model().smoke_test_body)
+        json.dumps(reader.load(path).model().smoke_test_body)
     except ManifestError as error:
         assert re.match(rf"{re.escape(str(path))}(:\d+: | has \d+ problems$)", error.what)
         assert error.next_step
@@ -90,18 +90,18 @@ def test_an_odd_value_is_refused_with_its_line_or_taken(tmp_path: Path, place: s
 def test_what_no_manifest_can_hold_has_a_line(tmp_path: Path, raw: bytes, message: str, cause: str) -> None:
     (tmp_path / "mlops.yml").write_bytes(raw)
     with pytest.raises(ManifestError) as caught:
-        load.load(tmp_path / "mlops.yml")
+        reader.load(tmp_path / "mlops.yml")
     assert message in caught.value.what
     assert cause in caught.value.cause
 
 
 def test_a_body_may_be_pasted_json_with_an_emoji_in_two_escapes(tmp_path: Path) -> None:
-    model = load.load(
+    model = reader.load(
         write(tmp_path, replaced("{instances: [[1, 0, -1]]}", r'{"text": "\ud83d\ude00"}'))
     ).model()
     assert json.loads(model.smoke_test_body) == {"text": "😀"}
     text = replaced("{instances: [[1, 0, -1]]}", r'"\ud83d\ude00"')
-    assert load.load(write(tmp_path, text)).model().smoke_test_body == "😀"
+    assert reader.load(write(tmp_path, text)).model().smoke_test_body == "😀"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,6 @@ def test_no_mutant_is_more_than_a_manifest_error_with_a_line(raw: bytes) -> None
         path = Path(folder, "mlops.yml")
         path.write_bytes(raw)
         try:
-            load.load(path)
+            reader.load(path)
         except ManifestError as error:
             assert re.search(r"mlops\.yml(:\d+: | has \d+ problems$)", error.what.partition("\n")[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from mlops.clients import metrics
+from mlops.clients.aws import metrics
 from mlops.contracts.evidence import ColumnDrift, Comparison, DriftReport, MetricComparison
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mlops.manifest import load
+from mlops.manifest import reader
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def block(first_line: str) -> str:
 
 def test_the_manifest_in_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "mlops.yml").write_text(block("# mlops.yml"), encoding="utf-8")
-    assert load.load(tmp_path / "mlops.yml").model().repository == "web-safety/phishing-url"
+    assert reader.load(tmp_path / "mlops.yml").model().repository == "web-safety/phishing-url"
 
 
 def test_the_include_in_the_readme_is_the_examples() -> None:

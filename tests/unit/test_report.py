@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mlops.base.decode import loads
+from mlops.base.strict_json import loads
 from mlops.contracts.evidence import Comparison, ConfusionMatrix, EvaluationReport, MetricComparison
 from mlops.evaluation import report
 from mlops.evaluation.report import Evaluated

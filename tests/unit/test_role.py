@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mlops.base.errors import AuthenticationError
-from mlops.clients.role import refused
+from mlops.clients.aws.role_refusal import refused
 
 TRAIN = "arn:aws:iam::111122223333:role/ml-ops-train"
 CLAIMS = {

@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 
 from mlops.base.errors import NotificationError
 from mlops.clients.slack import Slack, webhook
-from mlops.contracts.contract import Origin
+from mlops.contracts.runs import Origin
 from mlops.notifications.messages import channel_test
 
 PASSWORD = "services/T000/B000/very-secret"

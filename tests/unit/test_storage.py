@@ -11,8 +11,8 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from mlops.base.errors import ContractError, StorageError
-from mlops.clients.storage import Storage, StoredObject, split_uri
-from mlops.contracts.contract import Override
+from mlops.clients.aws.s3 import Storage, StoredObject, split_uri
+from mlops.contracts.runs import Override
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

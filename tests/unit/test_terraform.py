@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import PrerequisiteError, TerraformError
-from mlops.clients import terraform_program
-from mlops.clients.terraform import Terraform
-from mlops.clients.terraform_program import PINNED, find_terraform
+from mlops.clients.terraform import install
+from mlops.clients.terraform.install import PINNED, find_terraform
+from mlops.clients.terraform.program import Terraform
 
 
 def program(folder: Path, body: str) -> Path:
@@ -77,7 +77,7 @@ def test_the_pinned_release_is_fetched_and_checked(tmp_path: Path, monkeypatch: 
         asked.append(url)
         return release()
 
-    monkeypatch.setitem(terraform_program.CHECKSUMS, "linux_amd64", hashlib.sha256(release()).hexdigest())
+    monkeypatch.setitem(install.CHECKSUMS, "linux_amd64", hashlib.sha256(release()).hexdigest())
     found = find_terraform(tmp_path / "bin", fetch)
     assert asked == [f"https://releases.hashicorp.com/terraform/{PINNED}/terraform_{PINNED}_linux_amd64.zip"]
     assert found == tmp_path / "bin" / "terraform"
@@ -110,7 +110,7 @@ def test_a_platform_without_a_pinned_release(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_platform_is_pinned_by_a_sha256() -> None:
-    assert all(len(bytes.fromhex(checksum)) == 32 for checksum in terraform_program.CHECKSUMS.values())
+    assert all(len(bytes.fromhex(checksum)) == 32 for checksum in install.CHECKSUMS.values())
 
 
 def runner(tmp_path: Path, body: str, timeout: float = 30) -> Terraform:

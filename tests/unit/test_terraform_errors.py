@@ -15,7 +15,7 @@ from mlops.base.errors import (
     StateUnreachableError,
     TerraformError,
 )
-from mlops.clients.terraform_errors import explain
+from mlops.clients.terraform.errors import explain
 
 LOCKED = """
 Error: Error acquiring the state lock

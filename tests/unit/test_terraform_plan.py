@@ -10,8 +10,9 @@ import pytest
 from botocore.stub import Stubber
 
 from mlops.base.errors import AuthenticationError, PlanRefusedError, StateUnreachableError, UsageError
-from mlops.platform import terraform_account, terraform_guards, terraform_plan
-from mlops.platform.terraform_environment import Environment
+from mlops.platform import account, guards
+from mlops.platform import plan as terraform_plan
+from mlops.platform.environment import Environment
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:people"
 
@@ -95,7 +96,7 @@ def test_a_sensitive_identity_is_not_shown() -> None:
 def test_a_resource_that_leaves_the_state_is_not_destroyed() -> None:
     plan = plan_of(entry("aws_s3_bucket.data", "forget", before={"id": "one"}))
     assert terraform_plan.headline("dev", plan) == "dev: 1 to forget"
-    terraform_guards.refuse_losses(plan, (), "dev")
+    guards.refuse_losses(plan, (), "dev")
 
 
 def test_gitlab_counts_a_replacement_twice() -> None:
@@ -146,32 +147,32 @@ def test_many_attributes_are_counted() -> None:
     assert len(terraform_plan.as_data(plan)["changes"][0]["details"]) == 9
 
 
-@pytest.mark.parametrize("kind", sorted(terraform_guards.STATEFUL))
+@pytest.mark.parametrize("kind", sorted(guards.STATEFUL))
 @pytest.mark.parametrize("actions", [("delete",), ("delete", "create"), ("create", "delete")])
 def test_every_stateful_resource_is_kept(kind: str, actions: tuple[str, ...]) -> None:
     plan = plan_of(entry(f"module.a.{kind}.this", *actions, before={"id": "x"}, after={"id": "y"}))
     with pytest.raises(PlanRefusedError) as error:
-        terraform_guards.refuse_losses(plan, (), "prod")
-    assert f"{kind}.this loses {terraform_guards.STATEFUL[kind]}" in error.value.cause
+        guards.refuse_losses(plan, (), "prod")
+    assert f"{kind}.this loses {guards.STATEFUL[kind]}" in error.value.cause
     assert f"mlops terraform plan prod --allow-replace 'module.a.{kind}.this'" in error.value.next_step
-    terraform_guards.refuse_losses(plan, [f"module.a.{kind}.this"], "prod")
+    guards.refuse_losses(plan, [f"module.a.{kind}.this"], "prod")
 
 
 def test_the_command_of_a_refusal_allows_everything_that_would_go() -> None:
     plan = plan_of(REPLACED, DESTROYED)
     with pytest.raises(PlanRefusedError) as error:
-        terraform_guards.refuse_losses(plan, ["aws_s3_bucket.data"], "prod")
+        guards.refuse_losses(plan, ["aws_s3_bucket.data"], "prod")
     assert "aws_s3_bucket.data" not in error.value.cause
     assert error.value.next_step.count("--allow-replace") == 2
 
 
 def test_what_can_be_made_again_may_go() -> None:
-    terraform_guards.refuse_losses(plan_of(entry("aws_iam_role.x", "delete", "create"), CHANGED), (), "prod")
+    guards.refuse_losses(plan_of(entry("aws_iam_role.x", "delete", "create"), CHANGED), (), "prod")
 
 
 def test_an_address_that_the_plan_does_not_hold() -> None:
     with pytest.raises(UsageError, match="does not replace or destroy") as error:
-        terraform_guards.refuse_losses(plan_of(CHANGED), ["aws_s3_bucket.date"], "prod")
+        guards.refuse_losses(plan_of(CHANGED), ["aws_s3_bucket.date"], "prod")
     assert error.value.cause == "aws_s3_bucket.date"
 
 
@@ -191,20 +192,20 @@ class Endpoints:
 
 
 def test_a_removed_model_that_is_deployed_is_named() -> None:
-    removed = terraform_guards.removed_models(plan_of(*EVERYTHING))
+    removed = guards.removed_models(plan_of(*EVERYTHING))
     assert removed == ["web-safety/spam"]
     served: Any = Endpoints("web-safety--spam", "web-safety--phishing-url")
     with pytest.raises(PlanRefusedError) as error:
-        terraform_guards.refuse_deployed(served, removed, "The plan of prod removes models")
+        guards.refuse_deployed(served, removed, "The plan of prod removes models")
     assert error.value.cause == "SageMaker serves web-safety--spam"
     assert error.value.next_step.endswith("aws sagemaker delete-endpoint --endpoint-name web-safety--spam")
     free: Any = Endpoints("web-safety--phishing-url")
-    terraform_guards.refuse_deployed(free, removed, "The plan of prod removes models")
+    guards.refuse_deployed(free, removed, "The plan of prod removes models")
 
 
 def test_a_repository_that_is_replaced_removes_no_model() -> None:
     name = {"name": "a/b"}
-    assert not terraform_guards.removed_models(
+    assert not guards.removed_models(
         plan_of(entry("aws_ecr_repository.x", "delete", "create", before=name, after=name))
     )
 
@@ -231,8 +232,8 @@ def packages(count: int) -> list[dict[str, Any]]:
 
 
 def refuse_full(environment: Environment, ecr: Any, sagemaker: Any, *entries: dict[str, Any]) -> None:
-    changes = terraform_guards.must_be_empty(plan_of(*entries))
-    terraform_guards.refuse_full(ecr, sagemaker, changes, environment)
+    changes = guards.must_be_empty(plan_of(*entries))
+    guards.refuse_full(ecr, sagemaker, changes, environment)
 
 
 def test_a_removed_model_that_is_not_empty_is_named_with_what_empties_it(environment: Environment) -> None:
@@ -310,7 +311,7 @@ def test_what_terraform_empties_itself_and_what_is_replaced_need_not_be_empty() 
     )
     moved = entry("aws_ecr_repository.y", "delete", "create", before={"name": "a/c"}, after={"name": "a/c"})
     plan = plan_of(disposable, moved, DESTROYED, GONE, CREATED, REPLACED)
-    assert [change.address for change in terraform_guards.must_be_empty(plan)] == [
+    assert [change.address for change in guards.must_be_empty(plan)] == [
         DESTROYED["address"],
         GONE["address"],
     ]
@@ -320,12 +321,12 @@ def test_topics_of_every_module_are_found() -> None:
     topic = {"type": "aws_sns_topic", "mode": "managed", "values": {"arn": TOPIC}}
     module = {"resources": [topic, {**topic, "mode": "data", "values": {"arn": "other"}}]}
     document = {"prior_state": {"values": {"root_module": {"child_modules": [{"child_modules": [module]}]}}}}
-    assert terraform_guards.topics(document) == [TOPIC]
-    assert terraform_guards.topics({}) == []
+    assert guards.topics(document) == [TOPIC]
+    assert guards.topics({}) == []
     instance = {"attributes": {"arn": TOPIC}}
     state = {"resources": [{"mode": "managed", "type": "aws_sns_topic", "instances": [instance]}]}
-    assert terraform_guards.topics_of_state(state) == [TOPIC]
-    assert terraform_guards.topics_of_state({}) == []
+    assert guards.topics_of_state(state) == [TOPIC]
+    assert guards.topics_of_state({}) == []
 
 
 def stubbed(service: str) -> tuple[Any, Stubber]:
@@ -365,7 +366,7 @@ def test_everybody_who_has_not_confirmed_is_named() -> None:
     stub.add_response(
         "list_subscriptions_by_topic", {"Subscriptions": late}, {"TopicArn": TOPIC, "NextToken": "more"}
     )
-    notes = terraform_guards.unconfirmed(sns, [TOPIC])
+    notes = guards.unconfirmed(sns, [TOPIC])
     assert [note.split()[0] for note in notes] == ["ann@example.com", "eve@example.com"]
     assert "has not confirmed the subscription to people" in notes[0]
 
@@ -374,7 +375,7 @@ def test_everybody_who_has_not_confirmed_is_named() -> None:
 def test_a_topic_that_may_not_be_read_is_no_failure(code: str, notes: int) -> None:
     sns, stub = stubbed("sns")
     stub.add_client_error("list_subscriptions_by_topic", code)
-    assert len(terraform_guards.unconfirmed(sns, [TOPIC])) == notes
+    assert len(guards.unconfirmed(sns, [TOPIC])) == notes
 
 
 @pytest.fixture
@@ -398,7 +399,7 @@ def test_credentials_of_another_account(environment: Environment) -> None:
     arn = "arn:aws:sts::111111111111:assumed-role/ml-ops-plan/gitlab"
     stub.add_response("get_caller_identity", {"Account": "111111111111", "Arn": arn, "UserId": "A"})
     with pytest.raises(AuthenticationError) as error:
-        terraform_account.check_account(environment, sts)
+        account.check_account(environment, sts)
     assert arn in error.value.cause and "333333333333" in error.value.cause
 
 
@@ -406,14 +407,14 @@ def test_a_state_that_is_closed_to_us(environment: Environment) -> None:
     s3, stub = stubbed("s3")
     stub.add_client_error("head_bucket", "403", http_status_code=403)
     with pytest.raises(StateUnreachableError, match="closed to us"):
-        terraform_account.check_state(environment, s3)
+        account.check_state(environment, s3)
 
 
 def test_a_state_in_another_region(environment: Environment) -> None:
     s3, stub = stubbed("s3")
     stub.add_response("head_bucket", {"BucketRegion": "us-east-1"})
     with pytest.raises(StateUnreachableError) as error:
-        terraform_account.check_state(environment, s3)
+        account.check_state(environment, s3)
     assert error.value.next_step == 'Write region = "us-east-1" there.'
 
 
@@ -426,10 +427,10 @@ def test_a_state_that_no_network_leads_to(environment: Environment) -> None:
         aws_secret_access_key="test",
     )
     with pytest.raises(StateUnreachableError, match="cannot be reached"):
-        terraform_account.check_state(environment, s3)
+        account.check_state(environment, s3)
 
 
 def test_a_state_that_can_be_reached(environment: Environment) -> None:
     s3, stub = stubbed("s3")
     stub.add_response("head_bucket", {"BucketRegion": "eu-west-1"})
-    terraform_account.check_state(environment, s3)
+    account.check_state(environment, s3)

@@ -14,10 +14,10 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
-from mlops.base.decode import encode
 from mlops.base.errors import TriggerError
-from mlops.clients.trigger import PATIENCE, Trigger
-from mlops.contracts.contract import (
+from mlops.base.strict_json import encode
+from mlops.clients.aws.trigger import PATIENCE, Trigger
+from mlops.contracts.runs import (
     CONF_LIMIT,
     Deployment,
     DeploymentConf,

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import ContractError, RunTimeoutError, SettingsError, TriggerError
-from mlops.contracts import contract
-from mlops.contracts.contract import Conf, EventConf, RunAnswer, RunProblem, TaskState
+from mlops.contracts import runs
 from mlops.contracts.evidence import Failure
-from mlops.runs import waiting
-from mlops.runs.waiting import Clock, Work
+from mlops.contracts.runs import Conf, EventConf, RunAnswer, RunProblem, TaskState
+from mlops.runs import airflow_runs
+from mlops.runs.airflow_runs import Clock, Work
 
-DAG = contract.TRAINING_DAG
+DAG = runs.TRAINING_DAG
 URL = "https://airflow.example/run"
 CONF: Any = "the conf"
 WORK = Work(dag_id=DAG, label="phishing-url", identity="work", conf=CONF, spill_uri="s3://b/conf.json")
@@ -29,7 +29,7 @@ UNKNOWN = RunProblem(kind="run_not_found", message="no run", next_step="-", retr
 
 
 def numbered(attempt: int) -> str:
-    return contract.run_id("phishing-url", "work", attempt)
+    return runs.run_id("phishing-url", "work", attempt)
 
 
 def task(name: str, state: str, number: int = 1, seconds: float | None = None) -> TaskState:
@@ -74,7 +74,7 @@ class Script:
 
 def wait(at: Callable[[float], RunAnswer], timeout: float = 10_000) -> tuple[RunAnswer, FakeTime]:
     time = FakeTime()
-    return waiting.wait(Script(time, at), DAG, "r", timeout, time.clock()), time
+    return airflow_runs.wait(Script(time, at), DAG, "r", timeout, time.clock()), time
 
 
 def test_each_change_of_a_task_is_one_line_and_polls_are_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_airflow_may_be_out_of_reach_for_a_while(
 def test_airflow_that_stays_away_ends_the_wait() -> None:
     time = FakeTime()
     with pytest.raises(TriggerError, match="airflow unavailable") as caught:
-        waiting.wait(Script(time, lambda _: run(problem=DOWN)), DAG, "r", 10_000, time.clock())
+        airflow_runs.wait(Script(time, lambda _: run(problem=DOWN)), DAG, "r", 10_000, time.clock())
     assert caught.value.cause == "503"
     assert 600 < time.seconds < 700
 
@@ -150,7 +150,7 @@ def test_airflow_that_stays_away_ends_the_wait() -> None:
 def test_a_final_problem_ends_the_wait_at_once() -> None:
     time = FakeTime()
     with pytest.raises(TriggerError, match="access denied"):
-        waiting.wait(Script(time, lambda _: run(problem=GONE)), DAG, "r", 10_000, time.clock())
+        airflow_runs.wait(Script(time, lambda _: run(problem=GONE)), DAG, "r", 10_000, time.clock())
     assert not time.pauses
 
 
@@ -184,7 +184,7 @@ class Airflow:
 
 
 def start(airflow: Airflow, done: bool = True, clock: Clock | None = None) -> RunAnswer:
-    return waiting.start_or_join(airflow, WORK, lambda: done, clock or FakeTime().clock())
+    return airflow_runs.start_or_join(airflow, WORK, lambda: done, clock or FakeTime().clock())
 
 
 def test_new_work_gets_its_first_run() -> None:
@@ -228,7 +228,7 @@ def test_a_run_of_another_pipeline_that_airflow_never_tells_of_ends_with_its_rea
     airflow = Airflow(taken_by_another=True, status_problems=chain([UNKNOWN], repeat(BUSY)))
     with pytest.raises(TriggerError, match="throttled"):
         start(airflow, clock=time.clock())
-    assert waiting.PATIENCE < time.seconds < waiting.PATIENCE + 2 * waiting.LONGEST_PAUSE
+    assert airflow_runs.PATIENCE < time.seconds < airflow_runs.PATIENCE + 2 * airflow_runs.LONGEST_PAUSE
 
 
 def test_a_status_that_does_not_come_is_no_reason_to_give_up() -> None:
@@ -282,7 +282,7 @@ FAILED = run(
 
 
 def test_a_failed_run_gives_its_real_cause_and_log() -> None:
-    error = waiting.run_failed(Evidence(FAILURE), "s3://b/e/", FAILED, "Training")
+    error = airflow_runs.run_failed(Evidence(FAILURE), "s3://b/e/", FAILED, "Training")
     assert error.what == "Training failed at train"
     assert (error.cause, error.link) == (FAILURE.cause, FAILURE.log_url)
     assert error.next_step == FAILURE.next_step
@@ -290,7 +290,7 @@ def test_a_failed_run_gives_its_real_cause_and_log() -> None:
 
 @pytest.mark.parametrize("found", [None, replace(FAILURE, run_id="earlier"), ContractError("broken")])
 def test_without_a_report_of_this_run_the_tasks_are_named(found: Failure | Exception | None) -> None:
-    error = waiting.run_failed(Evidence(found), "s3://b/e/", FAILED, "Training")
+    error = airflow_runs.run_failed(Evidence(found), "s3://b/e/", FAILED, "Training")
     assert error.what == "Training failed at train"
     assert error.link == URL
     assert "column" not in error.cause
@@ -316,11 +316,11 @@ TEN_MINUTES_LATER = datetime(2026, 1, 2, 3, 10, tzinfo=UTC)
 def test_a_wait_is_as_long_as_the_run_may_take_and_ends_before_the_job(
     capsys: pytest.CaptureFixture[str], asked: str, variables: dict[str, str], seconds: float
 ) -> None:
-    assert waiting.patience(7200, asked, variables, TEN_MINUTES_LATER) == seconds
+    assert airflow_runs.patience(7200, asked, variables, TEN_MINUTES_LATER) == seconds
     warned = "GitLab ends this job" in capsys.readouterr().err
     assert warned is (seconds not in (90, 7200 + 3600))
 
 
 def test_a_wait_that_is_no_number_is_named() -> None:
     with pytest.raises(SettingsError, match="not a number of seconds"):
-        waiting.patience(7200, "soon", {})
+        airflow_runs.patience(7200, "soon", {})

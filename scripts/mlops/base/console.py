@@ -16,7 +16,7 @@ from mlops.base.errors import MlopsError
 
 TYPE_CHECKING = False  # typing itself would be a third of the time of `mlops --help`
 if TYPE_CHECKING:
-    from mlops.base.outcome import Outcome
+    from mlops.base.result import Outcome
 
 
 # Control characters drive a terminal, and these of Unicode turn what follows around: a name or a log of

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops.base.errors import DeploymentRefusedError, MlopsError
-from mlops.clients.aws import passing
-from mlops.contracts.contract import DeploymentConf, Origin, of_merge_request
+from mlops.clients.aws.session import passing
 from mlops.contracts.evidence import LINEAGE, Lineage
+from mlops.contracts.runs import DeploymentConf, Origin, of_merge_request
 from mlops.contracts.versions import ModelVersion
 
 if TYPE_CHECKING:
-    from mlops.clients.storage import Storage
+    from mlops.clients.aws.s3 import Storage
 
 
 def check_merged(conf: DeploymentConf, storage: Storage) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from mlops.base.errors import SettingsError
-from mlops.contracts.contract import MERGE_REQUEST_SOURCE, Origin
+from mlops.contracts.runs import MERGE_REQUEST_SOURCE, Origin
 from mlops.contracts.upstream import PREFIX, Change
 
 Kind = Literal["merge_request", "default_branch", "branch", "tag", "schedule", "local"]

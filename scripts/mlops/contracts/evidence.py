@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mlops.base.errors import EvidenceError
-from mlops.contracts.contract import (
+from mlops.contracts.runs import (
     Deployment,
     Evaluation,
     Monitoring,
@@ -176,7 +176,7 @@ class Lineage:
     """SHA-256 over keys, sizes and ETags of all objects of the channels."""
     hyper_parameters: dict[str, str]
     request_fingerprint: str
-    """`contract.request_fingerprint`: what the manifest asked for."""
+    """`runs.request_fingerprint`: what the manifest asked for."""
     dag_run_id: str
     created_at: str
     origin: Origin = Origin()

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlops.base.errors import ContractError
-from mlops.contracts.contract import (
+from mlops.contracts.evidence import RECIPE
+from mlops.contracts.runs import (
     ApprovalConf,
     Conf,
     DeploymentConf,
@@ -19,12 +20,11 @@ from mlops.contracts.contract import (
     of_merge_request,
     parse_conf,
 )
-from mlops.contracts.evidence import RECIPE
 from mlops.contracts.versions import ModelVersion, check_names
 
 if TYPE_CHECKING:
-    from mlops.clients.storage import Storage
-    from mlops.contracts.settings import Settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.contracts.platform_settings import Settings
 
 
 def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: Settings) -> Conf | EventConf:

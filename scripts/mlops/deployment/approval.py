@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mlops.base.decode import dumps
 from mlops.base.errors import ContractError, DeploymentRefusedError, SettingsError
-from mlops.clients import model_packages
-from mlops.clients.sagemaker import missing
-from mlops.clients.sagemaker_requests import model_package, package_description
-from mlops.contracts.contract import (
+from mlops.base.strict_json import dumps
+from mlops.clients.aws import model_packages
+from mlops.clients.aws.sagemaker import missing
+from mlops.clients.aws.sagemaker_requests import model_package, package_description
+from mlops.contracts.evidence import DEPLOYMENT, Comparison
+from mlops.contracts.run_conf import evidence_uri, read_conf
+from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     SCHEMA_VERSION,
     ApprovalConf,
@@ -27,8 +29,6 @@ from mlops.contracts.contract import (
     is_to_come,
     of_merge_request,
 )
-from mlops.contracts.evidence import DEPLOYMENT, Comparison
-from mlops.contracts.run_conf import evidence_uri, read_conf
 from mlops.contracts.versions import ModelVersion, endpoint_name
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sagemaker import SageMakerClient
 
-    from mlops.clients.storage import Storage
-    from mlops.contracts.settings import Settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.contracts.platform_settings import Settings
 
 MODEL_VERSION = "mlops:model-version"
 EVIDENCE_URI = "mlops:evidence-uri"

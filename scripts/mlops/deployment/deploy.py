@@ -10,28 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.base import console
-from mlops.base.decode import encode
 from mlops.base.errors import DeploymentRefusedError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
+from mlops.base.strict_json import encode
 from mlops.ci import dotenv
 from mlops.ci.merged import check_merged
-from mlops.clients import images
-from mlops.clients.sagemaker import describe_endpoint, describe_endpoint_config, describe_model, find_champion
-from mlops.clients.sagemaker_requests import endpoint_config
-from mlops.contracts import contract
-from mlops.contracts.contract import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, canonical
+from mlops.clients.aws import ecr as images
+from mlops.clients.aws.sagemaker import (
+    describe_endpoint,
+    describe_endpoint_config,
+    describe_model,
+    find_champion,
+)
+from mlops.clients.aws.sagemaker_requests import endpoint_config
+from mlops.contracts import runs as contract
 from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.runs import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, canonical
 from mlops.contracts.versions import ModelVersion, resource_name
-from mlops.deployment.deployment_run import evidence_objections
-from mlops.runs import waiting
+from mlops.deployment.tasks import evidence_objections
+from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_sagemaker import SageMakerClient
 
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.s3 import Storage
+    from mlops.manifest.reader import Model
 
 _SETTINGS = ("InstanceType", "InitialInstanceCount", "ContainerStartupHealthCheckTimeoutInSeconds")
 
@@ -51,7 +56,7 @@ class Options:
         return cls(
             dotenv=Path(arguments.dotenv),
             wait=not arguments.no_wait,
-            timeout=0 if arguments.no_wait else waiting.patience(longest, asked, variables),
+            timeout=0 if arguments.no_wait else airflow_runs.patience(longest, asked, variables),
         )
 
 
@@ -59,11 +64,11 @@ class Options:
 class Platform:
     """The services of one environment."""
 
-    runs: waiting.Runs
+    runs: airflow_runs.Runs
     storage: Storage
     sagemaker: SageMakerClient
     ecr: ECRClient
-    clock: waiting.Clock = waiting.Clock()  # noqa: RUF009  # frozen
+    clock: airflow_runs.Clock = airflow_runs.Clock()  # noqa: RUF009  # frozen
 
 
 def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-locals  # imports count
@@ -73,17 +78,17 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
         MlopsError: of many kinds; see `deploy`.
     """
     from mlops.ci.pipeline import Pipeline
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     pipeline = Pipeline.from_environment(os.environ)
-    model = load.load(arguments.manifest, arguments.environment).model(arguments.model)
+    model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
     version = dotenv.model_version(arguments.model_version, os.environ)
     reason = (arguments.override or os.environ.get("MLOPS_OVERRIDE", "")).strip()
 
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.clients.trigger import Trigger
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.aws.trigger import Trigger
+    from mlops.contracts.platform_settings import read_settings
 
     with explained():
         settings = read_settings(client("ssm"))
@@ -102,7 +107,7 @@ def request(
     model: Model, version: ModelVersion, bucket: str, reason: str, pipeline: Pipeline
 ) -> DeploymentConf:
     """What the DAG is asked for; an override carries the name of the person who started the job."""
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     return DeploymentConf(
         schema_version=contract.SCHEMA_VERSION,
@@ -110,9 +115,9 @@ def request(
         model=model.name,
         model_version=str(version),
         evidence_uri=evidence_uri(bucket, model.project, model.name, version),
-        deployment=load.deployment(model, bucket),
+        deployment=reader.deployment(model, bucket),
         override=Override(reason=reason, user=pipeline.origin.user) if reason else None,
-        notifications=load.notifications(model),
+        notifications=reader.notifications(model),
         origin=pipeline.origin,
     )
 
@@ -133,7 +138,7 @@ def deploy(conf: DeploymentConf, pipeline: Pipeline, options: Options, platform:
     check(conf, platform)
 
     work = _work(conf, pipeline)
-    answer = waiting.start_or_join(platform.runs, work, lambda: serves(conf, platform.sagemaker))
+    answer = airflow_runs.start_or_join(platform.runs, work, lambda: serves(conf, platform.sagemaker))
     _hand_over(options.dotenv, conf, answer.run_id, deployed=False)
     console.say(f"Deployment run {answer.run_id} {'started' if answer.created else f'is {answer.state}'}")
     if answer.run_url:
@@ -144,10 +149,10 @@ def deploy(conf: DeploymentConf, pipeline: Pipeline, options: Options, platform:
             data=_data(conf, answer.run_id, str(answer.state)),
             next_steps=("Run this job again without --no-wait: it waits for the same run.",),
         )
-    answer = waiting.wait(platform.runs, DEPLOYMENT_DAG, answer.run_id, options.timeout, platform.clock)
+    answer = airflow_runs.wait(platform.runs, DEPLOYMENT_DAG, answer.run_id, options.timeout, platform.clock)
     if answer.state == "failed":
         what = f"Deployment of {conf.model} {conf.model_version}"
-        raise waiting.run_failed(platform.storage, conf.evidence_uri, answer, what)
+        raise airflow_runs.run_failed(platform.storage, conf.evidence_uri, answer, what)
     _hand_over(options.dotenv, conf, answer.run_id, deployed=True)
     return _deployed(conf, answer)
 
@@ -207,11 +212,11 @@ def check(conf: DeploymentConf, platform: Platform) -> None:
         console.warn(f"in spite of: {objection}")
 
 
-def _work(conf: DeploymentConf, pipeline: Pipeline) -> waiting.Work:
+def _work(conf: DeploymentConf, pipeline: Pipeline) -> airflow_runs.Work:
     identity = [DEPLOYMENT_DAG, conf.project, conf.model, conf.model_version, pipeline.pipeline_id]
     identity.append(conf.override.reason if conf.override else "")
     identity.append(canonical(encode(conf.deployment)).decode())
-    return waiting.Work(
+    return airflow_runs.Work(
         dag_id=DEPLOYMENT_DAG,
         label=f"{conf.model}-{conf.model_version}",
         identity="|".join(identity),

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mlops.base import console
 from mlops.base.errors import GitLabError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.ci.pipeline import Pipeline
 from mlops.contracts.upstream import TOKEN
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     Raises:
         SettingsError: when a variable of the pipeline is wrong.
     """
-    from mlops.clients import gitlab
+    from mlops.clients.gitlab import project as gitlab
 
     pipeline = Pipeline.from_environment(os.environ)
     report = Path(arguments.report) / "evaluation.md"

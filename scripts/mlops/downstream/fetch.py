@@ -23,13 +23,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, cast, get_args
 
 from mlops.base.errors import ArtifactError, SettingsError, SourceError, UpstreamError, UsageError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.ci import dotenv
 from mlops.contracts import upstream
 from mlops.contracts.upstream import TOKEN, Change, Claim, Upstream
 
 if TYPE_CHECKING:
-    from mlops.clients.upstream_project import Job, Project
+    from mlops.clients.gitlab.upstream_project import Job, Project
 
 BUNDLE, CHECKSUM = "code.bundle", "code.sha256"
 _BUNDLE_LIMIT = 1 << 30
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "There is no GitLab to ask", cause="CI_SERVER_URL and a token are needed", next_step=_DOCS
         )
 
-    from mlops.clients import upstream_project
+    from mlops.clients.gitlab import upstream_project
 
     source = upstream_project.connect(server, claim.project_id, token, job_token)
     accepted = os.environ.get("MLOPS_UPSTREAMS", "")
@@ -187,7 +187,7 @@ def ask(claim: Claim, source: Source, accepted: str) -> Known:
             next_step="Run it again, and then the trigger job.",
         )
     if job.expired:
-        from mlops.clients.upstream_project import gone
+        from mlops.clients.gitlab.upstream_project import gone
 
         raise gone(job.id, job.expired)
     return Known(
@@ -262,7 +262,8 @@ def fetch(known: Known, source: Source, place: Place) -> Upstream:
         ArtifactError: when it is gone, damaged, or not what it seems.
         SourceError: when the commit has no such manifest.
     """
-    from mlops.clients import artifacts, git_bundle
+    from mlops.clients.git import bundle
+    from mlops.clients.gitlab import artifacts
 
     for folder in (place.files, place.history):
         if folder.exists():
@@ -275,7 +276,7 @@ def fetch(known: Known, source: Source, place: Place) -> Upstream:
         artifacts.extract(work / "artifacts.zip", {BUNDLE: _BUNDLE_LIMIT, CHECKSUM: 200}, work)
         _check_sum(work, known.artifact_sha256)
         # Whole or not at all, or a job that was killed would leave the next one half a repository.
-        title = git_bundle.unpack(
+        title = bundle.unpack(
             work / BUNDLE, known.upstream.commit, work / place.files.name, work / place.history.name
         )
         manifest = work / place.files.name / place.manifest

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mlops.base import console
-from mlops.base.decode import encode
 from mlops.base.errors import EXIT_OK, EvidenceError, GateFailedError, GitLabError, MlopsError, RunFailedError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
+from mlops.base.strict_json import encode
 from mlops.ci import dotenv
-from mlops.contracts.contract import TRAINING_DAG, RunAnswer
 from mlops.contracts.evidence import (
     CHALLENGER,
     CHAMPION,
@@ -25,14 +24,15 @@ from mlops.contracts.evidence import (
     Lineage,
 )
 from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.runs import TRAINING_DAG, RunAnswer
 from mlops.contracts.versions import ModelVersion
 from mlops.evaluation import report
-from mlops.runs import waiting
+from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.s3 import Storage
+    from mlops.manifest.reader import Model
 
 
 class Notes(Protocol):
@@ -51,7 +51,7 @@ class Subject:
     evidence_uri: str
     run_id: str
     request: str = ""
-    """The `contract.request_fingerprint` of what this pipeline asks for; empty where it asks for nothing."""
+    """The `runs.request_fingerprint` of what this pipeline asks for; empty where it asks for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Options:
             directory=Path(arguments.report),
             dotenv=Path(arguments.dotenv),
             wait=not arguments.no_wait,
-            timeout=0 if arguments.no_wait else waiting.patience(longest(model), asked, variables),
+            timeout=0 if arguments.no_wait else airflow_runs.patience(longest(model), asked, variables),
         )
 
 
@@ -91,20 +91,20 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
         MlopsError: of many kinds; see `evaluate`.
     """
     from mlops.ci.pipeline import Pipeline
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     pipeline = Pipeline.from_environment(os.environ)
     # The template names it in a variable: the image of an earlier release does not know the option.
     environment = arguments.environment or os.environ.get("MLOPS_ENVIRONMENT", "")
-    model = load.load(arguments.manifest, environment).model(arguments.model)
+    model = reader.load(arguments.manifest, environment).model(arguments.model)
     options = Options.read(arguments, model, os.environ)
     version, run_id = requested(arguments, os.environ)
 
-    from mlops.clients import gitlab
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.clients.trigger import Trigger
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.aws.trigger import Trigger
+    from mlops.clients.gitlab import project as gitlab
+    from mlops.contracts.platform_settings import read_settings
 
     with explained():
         settings = read_settings(client("ssm"))
@@ -148,10 +148,10 @@ def evaluate(  # pylint: disable=too-many-arguments
     options: Options,
     pipeline: Pipeline,
     *,
-    runs: waiting.Runs,
+    runs: airflow_runs.Runs,
     storage: Storage,
     notes: Notes | None,
-    clock: waiting.Clock = waiting.Clock(),  # noqa: B008  # frozen
+    clock: airflow_runs.Clock = airflow_runs.Clock(),  # noqa: B008  # frozen
 ) -> Outcome:
     """Write all reports; a failed gate is an exit code, not an exception.
 
@@ -244,12 +244,14 @@ def _check_request(subject: Subject, storage: Storage) -> None:
         )
 
 
-def _answer(subject: Subject, options: Options, runs: waiting.Runs, clock: waiting.Clock) -> RunAnswer:
+def _answer(
+    subject: Subject, options: Options, runs: airflow_runs.Runs, clock: airflow_runs.Clock
+) -> RunAnswer:
     if options.wait:
-        return waiting.wait(runs, TRAINING_DAG, subject.run_id, options.timeout, clock)
+        return airflow_runs.wait(runs, TRAINING_DAG, subject.run_id, options.timeout, clock)
     answer = runs.status(TRAINING_DAG, subject.run_id)
     if answer.problem is not None:
-        raise waiting.refusal(answer)
+        raise airflow_runs.refusal(answer)
     return answer
 
 
@@ -264,7 +266,7 @@ def _not_over(answer: RunAnswer) -> Outcome:
 
 def _failed(subject: Subject, options: Options, storage: Storage, answer: RunAnswer) -> RunFailedError:
     what = f"Training of {subject.model} {subject.version}"
-    error = waiting.run_failed(storage, subject.evidence_uri, answer, what)
+    error = airflow_runs.run_failed(storage, subject.evidence_uri, answer, what)
     links = [("Log", error.link), ("Airflow run", answer.run_url)]
     report.write_failure(options.directory, error.what, error.cause, error.next_step, links)
     return error

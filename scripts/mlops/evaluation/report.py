@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops.base.console import visible
-from mlops.base.decode import dumps
+from mlops.base.strict_json import dumps
 from mlops.contracts.evidence import COMPARISON, Comparison, ConfusionMatrix, EvaluationReport
-from mlops.notifications import metric_rows
-from mlops.notifications.metric_rows import HEADERS, number
+from mlops.notifications import metric_table
+from mlops.notifications.metric_table import HEADERS, number
 
 MARKDOWN = "evaluation.md"
 METRICS = "metrics.txt"
@@ -52,7 +52,7 @@ def table(comparison: Comparison) -> str:
     """Champion, challenger, change and gate of every metric, in aligned columns."""
     from tabulate import tabulate
 
-    found = metric_rows.rows(comparison, why=True)
+    found = metric_table.rows(comparison, why=True)
     return tabulate(found, headers=HEADERS, tablefmt="simple", colalign=_NUMBERS, disable_numparse=True)
 
 
@@ -134,7 +134,7 @@ def _plain(value: float) -> str:
 
 
 def _markdown_table(comparison: Comparison) -> str:
-    found = [[_cell(value) for value in row] for row in metric_rows.rows(comparison, why=True)]
+    found = [[_cell(value) for value in row] for row in metric_table.rows(comparison, why=True)]
     return _github(found, HEADERS, _NUMBERS)
 
 

@@ -13,15 +13,15 @@ from semver import Version
 
 from mlops.base import console
 from mlops.ci.pipeline import Pipeline
-from mlops.clients.git import Repository
-from mlops.clients.registry import Registry
+from mlops.clients.aws.oci_registry import Registry
+from mlops.clients.git.repository import Repository
 from mlops.contracts import versions
-from mlops.images import image
-from mlops.images.content import Content
-from mlops.manifest.load import Model
+from mlops.images import oci_image
+from mlops.images.content_key import Content
+from mlops.manifest.reader import Model
 
 if TYPE_CHECKING:
-    from mlops.clients.engine import DockerEngine
+    from mlops.clients.docker import DockerEngine
 
 KEY_LABEL = "org.ml-ops.content-key"
 REVISION_LABEL = "org.opencontainers.image.revision"
@@ -93,7 +93,7 @@ class DockerBuilder:
 
     @cached_property
     def _engine(self) -> DockerEngine:
-        from mlops.clients.engine import DockerEngine
+        from mlops.clients.docker import DockerEngine
 
         return DockerEngine.connect(console.say)
 
@@ -132,13 +132,13 @@ class ProcessBuilder:
         with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
             root = Path(folder) / "source"
             source.repository.export([*content.files, content.dockerfile], root)
-            settings = image.read_settings(
+            settings = oci_image.read_settings(
                 (root / content.dockerfile).read_text(encoding="utf-8", errors="replace"),
                 source.build_arguments,
             )
             context = root / content.context
             files = [(root / file).relative_to(context).as_posix() for file in content.files]
-            made = image.assemble(context, files, settings, source.labels(version))
+            made = oci_image.assemble(context, files, settings, source.labels(version))
         for digest, blob in made.blobs.items():
             registry.put_blob(blob, digest)
         registry.put_manifest(made.manifest, str(version))

@@ -38,17 +38,18 @@ from mlops.base.errors import (
     UsageError,
     VersionError,
 )
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.ci import dotenv
 from mlops.ci.pipeline import Pipeline
-from mlops.clients import aws, gitlab
-from mlops.clients.git import Repository
-from mlops.clients.registry import RELEASE_AGAIN, Image, Registry, unsupported
+from mlops.clients.aws import session
+from mlops.clients.aws.oci_registry import RELEASE_AGAIN, Image, Registry, unsupported
+from mlops.clients.git.repository import Repository
+from mlops.clients.gitlab import project as gitlab
 from mlops.contracts import versions
 from mlops.images.builders import BUILDERS, KEY_LABEL, REVISION_LABEL, Builder, Source
-from mlops.images.content import read_content
-from mlops.manifest import load
-from mlops.manifest.load import Model
+from mlops.images.content_key import read_content
+from mlops.manifest import reader
+from mlops.manifest.reader import Model
 
 # ECR does not raise it: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
 TAGS_OF_AN_IMAGE = 1000
@@ -77,13 +78,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
         MlopsError: of the kind that says what is missing or refused.
     """
     pipeline = Pipeline.from_environment(os.environ)
-    model = load.load(arguments.manifest).model(arguments.model)
+    model = reader.load(arguments.manifest).model(arguments.model)
     engine = os.environ.get("MLOPS_ENGINE", "docker")
     if engine not in BUILDERS:
         raise SettingsError(
             f"MLOPS_ENGINE is {engine!r}", next_step="Set it to " + " or ".join(BUILDERS) + "."
         )
-    registry = Registry(aws.client("ecr"), model.repository, os.environ.get("MLOPS_REGISTRY", ""))
+    registry = Registry(session.client("ecr"), model.repository, os.environ.get("MLOPS_REGISTRY", ""))
     if pipeline.kind in {"tag", "schedule"}:
         result = find_release(model, pipeline, registry)
     else:

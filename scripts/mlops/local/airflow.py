@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
 from mlops.base.errors import LocalStackError
-from mlops.contracts.contract import DEPLOYMENT_DAG, MONITORING_DAG, NOTICE_DAG, RETRAINING_DAG, TRAINING_DAG
+from mlops.contracts.runs import DEPLOYMENT_DAG, MONITORING_DAG, NOTICE_DAG, RETRAINING_DAG, TRAINING_DAG
 from mlops.local import paths
 from mlops.local.aws.config import AIRFLOW_KEY
 

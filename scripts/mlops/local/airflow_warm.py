@@ -35,7 +35,7 @@ def prepare_messages() -> None:
 def prepare_clients() -> None:
     """Make AWS clients, and read once what each further one would read again."""
     for service in CLIENTS:
-        import_module("mlops.clients.aws").client(service)
+        import_module("mlops.clients.aws.session").client(service)
     # A session reads the descriptions of AWS's services for itself (85 ms), and each hook makes a session.
     sessions: Any = import_module("botocore.session")
     sessions.create_loader = functools.cache(sessions.create_loader)

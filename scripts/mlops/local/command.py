@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 
 
 def run(arguments: Namespace) -> Outcome:

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from mlops.base.errors import LocalStackError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local import paths
 from mlops.local.stack import FILE, Stack, find, names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local.stack import Stack, require
 
 

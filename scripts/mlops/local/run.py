@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mlops.base import console
 from mlops.base.errors import ManifestError, SourceError, UsageError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local import pipeline, sdk
 from mlops.local.gitlab.projects import DEFAULT_BRANCH, create_project
 from mlops.local.job_board import JobResult
@@ -168,10 +168,10 @@ def upload_data(stack: Stack, repository: Path, say: Callable[[str], None] = con
     In a company the data is on S3 before there is a model. Here `data/train/` of the repo becomes
     the channel whose prefix ends in `train/`.
     """
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     try:
-        models = load.load(repository / "mlops.yml").models
+        models = reader.load(repository / "mlops.yml").models
     except ManifestError:
         return  # the pipeline's own jobs say what is wrong with it
     s3 = sdk.client(stack, "s3")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mlops.base.decode import dumps, loads
 from mlops.base.errors import LocalStackError
+from mlops.base.strict_json import dumps, loads
 from mlops.local import paths
 from mlops.local.airflow import PASSWORDS
 from mlops.local.aws.config import ACCESS_KEY

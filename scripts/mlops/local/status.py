@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops.base.errors import LocalStackError, UsageError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local.stack import find, require
 
 _LAST_LINES = 200

@@ -23,7 +23,7 @@ from mlops.local.environment import QUICK, Environment, find_environment
 from mlops.local.stack import aws_environment
 
 if TYPE_CHECKING:
-    from mlops.clients.terraform import Terraform
+    from mlops.clients.terraform.program import Terraform
 
 Models = Mapping[str, Sequence[str]]
 
@@ -164,7 +164,7 @@ def workspace(
         PrerequisiteError: when Terraform is missing and cannot be fetched.
         TerraformError: when the provider cannot be fetched.
     """
-    from mlops.clients.terraform import Terraform, find_terraform
+    from mlops.clients.terraform.program import Terraform, find_terraform
 
     played = environment or find_environment(QUICK)
     source = paths.checkout() / "terraform"

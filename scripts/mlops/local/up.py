@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlops.base import console
 from mlops.base.errors import EngineError, LocalStackError, MlopsError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local import accounts, paths
 from mlops.local.down import stop_stack
 from mlops.local.environment import QUICK, find_environment
@@ -99,7 +99,7 @@ def choose_engine(wanted: str) -> Engine:
     """
     if wanted == "process":
         return "process"
-    from mlops.clients.engine import DockerEngine
+    from mlops.clients.docker import DockerEngine
 
     try:
         DockerEngine.connect(console.say)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mlops.base.errors import ManifestError
-from mlops.contracts.contract import UNSTORABLE
+from mlops.contracts.runs import UNSTORABLE
 
 SIZE_LIMIT = 256 * 1024
 # Aliases make a small file a huge document: https://en.wikipedia.org/wiki/Billion_laughs_attack

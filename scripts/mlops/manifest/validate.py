@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from mlops.base.outcome import Outcome
-from mlops.manifest import load
+from mlops.base.result import Outcome
+from mlops.manifest import reader
 from mlops.manifest.schema import json_schema
 
 
@@ -29,7 +29,7 @@ def validate(path: Path, environment: str = "") -> Outcome:
     Raises:
         ManifestError: with every problem.
     """
-    found = load.load(path, environment)
+    found = reader.load(path, environment)
     names = ", ".join(found.models)
     environments = ", ".join(found.environments) or "none"
     return Outcome(

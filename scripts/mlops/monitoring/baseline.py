@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlops.base.errors import MonitoringError
 from mlops.contracts.evidence import EvaluationReport
-from mlops.monitoring import sampling
+from mlops.monitoring import reservoir
 from mlops.monitoring.drift import Rows, Value, category, value
 
 if TYPE_CHECKING:
-    from mlops.clients.storage import StoredObject
+    from mlops.clients.aws.s3 import StoredObject
 
 _FORMATS = (".csv", ".jsonl", ".ndjson")
 _FIELD_LIMIT = 128 * 1024
@@ -60,30 +60,30 @@ def read(files: Files, prefix: str, ignored: Iterable[str]) -> Baseline:
             cause=f"no file there ends with {', '.join(_FORMATS)}",
             next_step=_FORMAT_ADVICE,
         )
-    chosen = sampling.shuffled(found, prefix)
-    budget = max(sampling.BYTES // len(chosen), 64 * 1024)
-    kept = sampling.Reservoir[tuple[tuple[str, ...], object]](sampling.ROWS, prefix)
+    chosen = reservoir.shuffled(found, prefix)
+    budget = max(reservoir.BYTES // len(chosen), 64 * 1024)
+    kept = reservoir.Reservoir[tuple[tuple[str, ...], object]](reservoir.ROWS, prefix)
     for one in chosen:
         uri = f"s3://{bucket}/{one.key}"
         reader = _csv_rows if one.key.lower().endswith(".csv") else _json_rows
         for row in reader(files.lines(uri, budget), uri):
             kept.offer(row)
     notes = []
-    if kept.offered > len(kept.items) or sum(one.size for one in chosen) > sampling.BYTES:
+    if kept.offered > len(kept.items) or sum(one.size for one in chosen) > reservoir.BYTES:
         notes.append(f"The baseline is a sample of {len(kept.items)} rows.")
     left_out = set(ignored)
     order = _order(kept.items, left_out)
-    if len(order) > sampling.COLUMNS:
-        notes.append(f"Only the first {sampling.COLUMNS} of {len(order)} columns are compared.")
+    if len(order) > reservoir.COLUMNS:
+        notes.append(f"Only the first {reservoir.COLUMNS} of {len(order)} columns are compared.")
     return Baseline(
-        table([_mapping(row) for row in kept.items], order[: sampling.COLUMNS]), tuple(order), tuple(notes)
+        table([_mapping(row) for row in kept.items], order[: reservoir.COLUMNS]), tuple(order), tuple(notes)
     )
 
 
 def table(rows: list[Mapping[str, object]], names: Iterable[str]) -> Rows:
     """Rows turned into columns; a key that a row lacks, or that holds no single value, is a missing one."""
     names = list(names)
-    rows = rows[: max(sampling.CELLS // max(len(names), 1), 1)]
+    rows = rows[: max(reservoir.CELLS // max(len(names), 1), 1)]
     return Rows(len(rows), {name: [_value(row.get(name)) for row in rows] for name in names})
 
 
@@ -107,7 +107,7 @@ def predictions(report: EvaluationReport) -> list[Value] | None:
     counts = {name: max(count, 0) for name, count in counts.items()}
     total = sum(counts.values())
     # As shares of a bounded sample: a test set of millions is no reason to fill the memory.
-    rows = min(total, sampling.ROWS)
+    rows = min(total, reservoir.ROWS)
     return [
         _label(name)
         for name, count in counts.items()

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlops.contracts.contract import DriftThresholds
 from mlops.contracts.evidence import ColumnDrift
+from mlops.contracts.runs import DriftThresholds
 
 Value = float | str | None
 """A number, a text, or nothing."""

@@ -7,20 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mlops.base import console
-from mlops.base.decode import encode
 from mlops.base.errors import MonitoringError, UsageError
-from mlops.base.outcome import Outcome
-from mlops.contracts import contract
-from mlops.contracts.contract import MONITORING_DAG, MonitoringConf, Occurrence
+from mlops.base.result import Outcome
+from mlops.base.strict_json import encode
+from mlops.contracts import runs as contract
 from mlops.contracts.evidence import DriftReport, monitoring_key
+from mlops.contracts.runs import MONITORING_DAG, MonitoringConf, Occurrence
 from mlops.notifications.messages import drift_table
-from mlops.runs import waiting
+from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.s3 import Storage
+    from mlops.manifest.reader import Model
 
-_CLOCK = waiting.Clock()
+_CLOCK = airflow_runs.Clock()
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -29,15 +29,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
     Raises:
         MlopsError: of many kinds; see `monitor`.
     """
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
-    model = load.load(arguments.manifest, arguments.environment).model(arguments.model)
+    model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
     end = window_end(arguments.window_end, datetime.now(UTC))
 
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.clients.trigger import Trigger
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.aws.trigger import Trigger
+    from mlops.contracts.platform_settings import read_settings
 
     with explained():
         settings = read_settings(client("ssm"))
@@ -72,10 +72,10 @@ def monitor(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     model: Model,
     end: str,
     bucket: str,
-    runs: waiting.Runs,
+    runs: airflow_runs.Runs,
     storage: Storage,
     timeout: float,
-    clock: waiting.Clock = _CLOCK,
+    clock: airflow_runs.Clock = _CLOCK,
 ) -> Outcome:
     """Have Airflow compare the window, and tell what it found.
 
@@ -94,12 +94,12 @@ def monitor(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         )
     prefix = f"s3://{bucket}/{model.project}/{model.name}/"
     uri = prefix + monitoring_key(end)
-    answer = waiting.start_or_join(runs, _work(model, end, prefix), lambda: storage.exists(uri))
+    answer = airflow_runs.start_or_join(runs, _work(model, end, prefix), lambda: storage.exists(uri))
     if answer.run_url:
         console.say(f"Airflow run: {answer.run_url}")
-    answer = waiting.wait(runs, MONITORING_DAG, answer.run_id, timeout, clock)
+    answer = airflow_runs.wait(runs, MONITORING_DAG, answer.run_id, timeout, clock)
     if answer.state == "failed":
-        raise waiting.run_failed(storage, f"{prefix}monitoring/", answer, f"Monitoring of {model.name}")
+        raise airflow_runs.run_failed(storage, f"{prefix}monitoring/", answer, f"Monitoring of {model.name}")
     if not storage.exists(uri):
         raise MonitoringError(
             f"There was nothing to compare for {model.name}",
@@ -117,8 +117,8 @@ def monitor(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     )
 
 
-def _work(model: Model, end: str, prefix: str) -> waiting.Work:
-    return waiting.Work(
+def _work(model: Model, end: str, prefix: str) -> airflow_runs.Work:
+    return airflow_runs.Work(
         dag_id=MONITORING_DAG,
         label=model.name,
         identity=f"{MONITORING_DAG}|{model.project}|{model.name}|{end}|by hand",

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlops.contracts.contract import UNSTORABLE, DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.contracts.evidence import COMPARISON, Comparison, DriftReport, Failure, Lineage
+from mlops.contracts.runs import UNSTORABLE, DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.contracts.versions import endpoint_name
-from mlops.notifications import metric_rows
+from mlops.notifications import metric_table as metric_rows
 
 SUBJECT_LIMIT = 99
 BODY_LIMIT = 256 * 1024

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops.base import console
 from mlops.base.errors import GitLabError, MlopsError, NotificationError
-from mlops.base.outcome import Outcome
-from mlops.contracts.contract import Notifications
+from mlops.base.result import Outcome
+from mlops.contracts.platform_settings import DEFAULT_CHANNEL
 from mlops.contracts.run_conf import evidence_uri
-from mlops.contracts.settings import DEFAULT_CHANNEL
+from mlops.contracts.runs import Notifications
 from mlops.contracts.versions import ModelVersion
-from mlops.notifications import ledger, messages
-from mlops.notifications.ledger import Ledger, Way, identity_of
+from mlops.notifications import delivery_log as ledger
+from mlops.notifications import messages
+from mlops.notifications.delivery_log import Ledger, Way, identity_of
 from mlops.notifications.messages import Message
-from mlops.runs import waiting
+from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.gitlab import Job
+    from mlops.clients.gitlab.project import Job
     from mlops.contracts.evidence import Failure
-    from mlops.contracts.settings import Settings
+    from mlops.contracts.platform_settings import Settings
 
 # A broken runner can fail every job at once; Slack takes one message a second.
 _JOB_LIMIT = 5
@@ -98,10 +99,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         MlopsError: of other kinds, when the platform's settings cannot be read.
     """
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients import gitlab
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.gitlab import project as gitlab
+    from mlops.contracts.platform_settings import read_settings
 
     pipeline = Pipeline.from_environment(os.environ)
     with explained():
@@ -177,7 +178,7 @@ def check_channels(channels: Sequence[Channel], pipeline: Pipeline) -> Outcome:
 
 
 def failures_of_runs(
-    evidence: str, variables: Mapping[str, str], records: waiting.Records
+    evidence: str, variables: Mapping[str, str], records: airflow_runs.Records
 ) -> dict[str, Failure]:
     """What runs of this pipeline left of their failure, by the job that waits for the run.
 
@@ -185,7 +186,7 @@ def failures_of_runs(
         StorageError: when S3 does not tell.
     """
     found = {
-        job: waiting.failure(records, evidence, variables[variable])
+        job: airflow_runs.failure(records, evidence, variables[variable])
         for job, variable in _RUN_OF_JOB.items()
         if variables.get(variable)
     }
@@ -193,7 +194,7 @@ def failures_of_runs(
 
 
 def _failures(
-    about: _About, bucket: str, variables: Mapping[str, str], records: waiting.Records
+    about: _About, bucket: str, variables: Mapping[str, str], records: airflow_runs.Records
 ) -> dict[str, Failure]:
     if not about.project or not variables.get("MODEL_VERSION"):
         return {}
@@ -208,11 +209,11 @@ def _failures(
 
 def _about(arguments: argparse.Namespace) -> _About:
     """The manifest may be what is broken: then the model's channel is read from what can be read of it."""
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     try:
-        model = load.load(arguments.manifest, arguments.environment).model(arguments.model)
-        return _About(project=model.project, model=model.name, notifications=load.notifications(model))
+        model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
+        return _About(project=model.project, model=model.name, notifications=reader.notifications(model))
     except MlopsError as error:
         console.warn(f"{error.what}; telling by every way of the model's channel")
         return _guess(arguments)
@@ -240,11 +241,11 @@ def _guess(arguments: argparse.Namespace) -> _About:
 
 def _all_channels(settings: Settings, arguments: argparse.Namespace) -> list[Channel]:
     """Those of every model of the manifest; all of the platform's, where there is no manifest."""
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     try:
-        models = load.load(arguments.manifest, arguments.environment).models.values()
-        wanted = {load.notifications(model) for model in models}
+        models = reader.load(arguments.manifest, arguments.environment).models.values()
+        wanted = {reader.notifications(model) for model in models}
     except MlopsError as error:
         console.warn(f"{error.what}; testing all channels of the platform")
         wanted = {Notifications(channel=name) for name in (DEFAULT_CHANNEL, *settings.channels)}
@@ -257,8 +258,8 @@ def _all_channels(settings: Settings, arguments: argparse.Namespace) -> list[Cha
 
 
 def _channels(settings: Settings, wanted: Notifications) -> list[Channel]:
-    from mlops.clients.aws import client
-    from mlops.clients.email import Email
+    from mlops.clients.aws.email import Email
+    from mlops.clients.aws.session import client
     from mlops.clients.slack import Slack, webhook
 
     name, target = settings.channel_or_default(wanted.channel)

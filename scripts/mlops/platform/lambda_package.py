@@ -16,9 +16,9 @@ _SHARED = (
     "__init__",
     "base/__init__",
     "base/errors",
-    "base/decode",
+    "base/strict_json",
     "contracts/__init__",
-    "contracts/contract",
+    "contracts/runs",
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 _READABLE = 0o100644 << 16

@@ -14,9 +14,10 @@ from typing import Any
 
 from mlops.base import console
 from mlops.base.errors import PlanRefusedError, UsageError
-from mlops.base.outcome import Outcome
-from mlops.platform import terraform_guards, terraform_plan, terraform_review, terraform_session
-from mlops.platform.terraform_environment import Environment, find
+from mlops.base.result import Outcome
+from mlops.platform import guards, preparation, review
+from mlops.platform import plan as terraform_plan
+from mlops.platform.environment import Environment, find
 
 ALLOW_REPLACE = "MLOPS_ALLOW_REPLACE"
 # What a GitLab group calls the outputs of module identity; none of them is secret.
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     # The environment's own region, whatever the pipeline's is.
     os.environ["AWS_REGION"] = environment.region
     with _terminated_as_interrupted():
-        terraform_session.check(environment, state=arguments.action != "bootstrap")
+        preparation.check(environment, state=arguments.action != "bootstrap")
         return _ACTIONS[arguments.action](environment, arguments)
 
 
@@ -67,15 +68,15 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     out = environment.out
     _clear(out)
-    values = terraform_session.packages(environment, out)
-    terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
-    file = out / terraform_review.PLAN_FILE
+    values = preparation.packages(environment, out)
+    terraform = preparation.ready(environment, arguments.timeout, arguments.lock_timeout)
+    file = out / review.PLAN_FILE
     with console.section("terraform plan"):
         changed, text = terraform.plan_to(file.resolve(), var=values)
         document = terraform.describe(file.resolve())
     plan = terraform_plan.read(document)
     notes = _notes(environment, plan, document)
-    terraform_review.write_reports(out, environment.name, plan, notes, text)
+    review.write_reports(out, environment.name, plan, notes, text)
     allowed = _allowed(plan, arguments.allow_replace)
     shown = "\n".join(_shown(environment, plan, notes))
     try:
@@ -84,7 +85,7 @@ def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
         file.unlink()
         console.say(shown)
         raise
-    terraform_review.write(
+    review.write(
         environment,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         has_changes=changed,
@@ -93,55 +94,55 @@ def _plan(environment: Environment, arguments: argparse.Namespace) -> Outcome:
     )
     data = {"environment": environment.name, **terraform_plan.as_data(plan), "notes": notes}
     data |= {"has_changes": changed, "folder": str(out)}
-    steps = (f"review {out / terraform_review.SUMMARY}", _command("apply", arguments)) if changed else ()
+    steps = (f"review {out / review.SUMMARY}", _command("apply", arguments)) if changed else ()
     return Outcome(summary=shown, data=data, next_steps=steps)
 
 
 def _clear(out: Path) -> None:
     """Let nothing that an earlier plan left be applied in place of one that fails now."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in (terraform_review.REVIEWED, terraform_review.PLAN_FILE, terraform_review.SUMMARY):
+    for name in (review.REVIEWED, review.PLAN_FILE, review.SUMMARY):
         (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / terraform_session.AIRFLOW_PACKAGE, ignore_errors=True)
+    shutil.rmtree(out / preparation.AIRFLOW_PACKAGE, ignore_errors=True)
 
 
 def _allowed(plan: terraform_plan.Plan, given: Sequence[str]) -> tuple[str, ...]:
     """The options, and what the pipeline's variable names of this plan: it is one for all environments."""
-    lost = {loss.address for loss in terraform_guards.losses(plan)}
+    lost = {loss.address for loss in guards.losses(plan)}
     return tuple(sorted({*given, *(lost & set(os.environ.get(ALLOW_REPLACE, "").split()))}))
 
 
 def _guard(environment: Environment, plan: terraform_plan.Plan, allowed: Sequence[str]) -> None:
-    from mlops.clients import aws
+    from mlops.clients.aws import session
 
-    removed = terraform_guards.removed_models(plan)
+    removed = guards.removed_models(plan)
     if removed:
-        with aws.explained():
+        with session.explained():
             what = f"The plan of {environment.name} removes models"
-            terraform_guards.refuse_deployed(aws.client("sagemaker"), removed, what)
+            guards.refuse_deployed(session.client("sagemaker"), removed, what)
     # Before what needs an option: a repository that was deleted by hand needs none any more.
-    destroyed = terraform_guards.must_be_empty(plan)
+    destroyed = guards.must_be_empty(plan)
     if destroyed:
-        with aws.explained():
-            ecr, sagemaker = aws.client("ecr"), aws.client("sagemaker")
-            terraform_guards.refuse_full(ecr, sagemaker, destroyed, environment)
-    terraform_guards.refuse_losses(plan, allowed, environment.name)
+        with session.explained():
+            ecr, sagemaker = session.client("ecr"), session.client("sagemaker")
+            guards.refuse_full(ecr, sagemaker, destroyed, environment)
+    guards.refuse_losses(plan, allowed, environment.name)
 
 
 def _notes(environment: Environment, plan: terraform_plan.Plan, document: Mapping[str, Any]) -> list[str]:
-    notes = [*plan.drift, *_unconfirmed(terraform_guards.topics(document))]
-    if not terraform_review.commit(environment.directory):
+    notes = [*plan.drift, *_unconfirmed(guards.topics(document))]
+    if not review.commit(environment.directory):
         notes.append("There is no git history here, so nobody can tell which commit this plan is of")
     return notes
 
 
 def _unconfirmed(topics: Sequence[str]) -> list[str]:
-    from mlops.clients import aws
+    from mlops.clients.aws import session
 
     if not topics:
         return []
-    with aws.explained():
-        return terraform_guards.unconfirmed(aws.client("sns"), topics)
+    with session.explained():
+        return guards.unconfirmed(session.client("sns"), topics)
 
 
 def _shown(environment: Environment, plan: terraform_plan.Plan, notes: Sequence[str]) -> list[str]:
@@ -152,21 +153,21 @@ def _shown(environment: Environment, plan: terraform_plan.Plan, notes: Sequence[
 
 
 def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
-    reviewed = terraform_review.read(environment)
+    reviewed = review.read(environment)
     if not reviewed.has_changes:
         return Outcome(
             summary=f"✓ {environment.name}: nothing to do, the plan has no changes",
             data={"environment": environment.name, "applied": False},
         )
-    terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
-    file = (environment.out / terraform_review.PLAN_FILE).resolve()
+    terraform = preparation.ready(environment, arguments.timeout, arguments.lock_timeout)
+    file = (environment.out / review.PLAN_FILE).resolve()
     plan = terraform_plan.read(terraform.describe(file))
     # Somebody may have deployed, pushed or registered a model since.
     _guard(environment, plan, reviewed.allow_replace)
-    terraform_session.carry_out(environment, terraform, file)
+    preparation.carry_out(environment, terraform, file)
     state = terraform.stored_state()
     outputs = terraform_plan.shown_outputs(state)
-    notes = _unconfirmed(terraform_guards.topics_of_state(state))
+    notes = _unconfirmed(guards.topics_of_state(state))
     lines = [terraform_plan.done(environment.name, plan), "", terraform_plan.values_table(outputs)]
     return Outcome(
         summary="\n".join([*lines, *(f"! {note}" for note in notes)]),
@@ -176,7 +177,7 @@ def _apply(environment: Environment, arguments: argparse.Namespace) -> Outcome:
 
 
 def _output(environment: Environment, arguments: argparse.Namespace) -> Outcome:
-    terraform = terraform_session.ready(environment, arguments.timeout, arguments.lock_timeout)
+    terraform = preparation.ready(environment, arguments.timeout, arguments.lock_timeout)
     outputs = terraform_plan.shown_outputs(terraform.stored_state())
     if not outputs:
         return Outcome(
@@ -224,15 +225,15 @@ def _command(action: str, arguments: argparse.Namespace) -> str:
 
 
 def _destroy(environment: Environment, arguments: argparse.Namespace) -> Outcome:
-    from mlops.platform import terraform_destroy
+    from mlops.platform import destroy
 
-    return terraform_destroy.destroy(environment, arguments)
+    return destroy.destroy(environment, arguments)
 
 
 def _bootstrap(environment: Environment, arguments: argparse.Namespace) -> Outcome:
-    from mlops.platform import terraform_bootstrap
+    from mlops.platform import bootstrap
 
-    return terraform_bootstrap.bootstrap(environment, arguments)
+    return bootstrap.bootstrap(environment, arguments)
 
 
 _ACTIONS = {

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from mlops.base import console
 from mlops.base.errors import CommitError, UsageError
-from mlops.base.outcome import Outcome
-from mlops.clients.git import Repository, stripped
+from mlops.base.result import Outcome
+from mlops.clients.git.repository import Repository, stripped
 from mlops.contracts import versions
 
 SUBJECT_LIMIT = 72  # what `git log` and GitLab show without cutting it off

@@ -23,13 +23,13 @@ from semver import Version
 
 from mlops.base import console
 from mlops.base.errors import ReleaseError, SettingsError, UsageError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.ci import dotenv
 from mlops.ci.pipeline import Pipeline
-from mlops.clients import gitlab
-from mlops.clients.git import Commit, Repository
-from mlops.clients.git_origin import Author, Origin
-from mlops.clients.gitlab import GitLabProject
+from mlops.clients.git.origin import Author, Origin
+from mlops.clients.git.repository import Commit, Repository
+from mlops.clients.gitlab import project as gitlab
+from mlops.clients.gitlab.project import GitLabProject
 from mlops.contracts import versions
 from mlops.releasing import changelog
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from semver import Version
 
 from mlops.base import console
-from mlops.contracts.contract import Retraining, TrainingConf, of_merge_request, request_fingerprint
 from mlops.contracts.evidence import (
     COMPARISON,
     LINEAGE,
@@ -23,16 +22,17 @@ from mlops.contracts.evidence import (
     Recipe,
 )
 from mlops.contracts.run_conf import evidence_uri, recipe_uri
+from mlops.contracts.runs import Retraining, TrainingConf, of_merge_request, request_fingerprint
 from mlops.contracts.versions import ModelVersion, parse_image_version, resource_name
 from mlops.training.lineage import data_fingerprint
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-    from mlops.clients.alarms import AlarmState
-    from mlops.clients.sagemaker import ListedModel, NewestModels
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.alarms import AlarmState
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.sagemaker import ListedModel, NewestModels
+    from mlops.manifest.reader import Model
 
 Reason = Literal["never trained", "newer image", "not evaluated", "age", "drift", "new data", ""]
 
@@ -92,7 +92,7 @@ def decide(
         StorageError, ContractError: when evidence or data cannot be read.
         AwsError: when CloudWatch does not tell.
     """
-    from mlops.clients.sagemaker import newest_models
+    from mlops.clients.aws.sagemaker import newest_models
 
     found = newest_models(
         sagemaker, subject.project, subject.model, subject.image_version, subject.released_at
@@ -239,8 +239,8 @@ def version_to_train(
         StorageError: when S3 does not tell.
         EvidenceError: when the endpoint serves what is no version of this model.
     """
-    from mlops.clients.sagemaker import latest_model
-    from mlops.manifest import load
+    from mlops.clients.aws.sagemaker import latest_model
+    from mlops.manifest import reader
 
     subject = of_manifest(model, image_version, None, bucket)
     latest = latest_model(sagemaker, model.project, model.name, image_version)
@@ -250,7 +250,7 @@ def version_to_train(
     evidence = evidence_uri(bucket, model.project, model.name, version)
     if not storage.exists(evidence + COMPARISON):
         return next_version(storage, subject, bucket, latest)
-    asked = request_fingerprint(load.training(model, bucket), load.evaluation(model, bucket))
+    asked = request_fingerprint(reader.training(model, bucket), reader.evaluation(model, bucket))
     reason = _outdated(sagemaker, storage, storage.read_record(Lineage, evidence + LINEAGE), asked, evidence)
     if not reason:
         return version
@@ -264,7 +264,7 @@ def trained(conf: TrainingConf, sagemaker: SageMakerClient, storage: Storage) ->
     Raises:
         StorageError: when S3 does not tell.
     """
-    from mlops.clients.sagemaker import describe_model
+    from mlops.clients.aws.sagemaker import describe_model
 
     name = resource_name(conf.project, conf.model, ModelVersion.parse(conf.model_version))
     return storage.exists(conf.evidence_uri + COMPARISON) and describe_model(sagemaker, name) is not None
@@ -272,15 +272,15 @@ def trained(conf: TrainingConf, sagemaker: SageMakerClient, storage: Storage) ->
 
 def of_manifest(model: Model, image_version: str, released_at: datetime | None, bucket: str) -> Subject:
     """A model as its manifest describes it."""
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     return Subject(
         project=model.project,
         model=model.name,
         image_version=image_version,
         released_at=released_at,
-        channels=load.training(model, bucket).channels,
-        rules=load.retraining(model),
+        channels=reader.training(model, bucket).channels,
+        rules=reader.retraining(model),
     )
 
 
@@ -328,7 +328,7 @@ def _outdated(
     sagemaker: SageMakerClient, storage: Storage, made_from: Lineage, asked: str, evidence: str
 ) -> str:
     """Why the evidence of a version does not hold any more; empty when it does."""
-    from mlops.clients.sagemaker import find_champion
+    from mlops.clients.aws.sagemaker import find_champion
 
     if of_merge_request(made_from.origin) and not parse_image_version(made_from.image_version).prerelease:
         return "a merge request trained it"  # which an earlier release of the platform let it

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlops.base.errors import StorageError
-from mlops.contracts.contract import SCHEMA_VERSION, TrainingConf, request_fingerprint
 from mlops.contracts.evidence import Lineage
+from mlops.contracts.runs import SCHEMA_VERSION, TrainingConf, request_fingerprint
 
 if TYPE_CHECKING:
-    from mlops.clients.storage import StoredObject
+    from mlops.clients.aws.s3 import StoredObject
 
 
 def data_fingerprint(listings: Mapping[str, Sequence[StoredObject]]) -> str:

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.base import console
-from mlops.base.decode import dumps, encode
 from mlops.base.errors import MlopsError, RetrainingError, UsageError
-from mlops.base.outcome import Outcome
-from mlops.notifications import ledger
-from mlops.notifications.ledger import Ledger
-from mlops.runs import waiting
-from mlops.training import due, training_request
+from mlops.base.result import Outcome
+from mlops.base.strict_json import dumps, encode
+from mlops.notifications import delivery_log
+from mlops.notifications.delivery_log import Ledger
+from mlops.runs import airflow_runs
+from mlops.training import due, request
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_sagemaker import SageMakerClient
 
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.releases import ReleasedImage
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.releases import ReleasedImage
+    from mlops.clients.aws.s3 import Storage
+    from mlops.manifest.reader import Model
     from mlops.training.due import Decision
 
 # The name by which `mlops notify` knows what settles an earlier failure of this job.
@@ -39,7 +39,7 @@ class Platform:
     """The services of one environment."""
 
     bucket: str
-    runs: waiting.Runs
+    runs: airflow_runs.Runs
     storage: Storage
     sagemaker: SageMakerClient
     ecr: ECRClient
@@ -74,17 +74,17 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
         MlopsError: when not one model can be asked about: no manifest, no settings, no such model.
     """
     from mlops.ci.pipeline import Pipeline
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     pipeline = Pipeline.from_environment(os.environ)
-    loaded = load.load(arguments.manifest, arguments.environment)
+    loaded = reader.load(arguments.manifest, arguments.environment)
     models = [loaded.model(arguments.model)] if arguments.model else list(loaded.models.values())
 
-    from mlops.clients.alarms import DriftAlarms
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.clients.trigger import Trigger
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.alarms import DriftAlarms
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.aws.trigger import Trigger
+    from mlops.contracts.platform_settings import read_settings
 
     with explained():
         settings = read_settings(client("ssm"))
@@ -138,7 +138,7 @@ def write(table: Path, lines: Sequence[Line]) -> None:
 
 
 def _look_after(model: Model, pipeline: Pipeline, platform: Platform, *, dry_run: bool) -> Line:
-    from mlops.clients.aws import explained
+    from mlops.clients.aws.session import explained
 
     line = Line(model=model.name)
     try:
@@ -150,14 +150,14 @@ def _look_after(model: Model, pipeline: Pipeline, platform: Platform, *, dry_run
     except MlopsError as error:
         return replace(line, trouble=tuple(error.lines()))
     if pipeline.kind == "schedule" and not dry_run:
-        folder = ledger.folder_of(platform.bucket, model.project, model.name)
+        folder = delivery_log.folder_of(platform.bucket, model.project, model.name)
         teller = Ledger(platform.storage, folder, f"pipeline {pipeline.pipeline_id}")
         teller.succeeded(JOB, pipeline.pipeline_id)
     return line
 
 
 def _decide(model: Model, platform: Platform) -> tuple[ReleasedImage, Decision]:
-    from mlops.clients.releases import newest_release
+    from mlops.clients.aws.releases import newest_release
 
     image = newest_release(platform.ecr, model.repository)
     subject = due.of_manifest(model, str(image.version), image.released_at, platform.bucket)
@@ -194,16 +194,16 @@ def _start(
     platform: Platform,
 ) -> Line:
     """Have it trained. Who decided in the same moment meets us in the same run."""
-    from mlops.clients import releases
+    from mlops.clients.aws import releases
 
     subject = due.of_manifest(model, str(image.version), image.released_at, platform.bucket)
     version = due.next_version(platform.storage, subject, platform.bucket, decision.last)
     line = replace(line, model_version=str(version))
     uri = releases.uri(platform.ecr, model.repository, image.digest)
-    conf = training_request.of_manifest(model, uri, version, platform.bucket, pipeline.origin)
-    answer = waiting.start_or_join(
+    conf = request.of_manifest(model, uri, version, platform.bucket, pipeline.origin)
+    answer = airflow_runs.start_or_join(
         platform.runs,
-        training_request.work(conf, pipeline.pipeline_id),
+        request.work(conf, pipeline.pipeline_id),
         lambda: due.trained(conf, platform.sagemaker, platform.storage),
     )
     return replace(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlops.base import console
-from mlops.base.decode import encode
 from mlops.base.errors import SettingsError
-from mlops.base.outcome import Outcome
-from mlops.clients.gitlab_schedules import BRANCH, Schedule
+from mlops.base.result import Outcome
+from mlops.base.strict_json import encode
+from mlops.clients.gitlab.schedules import BRANCH, Schedule
 
 TOKEN = "MLOPS_GITLAB_TOKEN"  # noqa: S105  # the variable's name
 # What a schedule is for: the job retrain leaves schedules alone that are for something else.
@@ -34,7 +34,7 @@ class Wish:
 
 
 class Schedules(Protocol):
-    """What is needed of `clients.gitlab_schedules.Schedules`."""
+    """What is needed of `clients.gitlab.schedules.Schedules`."""
 
     def who(self) -> str: ...
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         SettingsError: without a token, a GitLab or a project.
         GitLabError: when GitLab refuses.
     """
-    from mlops.clients import gitlab_schedules
+    from mlops.clients.gitlab import schedules as gitlab_schedules
 
     token = os.environ.get(TOKEN, "")
     url = arguments.url or os.environ.get("CI_SERVER_URL", "")

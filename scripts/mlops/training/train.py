@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 from mlops.base import console
 from mlops.base.errors import SettingsError, UsageError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.ci import dotenv
-from mlops.contracts.contract import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.runs import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.contracts.versions import ModelVersion, parse_image_version
-from mlops.runs import waiting
-from mlops.training import due, training_request
+from mlops.runs import airflow_runs
+from mlops.training import due, request
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.storage import Storage
-    from mlops.manifest.load import Model
+    from mlops.clients.aws.s3 import Storage
+    from mlops.manifest.reader import Model
 
 _IMAGE = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
@@ -74,16 +74,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
         MlopsError: of many kinds; see `train`.
     """
     from mlops.ci.pipeline import Pipeline
-    from mlops.manifest import load
+    from mlops.manifest import reader
 
     pipeline = Pipeline.from_environment(os.environ)
-    model = load.load(arguments.manifest, arguments.environment).model(arguments.model)
+    model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
     image = Image.read(arguments, os.environ)
 
-    from mlops.clients.aws import client, explained
-    from mlops.clients.storage import Storage
-    from mlops.clients.trigger import Trigger
-    from mlops.contracts.settings import read_settings
+    from mlops.clients.aws.s3 import Storage
+    from mlops.clients.aws.session import client, explained
+    from mlops.clients.aws.trigger import Trigger
+    from mlops.contracts.platform_settings import read_settings
 
     with explained():
         settings = read_settings(client("ssm"))
@@ -106,7 +106,7 @@ def train(  # pylint: disable=too-many-arguments
     pipeline: Pipeline,
     bucket: str,
     *,
-    runs: waiting.Runs,
+    runs: airflow_runs.Runs,
     storage: Storage,
     sagemaker: SageMakerClient,
     report: Path,
@@ -134,14 +134,14 @@ def train(  # pylint: disable=too-many-arguments
     version = due.version_to_train(sagemaker, storage, model, image.version, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
-    conf = training_request.of_manifest(model, image.uri, version, bucket, pipeline.origin)
+    conf = request.of_manifest(model, image.uri, version, bucket, pipeline.origin)
     if due.trained(conf, sagemaker, storage):
         _hand_over(report, conf, run_id="")
         summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
         return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
 
-    work = training_request.work(conf, pipeline.pipeline_id)
-    answer = waiting.start_or_join(runs, work, lambda: due.trained(conf, sagemaker, storage))
+    work = request.work(conf, pipeline.pipeline_id)
+    answer = airflow_runs.start_or_join(runs, work, lambda: due.trained(conf, sagemaker, storage))
     _hand_over(report, conf, answer.run_id)
     verb = "started" if answer.created else f"joined, it is {answer.state}"
     if answer.run_url:

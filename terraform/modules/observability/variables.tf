@@ -26,7 +26,7 @@ variable "models" {
 }
 
 variable "variant" {
-  description = "The production variant of every endpoint, as scripts/mlops/clients/sagemaker_requests.py names it."
+  description = "The production variant of every endpoint, as scripts/mlops/clients/aws/sagemaker_requests.py names it."
   type        = string
   default     = "AllTraffic"
   nullable    = false

@@ -11,7 +11,7 @@ variable "parameter_name" {
 }
 
 variable "settings" {
-  description = "The document, with the fields of scripts/mlops/contracts/settings.py; all of it may be read by every job, so none of it is a secret."
+  description = "The document, with the fields of scripts/mlops/contracts/platform_settings.py; all of it may be read by every job, so none of it is a secret."
   type = object({
     environment         = string
     region              = string

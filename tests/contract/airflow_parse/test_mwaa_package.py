@@ -164,10 +164,10 @@ def test_every_module_of_the_wheel_can_be_imported(mwaa: Mwaa) -> None:
     file, names = json.loads(done.stdout)
     assert str(mwaa.python.parents[1]) in file, "not the checkout's own"
     assert {
-        "mlops.training.training_run",
-        "mlops.deployment.deployment_run",
+        "mlops.training.tasks",
+        "mlops.deployment.tasks",
         "mlops.notifications.messages",
-        "mlops.notifications.run_failure",
+        "mlops.notifications.failure_cause",
     } <= set(names)
     assert "1.0" in run(mwaa.python, "from scipy import stats; print(stats.ks_2samp([1, 2], [1, 2]).pvalue)")
     assert not {"mlops.local", "mlops.cli", "mlops.platform.terraform"} & set(names)

@@ -16,9 +16,9 @@ from typing import Any
 folder, *troubles = sys.argv[1:]
 sys.path.append(folder)
 run_tasks = import_module("run_tasks")
-storage = import_module("mlops.clients.storage")
-decode = import_module("mlops.base.decode")
-aws = import_module("mlops.clients.aws")
+storage = import_module("mlops.clients.aws.s3")
+decode = import_module("mlops.base.strict_json")
+aws = import_module("mlops.clients.aws.session")
 sns = import_module("airflow.providers.amazon.aws.hooks.sns")
 slack = import_module("airflow.providers.slack.hooks.slack_webhook")
 

@@ -20,9 +20,9 @@ from botocore.config import Config
 
 from airflow_api import AirflowApi, Memory
 from handler import Surroundings, respond
-from mlops.clients.trigger import Trigger
-from mlops.contracts import contract
-from mlops.contracts.contract import RunAnswer, RunProblem
+from mlops.clients.aws.trigger import Trigger
+from mlops.contracts import runs as contract
+from mlops.contracts.runs import RunAnswer, RunProblem
 from mlops.platform import lambda_package
 
 from .stack import ACCOUNT, REGION, Stack

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlops.clients.slack import Slack, webhook
-from mlops.contracts.contract import NOTICE_DAG, TRAINING_DAG, Origin
+from mlops.contracts.runs import NOTICE_DAG, TRAINING_DAG, Origin
 from mlops.notifications.messages import channel_test
 
 from .stack import MODEL, PROJECT, Stack

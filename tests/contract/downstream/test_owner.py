@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import OwnerError
-from mlops.clients.registry import OWNER_TAG
+from mlops.clients.aws.oci_registry import OWNER_TAG
 from mlops.local.pipeline import PipelineRun
 from mlops.local.stack import Stack
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import ArtifactError, GitLabError, UpstreamError
-from mlops.clients.upstream_project import UpstreamProject, connect
+from mlops.clients.gitlab.upstream_project import UpstreamProject, connect
 from mlops.contracts.upstream import Claim
 from mlops.downstream.fetch import ask
 from mlops.local.gitlab import pipelines, projects

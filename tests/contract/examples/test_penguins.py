@@ -24,19 +24,19 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.base.decode import loads
-from mlops.clients.git import Repository
-from mlops.contracts.contract import TrainingConf
+from mlops.base.strict_json import loads
+from mlops.clients.git.repository import Repository
 from mlops.contracts.evidence import EvaluationReport
-from mlops.evaluation import comparison, report
-from mlops.images.content import Content, read_content
+from mlops.contracts.runs import TrainingConf
+from mlops.evaluation import gate, report
+from mlops.images.content_key import Content, read_content
 from mlops.local import paths
 from mlops.local.engines.venvs import Venvs
 from mlops.local.run import git
-from mlops.manifest import load
+from mlops.manifest import reader
 
 EXAMPLE = paths.checkout() / "examples" / "penguins"
-MANIFEST = load.load(EXAMPLE / "mlops.yml")
+MANIFEST = reader.load(EXAMPLE / "mlops.yml")
 MODULES = {"species": "species", "body-mass": "body_mass"}
 SPECIES = ["Adelie", "Chinstrap", "Gentoo"]
 
@@ -124,14 +124,14 @@ def train(python: Path, name: str, base: Path) -> Trained:
     shutil.copytree(EXAMPLE / "data" / "test", base / "processing" / "test")
     (base / "processing" / "model").mkdir()
     (base / "input" / "config").mkdir()
-    parameters = json.dumps(load.training(model, "bucket").hyper_parameters)
+    parameters = json.dumps(reader.training(model, "bucket").hyper_parameters)
     (base / "input" / "config" / "hyperparameters.json").write_text(parameters)
     variables = {"SAGEMAKER_BASE_DIR": str(base), "MLOPS_MODEL_VERSION": "1.0.0+retrain.0"}
     run(python, "-m", MODULES[name], "train", **variables)
     with tarfile.open(base / "processing" / "model" / "model.tar.gz", "w:gz") as archive:
         archive.add(base / "model", arcname=".")
     run(python, "-m", MODULES[name], "evaluate", **variables)
-    smoke_test = load.deployment(model).smoke_test
+    smoke_test = reader.deployment(model).smoke_test
     label = {"species": "species", "body-mass": "body_mass_g"}[name]
     lines = "\n".join(",".join(value for key, value in row.items() if key != label) for row in rows())
     with serving(python, MODULES[name], base) as port:
@@ -226,10 +226,10 @@ def test_the_first_model_passes_its_gate_and_the_report_shows_its_kind(
         image_version="1.0.0",
         image_uri="registry/penguins/model@sha256:0",
         evidence_uri="s3://bucket/evidence/",
-        training=load.training(model, "bucket"),
-        evaluation=load.evaluation(model, "bucket"),
+        training=reader.training(model, "bucket"),
+        evaluation=reader.evaluation(model, "bucket"),
     )
-    verdict = comparison.compare(
+    verdict = gate.compare(
         conf, champion_version=None, challenger=evaluation, champion=None, created_at="2026-01-01T00:00:00Z"
     )
     text = report.markdown(
@@ -264,7 +264,7 @@ def commit(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, Content]:
-    models = load.load(folder / "mlops.yml").models
+    models = reader.load(folder / "mlops.yml").models
     return {
         name: read_content(Repository.open(folder), model, {}, "docker") for name, model in models.items()
     }

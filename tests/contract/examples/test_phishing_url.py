@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.base.decode import loads
+from mlops.base.strict_json import loads
 from mlops.contracts.evidence import EvaluationReport
 from mlops.local import paths
 from mlops.local.engines.venvs import Venvs
-from mlops.manifest import load
+from mlops.manifest import reader
 
 EXAMPLE = paths.checkout() / "examples" / "phishing-url"
-MODEL = load.load(EXAMPLE / "mlops.yml").model()
+MODEL = reader.load(EXAMPLE / "mlops.yml").model()
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def make_job(base: Path) -> Path:
     shutil.copytree(EXAMPLE / "data" / "test", base / "processing" / "test")
     (base / "processing" / "model").mkdir()
     (base / "input" / "config").mkdir()
-    parameters = load.training(MODEL, "bucket").hyper_parameters
+    parameters = reader.training(MODEL, "bucket").hyper_parameters
     (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps(parameters))
     return base
 
@@ -138,7 +138,7 @@ def test_the_smoke_test_of_the_manifest_is_answered(python: Python, trained: Tra
 
 def invoke(port: int) -> Any:
     """The answer to the manifest's smoke test, once the server listens."""
-    smoke_test = load.deployment(MODEL).smoke_test
+    smoke_test = reader.deployment(MODEL).smoke_test
     for _ in range(600):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
@@ -187,7 +187,7 @@ def test_the_smoke_test_that_a_page_shows_is_a_request_the_example_answers(
     if page.endswith(".md"):
         text = re.findall(r"```yaml\n(?:# mlops\.yml\n)?(project:.*?)```", text, re.DOTALL)[0]
     (tmp_path / "mlops.yml").write_text(text, encoding="utf-8")
-    body = load.load(tmp_path / "mlops.yml").model().smoke_test_body
+    body = reader.load(tmp_path / "mlops.yml").model().smoke_test_body
     code = "import sys; from phishing_url.serve import read_json; print(len(read_json(sys.argv[1])))"
 
     read = python.run(EXAMPLE, "-c", code, body)

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.contracts.contract import DEPLOYMENT_DAG, TRAINING_DAG
+from mlops.contracts.runs import DEPLOYMENT_DAG, TRAINING_DAG
 from mlops.platform import lambda_package
 from tests.contract.airflow_runs.stack import MODEL, PROJECT, REGION, Stack, checkout_dags
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.contracts.contract import TRAINING_DAG
+from mlops.contracts.runs import TRAINING_DAG
 from tests.contract.airflow_runs.stack import Stack
 
 from .conftest import Repository, below, eventually, kill, scheduler, trainings, workers

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.stub import Stubber
 
 from handler import Surroundings, respond
-from mlops.contracts.contract import (
+from mlops.contracts.runs import (
     DAG_ID_LIMIT,
     DEPLOYMENT_DAG,
     REST_PATH_LIMIT,

@@ -21,7 +21,7 @@ from gitlab.exceptions import (
     GitlabUpdateError,
 )
 
-from mlops.clients.gitlab import connect
+from mlops.clients.gitlab.project import connect
 from mlops.local.gitlab import pipelines
 from mlops.local.gitlab.pipelines import Job
 from mlops.local.gitlab.projects import Project, create_project

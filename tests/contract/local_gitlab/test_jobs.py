@@ -16,7 +16,7 @@ import gitlab
 import pytest
 from gitlab.exceptions import GitlabAuthenticationError, GitlabCreateError, GitlabGetError, GitlabHttpError
 
-from mlops.clients.gitlab import GitLabProject
+from mlops.clients.gitlab.project import GitLabProject
 from mlops.local.gitlab import pipelines, projects
 from mlops.local.gitlab.pipelines import Job, Pipeline
 from mlops.local.gitlab.projects import Project, create_project

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mlops.clients.git import Repository
-from mlops.clients.git_origin import Author, Origin
-from mlops.clients.gitlab import GitLabProject, connect_job
+from mlops.clients.git.origin import Author, Origin
+from mlops.clients.git.repository import Repository
+from mlops.clients.gitlab.project import GitLabProject, connect_job
 from mlops.local.gitlab import projects
 from mlops.local.gitlab.users import JOB_TOKEN
 from mlops.local.stack import Stack

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from mlops import __version__
-from mlops.clients.engine import find_build_command
-from mlops.clients.terraform_program import PINNED, find_terraform
+from mlops.clients.docker import find_build_command
+from mlops.clients.terraform.install import PINNED, find_terraform
 from mlops.local import paths
 
 # A base image that is there; nothing else can be assumed where no image can be pulled.
@@ -167,7 +167,7 @@ def test_stages_are_pinned_and_can_be_replaced() -> None:
 
 
 def test_only_what_the_image_holds_goes_into_the_build() -> None:
-    from mlops.clients.engine import ignore_matcher
+    from mlops.clients.docker import ignore_matcher
 
     ignored = ignore_matcher((paths.checkout() / ".dockerignore").read_text(encoding="utf-8"))
 

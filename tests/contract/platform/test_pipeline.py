@@ -364,7 +364,7 @@ def test_a_check_makes_what_its_tests_need(name: str) -> None:
     packages = " ".join(inherited(name, "before_script")) + (run if engine else "")
 
     assert "touch .venv/.ready" in recipe
-    # Terraform comes by itself, in the pinned release: mlops.clients.terraform_program.
+    # Terraform comes by itself, in the pinned release: mlops.clients.terraform.install.
     for need, there in {
         "airflow": "touch .venv-airflow/.ready" in recipe,
         "local": "touch node_modules/.ready" in recipe and "rsync" in packages,

@@ -17,8 +17,8 @@ import pytest
 
 from mlops import cli
 from mlops.base.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
-from mlops.clients.git_origin import Author, Origin
-from mlops.clients.gitlab import GitLabProject
+from mlops.clients.git.origin import Author, Origin
+from mlops.clients.gitlab.project import GitLabProject
 from mlops.local.gitlab import projects
 from mlops.releasing.release import ATTEMPTS, Release, release
 

@@ -20,7 +20,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from mlops.clients.registry import Registry
+from mlops.clients.aws.oci_registry import Registry
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

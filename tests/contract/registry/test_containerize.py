@@ -25,11 +25,11 @@ from mlops.base.errors import (
     UnsupportedImageError,
 )
 from mlops.ci.pipeline import Pipeline
-from mlops.clients import aws
-from mlops.clients.registry import MANIFEST_TYPE, Image, Registry
+from mlops.clients.aws import session
+from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Image, Registry
 from mlops.images.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
 from mlops.images.containerize import Result, containerize, read_source
-from mlops.manifest import load as manifest
+from mlops.manifest import reader as manifest
 
 from .conftest import REGION, LocalRegistry, ModelRepository
 
@@ -71,7 +71,7 @@ def test_the_registry_says_what_was_pushed(
     """SageMaker takes Docker's manifests, of images for amd64: what an engine made is known after the push."""
     repository, registry = ModelRepository(tmp_path / "model", "flaws"), local.repository("flaws")
     assert registry.flaw(push(repository, registry).digest) == ""
-    monkeypatch.setattr("mlops.images.image.PLATFORM", "linux/arm64")
+    monkeypatch.setattr("mlops.images.oci_image.PLATFORM", "linux/arm64")
     repository.commit("fix: another processor")
     with pytest.raises(UnsupportedImageError, match="web-safety/flaws:1") as caught:
         push(repository, registry)
@@ -365,11 +365,11 @@ def _job(local: LocalRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("MLOPS_ENGINE", "process")
-    aws._client.cache_clear()
-    aws._session.cache_clear()
+    session._client.cache_clear()
+    session._session.cache_clear()
     yield
-    aws._client.cache_clear()
-    aws._session.cache_clear()
+    session._client.cache_clear()
+    session._session.cache_clear()
 
 
 @pytest.mark.usefixtures("_job")

@@ -11,10 +11,10 @@ import pytest
 
 from mlops.base.errors import BuildError
 from mlops.ci.pipeline import Pipeline
-from mlops.clients.registry import Registry
+from mlops.clients.aws.oci_registry import Registry
 from mlops.images.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, Source
 from mlops.images.containerize import Result, containerize, read_source
-from mlops.manifest import load
+from mlops.manifest import reader
 
 from .conftest import LocalRegistry, ModelRepository
 from .test_containerize import MAIN
@@ -40,7 +40,7 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source_of(repository: ModelRepository) -> Source:
-    model = load.load(repository.root / "mlops.yml").model()
+    model = reader.load(repository.root / "mlops.yml").model()
     return read_source(model, Pipeline.from_environment(MAIN), {"BASE_IMAGE": BASE}, "docker")
 
 

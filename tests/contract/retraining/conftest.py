@@ -71,7 +71,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def crowded(account: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
     """The account, and every call that commands in this process make of it."""
-    from mlops.clients import aws
+    from mlops.clients.aws import session as aws
 
     variables = {"AWS_ENDPOINT_URL": account, "AWS_REGION": "eu-west-1"}
     variables |= {

@@ -18,8 +18,8 @@ import yaml
 
 from mlops.evaluation import evaluate
 from mlops.local import paths, processes
-from mlops.manifest import load
-from mlops.runs import waiting
+from mlops.manifest import reader
+from mlops.runs import airflow_runs
 
 from .conftest import Template
 
@@ -369,11 +369,11 @@ def test_a_job_that_waits_may_take_as_long_as_what_it_waits_for(stages: Any, tmp
     )
     (tmp_path / "smoke-test.json").write_text("{}")
     (tmp_path / "mlops.yml").write_text(full)
-    model = load.load(tmp_path / "mlops.yml").model()
+    model = reader.load(tmp_path / "mlops.yml").model()
     assert model.training.max_runtime > 3600
-    assert seconds(stages["evaluate"].job["timeout"]) > evaluate.longest(model) + waiting.MARGIN
+    assert seconds(stages["evaluate"].job["timeout"]) > evaluate.longest(model) + airflow_runs.MARGIN
     longest_startup = 3600
-    assert seconds(stages["deploy"].job["timeout"]) > longest_startup + waiting.MARGIN
+    assert seconds(stages["deploy"].job["timeout"]) > longest_startup + airflow_runs.MARGIN
 
 
 def test_a_wait_and_its_time_reach_the_jobs(templates: Any) -> None:

@@ -19,7 +19,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from mlops.clients.terraform import Terraform, find_terraform
+from mlops.clients.terraform.program import Terraform, find_terraform
 from mlops.local import paths, terraform
 from mlops.platform import lambda_package
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.clients.terraform import Terraform
+from mlops.clients.terraform.program import Terraform
 from mlops.platform import airflow_package, lambda_package
 
 from . import provider

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops.clients.terraform import Terraform
+from mlops.clients.terraform.program import Terraform
 from mlops.local.terraform import initialising, plugins
 
 CHECKOUT = Path(__file__).parents[3]

@@ -18,7 +18,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from mlops.clients.terraform import Terraform
+from mlops.clients.terraform.program import Terraform
 from mlops.local.aws.config import MWAA_DOMAIN
 from mlops.local.stack import aws_environment
 from mlops.platform import airflow_package

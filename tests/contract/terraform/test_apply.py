@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlops.clients.registry import OWNER_TAG, Registry
-from mlops.contracts import contract
-from mlops.contracts.settings import Settings, read_settings
+from mlops.clients.aws.oci_registry import OWNER_TAG, Registry
+from mlops.contracts import runs
+from mlops.contracts.platform_settings import Settings, read_settings
 from mlops.local import terraform
 
 from .conftest import Applied, LocalAws
@@ -101,7 +101,7 @@ def test_the_real_lambda_answers(applied: Applied) -> None:
     answer = functions.invoke(FunctionName="ml-ops-dag-trigger", Payload=b"{}")
     assert json.load(answer["Payload"])["problem"]["kind"] == "malformed"
     settings = functions.get_function_configuration(FunctionName="ml-ops-dag-trigger")
-    assert settings["Environment"]["Variables"]["ALLOWED_DAGS"] == ",".join(sorted(contract.CONFS))
+    assert settings["Environment"]["Variables"]["ALLOWED_DAGS"] == ",".join(sorted(runs.CONFS))
 
 
 def test_events_and_schedules_reach_the_real_lambda(applied: Applied) -> None:

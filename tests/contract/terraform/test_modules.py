@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.clients.terraform import Terraform
+from mlops.clients.terraform.program import Terraform
 from mlops.platform import airflow_package, lambda_package
 
 from . import provider

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from mlops.clients.metrics import NAMESPACE
-from mlops.clients.sagemaker_requests import VARIANT
-from mlops.clients.terraform import Terraform
+from mlops.clients.aws.metrics import NAMESPACE
+from mlops.clients.aws.sagemaker_requests import VARIANT
+from mlops.clients.terraform.program import Terraform
 from mlops.contracts.versions import endpoint_name
 from mlops.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
 

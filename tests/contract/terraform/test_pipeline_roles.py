@@ -10,8 +10,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mlops.clients import images, model_packages
-from mlops.clients.terraform import Terraform
+from mlops.clients.aws import ecr as images
+from mlops.clients.aws import model_packages
+from mlops.clients.terraform.program import Terraform
 from mlops.local import terraform
 from mlops.platform import lambda_package
 

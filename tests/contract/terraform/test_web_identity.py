@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from werkzeug.serving import make_server
 
 from mlops.base.errors import AuthenticationError
-from mlops.clients import aws as clients_aws
+from mlops.clients.aws import session as clients_aws
 from mlops.local.aws import web_identity
 from mlops.local.gitlab import id_tokens
 from mlops.local.gitlab.app import create_app

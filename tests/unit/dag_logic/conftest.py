@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops.contracts.contract import (
+from mlops.contracts.runs import (
     Deployment,
     DeploymentConf,
     Evaluation,

@@ -10,14 +10,14 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from mlops.base.decode import dumps, encode, loads
-from mlops.clients.storage import Storage
-from mlops.contracts.contract import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
+from mlops.base.strict_json import dumps, encode, loads
+from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import Failure, Recipe
+from mlops.contracts.platform_settings import Channel, Settings
 from mlops.contracts.run_conf import recipe_uri
-from mlops.contracts.settings import Channel, Settings
-from mlops.notifications.announcement import Announcement, Run
+from mlops.contracts.runs import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
 from mlops.notifications.messages import channel_test, noticed
+from mlops.notifications.run_notifier import Announcement, Run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,10 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from mlops.base.decode import dumps
 from mlops.base.errors import ContractError, DeploymentRefusedError, SettingsError, StorageError
-from mlops.clients.storage import Storage
-from mlops.contracts.contract import (
+from mlops.base.strict_json import dumps
+from mlops.clients.aws.s3 import Storage
+from mlops.contracts.evidence import DEPLOYMENT, Comparison, MetricComparison
+from mlops.contracts.platform_settings import Settings
+from mlops.contracts.run_conf import read_conf
+from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     ApprovalConf,
     DeploymentConf,
@@ -25,9 +28,6 @@ from mlops.contracts.contract import (
     TrainingConf,
     conf_pointer,
 )
-from mlops.contracts.evidence import DEPLOYMENT, Comparison, MetricComparison
-from mlops.contracts.run_conf import read_conf
-from mlops.contracts.settings import Settings
 from mlops.deployment import approval
 from mlops.deployment.approval import NothingToDeploy
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.base.errors import EvidenceError
-from mlops.contracts.contract import Metric, TrainingConf
 from mlops.contracts.evidence import Comparison, EvaluationReport
-from mlops.evaluation.comparison import compare, compare_metric
+from mlops.contracts.runs import Metric, TrainingConf
+from mlops.evaluation.gate import compare, compare_metric
 
 NOW = "2026-01-02T03:04:05+00:00"
 

@@ -17,13 +17,13 @@ from botocore.stub import ANY, Stubber
 
 from mlops.base.errors import DeploymentRefusedError, RunFailedError, StorageError
 from mlops.ci.merged import check_merged
-from mlops.clients.sagemaker import ServedModel
-from mlops.clients.sagemaker_requests import endpoint_config, renamed
-from mlops.contracts.contract import DataCapture, DeploymentConf
-from mlops.contracts.settings import Settings
-from mlops.deployment import deployment_run
+from mlops.clients.aws.sagemaker import ServedModel
+from mlops.clients.aws.sagemaker_requests import endpoint_config, renamed
+from mlops.contracts.platform_settings import Settings
+from mlops.contracts.runs import DataCapture, DeploymentConf
+from mlops.deployment import tasks
 from mlops.deployment.approval import Approval, OvertakenApproval
-from mlops.deployment.deployment_run import DeploymentPlan, confirm, put_endpoint, smoke_test
+from mlops.deployment.tasks import DeploymentPlan, confirm, put_endpoint, smoke_test
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -490,7 +490,7 @@ def test_one_that_keeps_no_requests_is_not_taken_for_one_that_does(
     del found["Tags"]
     stub.add_response("describe_endpoint_config", found | {"EndpointConfigArn": ARN, "CreationTime": NOW})
     stub.add_client_error("describe_endpoint_config", "ValidationException", GONE)
-    chosen, exists = deployment_run._choose_config(sagemaker, asked, CONFIG)
+    chosen, exists = tasks._choose_config(sagemaker, asked, CONFIG)
     assert (exists, chosen["EndpointConfigName"] != CONFIG) == (False, True)
     assert ("DataCaptureConfig" in chosen) is not found_keeps
 
@@ -510,16 +510,16 @@ def test_an_approval_gives_way_to_a_newer_decision_alone(
     sagemaker: SageMakerClient, stub: Stubber, deployment: DeploymentConf, tag: str, overtaken: bool
 ) -> None:
     stub.add_response("describe_endpoint", endpoint("InService", OLD))
-    tags = [{"Key": deployment_run.DECIDED_AT, "Value": tag}]
+    tags = [{"Key": tasks.DECIDED_AT, "Value": tag}]
     stub.add_response("list_tags", {"Tags": tags}, {"ResourceArn": ARN})
     approval = Approval(
         conf=deployment, package_arn="a", decided_at="2026-01-02T02:00:00.000+00:00", words="Approved by ann"
     )
     if not overtaken:
-        deployment_run._check_still_wanted(approval, BEFORE, sagemaker)
+        tasks._check_still_wanted(approval, BEFORE, sagemaker)
         return
     with pytest.raises(OvertakenApproval, match="approve it anew") as caught:
-        deployment_run._check_still_wanted(approval, BEFORE, sagemaker)
+        tasks._check_still_wanted(approval, BEFORE, sagemaker)
     assert caught.value.approval == approval
 
 
@@ -537,4 +537,4 @@ def test_evidence_that_cannot_be_read_now_is_no_verdict(deployment: DeploymentCo
     with pytest.raises(StorageError):
         check_merged(deployment, busy)
     with pytest.raises(StorageError):
-        deployment_run.evidence_objections(deployment, busy, None, {})
+        tasks.evidence_objections(deployment, busy, None, {})

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from mlops.base.decode import dumps, loads
 from mlops.base.errors import StorageError
-from mlops.clients.storage import StoredObject
-from mlops.contracts.contract import TrainingConf
+from mlops.base.strict_json import dumps, loads
+from mlops.clients.aws.s3 import StoredObject
 from mlops.contracts.evidence import Lineage
+from mlops.contracts.runs import TrainingConf
 from mlops.training.lineage import data_fingerprint, lineage
 
 A = StoredObject("data/a.csv", 10, "aaa")

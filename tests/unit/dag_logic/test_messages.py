@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.base.decode import dumps, loads
-from mlops.contracts.contract import DeploymentConf, Origin, Override, TrainingConf
+from mlops.base.strict_json import dumps, loads
 from mlops.contracts.evidence import Comparison, EvaluationReport, Failure
-from mlops.evaluation.comparison import compare
+from mlops.contracts.runs import DeploymentConf, Origin, Override, TrainingConf
+from mlops.evaluation.gate import compare
 from mlops.notifications import messages
 from mlops.notifications.messages import Message
 from mlops.training.lineage import lineage

@@ -10,12 +10,12 @@ import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
 
-from mlops.base.decode import encode
 from mlops.base.errors import EvidenceError
-from mlops.clients.sagemaker import JobKind
-from mlops.contracts.contract import TrainingConf
+from mlops.base.strict_json import encode
+from mlops.clients.aws.sagemaker import JobKind
 from mlops.contracts.evidence import Failure
-from mlops.notifications.run_failure import (
+from mlops.contracts.runs import TrainingConf
+from mlops.notifications.failure_cause import (
     Job,
     Subject,
     TaskError,

@@ -11,8 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from mlops.base.errors import EvidenceError
-from mlops.clients.job_logs import tail
-from mlops.clients.sagemaker import (
+from mlops.clients.aws.job_logs import tail
+from mlops.clients.aws.sagemaker import (
     ServedModel,
     describe_model,
     earlier_job,

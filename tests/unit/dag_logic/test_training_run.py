@@ -16,7 +16,6 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from mlops.base.decode import encode
 from mlops.base.errors import (
     ContractError,
     EvidenceError,
@@ -25,12 +24,13 @@ from mlops.base.errors import (
     SettingsError,
     StorageError,
 )
-from mlops.clients.sagemaker import ServedModel
-from mlops.clients.storage import Storage
-from mlops.contracts.contract import TrainingConf
+from mlops.base.strict_json import encode
+from mlops.clients.aws.s3 import Storage
+from mlops.clients.aws.sagemaker import ServedModel
 from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison
-from mlops.contracts.settings import Settings
-from mlops.training.training_run import TrainingPlan, check_training, conclude, make_room, prepare
+from mlops.contracts.platform_settings import Settings
+from mlops.contracts.runs import TrainingConf
+from mlops.training.tasks import TrainingPlan, check_training, conclude, make_room, prepare
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

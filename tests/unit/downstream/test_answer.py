@@ -9,7 +9,7 @@ import pytest
 
 from mlops.base.errors import GitLabError
 from mlops.ci.pipeline import Pipeline
-from mlops.clients.gitlab import connect_upstream
+from mlops.clients.gitlab.project import connect_upstream
 from mlops.contracts.upstream import Upstream
 from mlops.downstream.answer import Result, answer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import ArtifactError
-from mlops.clients.artifacts import extract
+from mlops.clients.gitlab.artifacts import extract
 
 from .upstreams import zipped
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.base.errors import ArtifactError, UpstreamError
-from mlops.clients.upstream_project import Job, Project, gone
+from mlops.clients.gitlab.upstream_project import Job, Project, gone
 from mlops.contracts.upstream import Claim
 
 PATH, JOB, PIPELINE = "models/phishing-url", 77, 12

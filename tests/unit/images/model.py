@@ -8,7 +8,7 @@ from pathlib import Path
 from mlops.ci.pipeline import Pipeline
 from mlops.images.builders import Source
 from mlops.images.containerize import read_source
-from mlops.manifest import load
+from mlops.manifest import reader
 
 from .work import Work
 
@@ -46,7 +46,7 @@ class ModelRepository(Work):
     ) -> Source:
         """What a pipeline with these variables sees; on the default branch when nothing else is said."""
         pipeline = Pipeline.from_environment({**on_main(), **(variables or {})})
-        model = load.load(self.root / "mlops.yml").model()
+        model = reader.load(self.root / "mlops.yml").model()
         return read_source(model, pipeline, build_arguments or {}, "process")
 
 

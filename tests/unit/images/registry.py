@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from semver import Version
 
 from mlops.base.errors import RegistryError
-from mlops.clients.registry import MANIFEST_TYPE, Image, Login, Registry
+from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Image, Login, Registry
 from mlops.images.builders import Source
 
 

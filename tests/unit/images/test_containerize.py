@@ -21,7 +21,7 @@ from mlops.base.errors import (
     VersionError,
 )
 from mlops.ci.pipeline import Pipeline
-from mlops.clients.registry import Registry
+from mlops.clients.aws.oci_registry import Registry
 from mlops.images import containerize as stage
 from mlops.images.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, ProcessBuilder, Source
 from mlops.images.containerize import Result, containerize, find_release
@@ -519,7 +519,7 @@ def test_a_release_of_an_earlier_ml_ops_is_built_again_under_the_next_version(
 ) -> None:
     """Its key says nothing of manifest and processor, so nothing is handed on because of it."""
     with monkeypatch.context() as earlier:
-        earlier.setattr("mlops.images.content._SCHEME", "ml-ops content 1")
+        earlier.setattr("mlops.images.content_key._SCHEME", "ml-ops content 1")
         source = work.source()
     registry.put("sha256:oci", "1.4.0", source.labels(Version(1, 4)), OCI)
     registry.put("sha256:oci", f"src-{source.content.key}", {})

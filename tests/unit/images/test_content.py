@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import SourceError
-from mlops.clients.git import Repository
-from mlops.images.content import Content, read_content, unpinned_bases
-from mlops.manifest import load
+from mlops.clients.git.repository import Repository
+from mlops.images.content_key import Content, read_content, unpinned_bases
+from mlops.manifest import reader
 
 from .model import DOCKERFILE, MANIFEST, ModelRepository
 
@@ -25,7 +25,7 @@ def content(
     assembler: str = "docker",
     below: str = ".",
 ) -> Content:
-    model = load.load(repository.root / below / "mlops.yml").model()
+    model = reader.load(repository.root / below / "mlops.yml").model()
     return read_content(Repository.open(repository.root), model, arguments or {}, assembler)
 
 

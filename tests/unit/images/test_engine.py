@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import BuildError, EngineError
-from mlops.clients import engine
+from mlops.clients import docker as engine
 
 
 def docker(folder: Path, version: str, *, buildx: bool = False) -> str:

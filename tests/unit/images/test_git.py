@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import SourceError
-from mlops.clients.git import Commit, Repository
+from mlops.clients.git.repository import Commit, Repository
 
 from .work import Work
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import BuildError
-from mlops.images import image
+from mlops.images import oci_image
 
 from .model import DOCKERFILE
 
@@ -33,7 +33,7 @@ FILES = ("start", "phish/__main__.py", "link")
 
 
 def test_the_last_stage_says_how_it_runs() -> None:
-    settings = image.read_settings(
+    settings = oci_image.read_settings(
         'ARG BASE=x\nFROM $BASE AS build\nENTRYPOINT ["no"]\nWORKDIR /no\n' + DOCKERFILE + 'CMD ["serve"]\n',
         {},
     )
@@ -44,7 +44,7 @@ def test_the_last_stage_says_how_it_runs() -> None:
 
 
 def test_variables_and_relative_working_directories() -> None:
-    settings = image.read_settings(
+    settings = oci_image.read_settings(
         "FROM x\nARG NAME=a\nENV HOME_OF=/opt PATH=/opt/bin:$PATH NAME=$NAME\nWORKDIR ${HOME_OF}\nWORKDIR b\nENTRYPOINT run me\n",
         {"NAME": "given"},
     )
@@ -65,12 +65,12 @@ def test_variables_and_relative_working_directories() -> None:
 )
 def test_a_dockerfile_that_makes_no_image(dockerfile: str, message: str) -> None:
     with pytest.raises(BuildError, match=message) as caught:
-        image.read_settings(dockerfile, {})
+        oci_image.read_settings(dockerfile, {})
     assert caught.value.next_step
 
 
 def test_an_assembled_image_fits_the_specification(source: Path) -> None:
-    made = image.assemble(source, FILES, image.read_settings(DOCKERFILE, {}), {"a.label": "x"})
+    made = oci_image.assemble(source, FILES, oci_image.read_settings(DOCKERFILE, {}), {"a.label": "x"})
     manifest = json.loads(made.manifest)
     assert manifest["schemaVersion"] == 2
     for part in (manifest["config"], *manifest["layers"]):
@@ -101,20 +101,20 @@ def test_an_assembled_image_fits_the_specification(source: Path) -> None:
 
 
 def test_the_same_source_is_the_same_image(source: Path) -> None:
-    settings = image.read_settings(DOCKERFILE, {})
-    first = image.assemble(source, FILES, settings, {})
+    settings = oci_image.read_settings(DOCKERFILE, {})
+    first = oci_image.assemble(source, FILES, settings, {})
     os.utime(source / "start", (1, 1))
     (source / "start").chmod(0o755)
-    assert image.assemble(source, FILES[::-1], settings, {}) == first
+    assert oci_image.assemble(source, FILES[::-1], settings, {}) == first
 
 
 def test_a_file_that_is_gone(source: Path) -> None:
     with pytest.raises(BuildError, match="cannot be packed"):
-        image.assemble(source, ["gone"], image.read_settings(DOCKERFILE, {}), {})
+        oci_image.assemble(source, ["gone"], oci_image.read_settings(DOCKERFILE, {}), {})
 
 
 def test_its_manifest_is_the_only_one_that_sagemaker_takes(source: Path) -> None:
-    made = image.assemble(source, FILES, image.read_settings(DOCKERFILE, {}), {"a": "b"})
+    made = oci_image.assemble(source, FILES, oci_image.read_settings(DOCKERFILE, {}), {"a": "b"})
     manifest = json.loads(made.manifest)
     assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
     assert manifest["config"]["mediaType"] == "application/vnd.docker.container.image.v1+json"

@@ -11,8 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from mlops.base.errors import AuthenticationError, RegistryError, UnsupportedImageError
-from mlops.clients.registry import MANIFEST_TYPE, OWNER_TAG, Registry, account_host
-from mlops.clients.releases import newest_release
+from mlops.clients.aws.oci_registry import MANIFEST_TYPE, OWNER_TAG, Registry, account_host
+from mlops.clients.aws.releases import newest_release
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

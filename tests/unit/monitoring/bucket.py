@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops.base.decode import dumps, loads
 from mlops.base.errors import StorageError
-from mlops.clients.storage import StoredObject, split_uri
+from mlops.base.strict_json import dumps, loads
+from mlops.clients.aws.s3 import StoredObject, split_uri
 
 NAME = "ml-ops-test"
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

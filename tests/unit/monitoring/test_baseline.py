@@ -8,7 +8,7 @@ import pytest
 
 from mlops.base.errors import EvidenceError, MonitoringError
 from mlops.contracts.evidence import ConfusionMatrix, EvaluationReport, Predictions
-from mlops.monitoring import baseline, sampling
+from mlops.monitoring import baseline, reservoir
 
 from .bucket import NAME, Bucket
 
@@ -62,8 +62,8 @@ def test_what_is_no_baseline_is_named(files: dict[str, str], what: str) -> None:
 
 
 def test_large_data_are_sampled_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "ROWS", 100)
-    monkeypatch.setattr(sampling, "BYTES", 256 * 1024)
+    monkeypatch.setattr(reservoir, "ROWS", 100)
+    monkeypatch.setattr(reservoir, "BYTES", 256 * 1024)
     bucket = Bucket()
     for number in range(8):
         lines = "".join(json.dumps({"file": number, "row": row}) + "\n" for row in range(5000))
@@ -76,8 +76,8 @@ def test_large_data_are_sampled_within_bounds(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_columns_and_cells_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "COLUMNS", 10)
-    monkeypatch.setattr(sampling, "CELLS", 50)
+    monkeypatch.setattr(reservoir, "COLUMNS", 10)
+    monkeypatch.setattr(reservoir, "CELLS", 50)
     found = read(a_jsonl="".join(json.dumps({f"c{n}": n for n in range(20)}) + "\n" for _ in range(30)))
     assert len(found.rows.columns) == 10
     assert found.rows.count == 5
@@ -109,7 +109,7 @@ def test_a_test_set_of_millions_is_no_reason_to_fill_the_memory() -> None:
 @pytest.mark.parametrize("count", [10**400, 10**6], ids=["huge", "large"])
 def test_counts_that_no_float_holds_and_counts_below_zero_do_no_harm(count: int) -> None:
     matrix = ConfusionMatrix(labels=("a", "b"), matrix=((count, -count), (1, 0)))
-    assert baseline.predictions(report(confusion_matrix=matrix)) == ["a"] * sampling.ROWS
+    assert baseline.predictions(report(confusion_matrix=matrix)) == ["a"] * reservoir.ROWS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlops.monitoring import captured, sampling
+from mlops.monitoring import captured_requests, reservoir
 
 from .bucket import NAME, NOW, Bucket, event
 
@@ -16,11 +16,11 @@ PREFIX = f"s3://{NAME}/{FOLDER}"
 START = NOW - timedelta(days=2)
 
 
-def read(bucket: Bucket, start: datetime = START, end: datetime = NOW) -> captured.Captured:
-    return captured.read(bucket, PREFIX, start, end, "1.0.0+retrain.0")
+def read(bucket: Bucket, start: datetime = START, end: datetime = NOW) -> captured_requests.Captured:
+    return captured_requests.read(bucket, PREFIX, start, end, "1.0.0+retrain.0")
 
 
-def one(line: str) -> captured.Captured:
+def one(line: str) -> captured_requests.Captured:
     bucket = Bucket()
     bucket.put(f"{FOLDER}2026/03/10/11/59-00-000-x.jsonl", line)
     return read(bucket)
@@ -103,8 +103,8 @@ def test_only_the_window_is_read() -> None:
 
 
 def test_a_busy_endpoint_is_sampled_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "ROWS", 500)
-    monkeypatch.setattr(sampling, "FILES", 50)
+    monkeypatch.setattr(reservoir, "ROWS", 500)
+    monkeypatch.setattr(reservoir, "FILES", 50)
     bucket = Bucket()
     for number in range(300):
         day = NOW - timedelta(minutes=9 * number + 1)
@@ -119,11 +119,11 @@ def test_a_busy_endpoint_is_sampled_within_bounds(monkeypatch: pytest.MonkeyPatc
 
 
 def test_rows_without_names_get_those_of_training() -> None:
-    rows, misfits = captured.named([{"a": 1}, ["2", "x"], ["1", "2", "3"]], ("a", "b"))
+    rows, misfits = captured_requests.named([{"a": 1}, ["2", "x"], ["1", "2", "3"]], ("a", "b"))
     assert rows == [{"a": 1}, {"a": "2", "b": "x"}]
     assert misfits == 1
 
 
 def test_labels_that_are_numbers_are_labels() -> None:
-    assert captured.matched([1.0, 0.0, "x"], labels=True) == ["1", "0", "x"]
-    assert captured.matched([1.0, 0.5, "x"], labels=False) == [1.0, 0.5]
+    assert captured_requests.matched([1.0, 0.0, "x"], labels=True) == ["1", "0", "x"]
+    assert captured_requests.matched([1.0, 0.5, "x"], labels=False) == [1.0, 0.5]

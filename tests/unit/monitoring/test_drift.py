@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlops.contracts.contract import DriftThresholds
 from mlops.contracts.evidence import ColumnDrift
+from mlops.contracts.runs import DriftThresholds
 from mlops.monitoring import drift
 from mlops.monitoring.drift import PREDICTION, Rows
 

@@ -11,20 +11,12 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import MonitoringError, RunFailedError, UsageError
-from mlops.contracts.contract import (
-    Conf,
-    EventConf,
-    MonitoringConf,
-    RunAnswer,
-    RunProblem,
-    RunState,
-    TaskState,
-)
 from mlops.contracts.evidence import Failure, monitoring_key
-from mlops.manifest import load
-from mlops.manifest.load import Model
+from mlops.contracts.runs import Conf, EventConf, MonitoringConf, RunAnswer, RunProblem, RunState, TaskState
+from mlops.manifest import reader
+from mlops.manifest.reader import Model
 from mlops.monitoring import monitor
-from mlops.runs.waiting import Clock
+from mlops.runs.airflow_runs import Clock
 
 from .bucket import NAME, NOW, Bucket
 from .test_monitoring_run import CONF, PLAN, capture, rows, run
@@ -66,7 +58,7 @@ class Airflow:
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
     (tmp_path / "mlops.yml").write_text(MANIFEST, encoding="utf-8")
-    return load.load(tmp_path / "mlops.yml").model()
+    return reader.load(tmp_path / "mlops.yml").model()
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mlops.base.errors import ContractError, MonitoringError
-from mlops.contracts.contract import (
+from mlops.contracts.evidence import DriftReport, EvaluationReport, Predictions, Recipe
+from mlops.contracts.platform_settings import Settings
+from mlops.contracts.runs import (
     Evaluation,
     Metric,
     Monitoring,
@@ -22,10 +24,8 @@ from mlops.contracts.contract import (
     Retraining,
     Training,
 )
-from mlops.contracts.evidence import DriftReport, EvaluationReport, Predictions, Recipe
-from mlops.contracts.settings import Settings
-from mlops.monitoring import monitoring_run
-from mlops.monitoring.monitoring_run import MonitoringPlan, conclude, measure, prepare
+from mlops.monitoring import tasks
+from mlops.monitoring.tasks import MonitoringPlan, conclude, measure, prepare
 from mlops.notifications.messages import drift_found, drift_table
 
 from .bucket import NAME, NOW, Bucket, event
@@ -230,7 +230,7 @@ def test_a_broken_report_of_before_is_no_obstacle(bucket: Bucket) -> None:
 @pytest.mark.parametrize("text", ["yesterday", "2026-03-10T12:00:00"])
 def test_a_window_without_a_clear_end_is_refused(text: str) -> None:
     with pytest.raises(ContractError, match=r"window_end"):
-        monitoring_run.moment(text, "conf.window_end")
+        tasks.moment(text, "conf.window_end")
 
 
 def test_the_message_and_the_table_say_what_drifted(bucket: Bucket) -> None:
@@ -249,7 +249,7 @@ class Parameters:
     """SSM with our settings."""
 
     def get_parameter(self, **_: Any) -> Any:
-        from mlops.base.decode import dumps
+        from mlops.base.strict_json import dumps
 
         return {"Parameter": {"Value": dumps(SETTINGS)}}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mlops.monitoring.sampling import Reservoir, shuffled
+from mlops.monitoring.reservoir import Reservoir, shuffled
 
 
 def test_every_item_has_the_same_chance() -> None:

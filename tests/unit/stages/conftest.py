@@ -11,8 +11,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from mlops.manifest import load
-from mlops.manifest.load import Model
+from mlops.manifest import reader
+from mlops.manifest.reader import Model
 
 from .world import BUCKET, MANIFEST, MODEL, PROJECT, World
 
@@ -43,4 +43,4 @@ def world() -> Iterator[World]:
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
     (tmp_path / "mlops.yml").write_text(MANIFEST, encoding="utf-8")
-    return load.load(tmp_path / "mlops.yml").model()
+    return reader.load(tmp_path / "mlops.yml").model()

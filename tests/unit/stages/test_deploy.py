@@ -11,17 +11,17 @@ from typing import Any
 import boto3
 import pytest
 
-from mlops.base.decode import encode
 from mlops.base.errors import DeploymentRefusedError, RunFailedError, RunTimeoutError
-from mlops.base.outcome import Outcome
-from mlops.contracts.contract import DEPLOYMENT_DAG, ApprovalConf, DeploymentConf, Occurrence, Origin
+from mlops.base.result import Outcome
+from mlops.base.strict_json import encode
 from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Failure, Lineage
+from mlops.contracts.runs import DEPLOYMENT_DAG, ApprovalConf, DeploymentConf, Occurrence, Origin
 from mlops.contracts.versions import ModelVersion
 from mlops.deployment import approval
 from mlops.deployment.deploy import Options, Platform, deploy, request
-from mlops.deployment.deployment_run import DeploymentPlan, prepare
-from mlops.manifest.load import Model
-from mlops.training import training_request
+from mlops.deployment.tasks import DeploymentPlan, prepare
+from mlops.manifest.reader import Model
+from mlops.training import request as training_request
 
 from .world import BUCKET, SETTINGS, World, dotenv_of, pipeline
 

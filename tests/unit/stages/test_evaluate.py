@@ -21,12 +21,12 @@ from mlops.base.errors import (
     TriggerError,
     VersionError,
 )
-from mlops.base.outcome import Outcome
-from mlops.contracts.contract import TRAINING_DAG
+from mlops.base.result import Outcome
 from mlops.contracts.evidence import CHALLENGER, CHAMPION, COMPARISON, FAILURE, Failure
+from mlops.contracts.runs import TRAINING_DAG
 from mlops.contracts.versions import ModelVersion
 from mlops.evaluation.evaluate import Options, Subject, evaluate, requested
-from mlops.manifest import load
+from mlops.manifest import reader
 
 from .world import BUCKET, MODEL, PROJECT, World, dotenv_of, pipeline
 
@@ -370,8 +370,8 @@ environments: {{dev: {{m: {{training: {{max_runtime: 50h, spot: false, max_wait:
     (tmp_path / "mlops.yml").write_text(text.replace(", }", "}"), encoding="utf-8")
     arguments = cli.build_parser("evaluate").parse_args(["evaluate"])
     read = partial(Options.read, arguments)
-    prod = load.load(tmp_path / "mlops.yml").model()
+    prod = reader.load(tmp_path / "mlops.yml").model()
     assert read(prod, {}).timeout == (hours + 1) * 3600
     assert read(prod, {"MLOPS_WAIT_SECONDS": "0"}).timeout == (hours + 1) * 3600
     assert read(prod, {"MLOPS_WAIT_SECONDS": "60"}).timeout == 60
-    assert read(load.load(tmp_path / "mlops.yml", "dev").model(), {}).timeout == 51.5 * 3600
+    assert read(reader.load(tmp_path / "mlops.yml", "dev").model(), {}).timeout == 51.5 * 3600

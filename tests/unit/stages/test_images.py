@@ -6,8 +6,8 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
 from mlops.base.errors import AwsError, RegistryError
-from mlops.clients import images
-from mlops.clients.aws import explained
+from mlops.clients.aws import ecr as images
+from mlops.clients.aws.session import explained
 
 from .world import World
 

@@ -13,15 +13,15 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from mlops.base.errors import RetrainingError, UsageError
-from mlops.base.outcome import Outcome
-from mlops.clients.alarms import AlarmState
-from mlops.contracts.contract import RunProblem, TrainingConf
+from mlops.base.result import Outcome
+from mlops.clients.aws.alarms import AlarmState
 from mlops.contracts.evidence import COMPARISON, LINEAGE, OVERRIDE, RECIPE, DriftReport, Lineage, Recipe
 from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.runs import RunProblem, TrainingConf
 from mlops.contracts.versions import ModelVersion
-from mlops.manifest import load
-from mlops.manifest.load import Manifest
-from mlops.notifications.ledger import Ledger, folder_of
+from mlops.manifest import reader
+from mlops.manifest.reader import Manifest
+from mlops.notifications.delivery_log import Ledger, folder_of
 from mlops.training.lineage import data_fingerprint
 from mlops.training.retrain import Platform, retrain
 
@@ -73,7 +73,7 @@ class Schedule:
     def manifest(self, rules: str) -> Manifest:
         file = self.folder / "mlops.yml"
         file.write_text(self.text.replace("{{{rules}}}", f"{{{rules}}}"), encoding="utf-8")
-        return load.load(file)
+        return reader.load(file)
 
     def line(self, rules: str = "on_new_data: false", **options: Any) -> dict[str, Any]:
         (line,) = self.run(rules, **options).data["models"]
@@ -168,7 +168,7 @@ def test_nothing_is_trained_twice_within_the_minimal_interval(world: World, sche
 def test_the_clock_of_the_runner_does_not_matter(
     world: World, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, skew: timedelta
 ) -> None:
-    from mlops.clients import sagemaker
+    from mlops.clients.aws import sagemaker
     from mlops.training import due
 
     class Skewed(datetime):
@@ -437,10 +437,10 @@ def test_behind_a_crowd_of_pre_releases_the_recipe_tells_of_the_last_training(
         model_version="1.3.0+retrain.2",
         image_version="1.3.0",
         image_uri="x",
-        training=load.training(trained, BUCKET),
-        evaluation=load.evaluation(trained, BUCKET),
-        retraining=load.retraining(trained),
-        notifications=load.notifications(trained),
+        training=reader.training(trained, BUCKET),
+        evaluation=reader.evaluation(trained, BUCKET),
+        retraining=reader.retraining(trained),
+        notifications=reader.notifications(trained),
         created_at=(datetime.now(UTC) + schedule.later - timedelta(minutes=121)).isoformat(),
     )
     world.storage.write_record(recipe, HOME + RECIPE)

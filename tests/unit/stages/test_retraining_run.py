@@ -10,16 +10,16 @@ import boto3
 import pytest
 
 from mlops.base.errors import ContractError
-from mlops.contracts.contract import Origin, Retraining, TrainingConf, run_id
 from mlops.contracts.evidence import LINEAGE, RECIPE, Lineage, Recipe
+from mlops.contracts.runs import Origin, Retraining, TrainingConf, run_id
 from mlops.contracts.versions import ModelVersion
-from mlops.manifest import load
-from mlops.manifest.load import Model
-from mlops.runs.waiting import find_run, start_or_join
-from mlops.training import due, training_request
+from mlops.manifest import reader
+from mlops.manifest.reader import Model
+from mlops.runs.airflow_runs import find_run, start_or_join
+from mlops.training import due, request
 from mlops.training.lineage import data_fingerprint
-from mlops.training.retraining_run import RetrainingPlan, prepare
-from mlops.training.training_run import keep_recipe
+from mlops.training.retraining_tasks import RetrainingPlan, prepare
+from mlops.training.tasks import keep_recipe
 
 from .world import BUCKET, MODEL, PROJECT, SETTINGS, World
 
@@ -50,7 +50,7 @@ class NoAlarms:
 def trained_as(model: Model, world: World, version: str, origin: Origin = PUSH) -> TrainingConf:
     parsed = ModelVersion.parse(version)
     uri = world.image(str(parsed.image))
-    return training_request.of_manifest(model, uri, parsed, BUCKET, origin)
+    return request.of_manifest(model, uri, parsed, BUCKET, origin)
 
 
 def released(world: World, model: Model, version: str = "1.3.0+retrain.0", **rules: Any) -> TrainingConf:
@@ -102,7 +102,7 @@ def test_what_is_due_is_asked_for_as_a_pipeline_would(world: World, model: Model
     wanted = replace(trained_as(model, world, "1.3.0+retrain.1"), retraining=conf.retraining)
     assert replace(plan.training, origin=Origin()) == replace(wanted, origin=Origin())
     assert plan.training.origin == replace(PUSH, pipeline_source="event", pipeline_url="")
-    work = training_request.work(wanted, "77")
+    work = request.work(wanted, "77")
     assert plan.training_run == run_id(work.label, work.identity, 1)
 
 
@@ -126,7 +126,7 @@ def test_a_run_of_that_version_is_joined_and_a_failed_one_repeated(
 
 @pytest.mark.parametrize("states", [{}, {"1": "failed"}, {"1": "failed", "2": "running"}])
 def test_both_ways_find_the_same_run(world: World, model: Model, states: dict[str, str]) -> None:
-    work = training_request.work(trained_as(model, world, "1.3.0+retrain.1"), "77")
+    work = request.work(trained_as(model, world, "1.3.0+retrain.1"), "77")
     world.airflow.runs = {run_id(work.label, work.identity, int(key)): state for key, state in states.items()}
     found, starts = find_run(work, lambda name: states.get(name.rpartition(".")[2], ""), lambda: False)
     answer = start_or_join(world.airflow, work, lambda: False)
@@ -189,7 +189,7 @@ def test_a_recipe_nobody_can_read_any_more_is_replaced(world: World, model: Mode
     keep_recipe(
         trained_as(model, world, "1.3.0+retrain.0"), BUCKET, world.storage, "2026-01-02T03:04:05+00:00"
     )
-    assert recipe(world).training == load.training(model, BUCKET)
+    assert recipe(world).training == reader.training(model, BUCKET)
 
 
 def test_the_subject_is_the_same_from_recipe_and_manifest(world: World, model: Model) -> None:

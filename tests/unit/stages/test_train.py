@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import SettingsError, TriggerError, UsageError, VersionError
-from mlops.base.outcome import Outcome
-from mlops.contracts.contract import Origin, RunProblem, TrainingConf
+from mlops.base.result import Outcome
 from mlops.contracts.evidence import COMPARISON, LINEAGE, OVERRIDE, Lineage
-from mlops.manifest.load import Model
+from mlops.contracts.runs import Origin, RunProblem, TrainingConf
+from mlops.manifest.reader import Model
 from mlops.training.train import Image, train
 
 from .world import World, asked_by_manifest, dotenv_of, pipeline

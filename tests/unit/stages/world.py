@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.ci.pipeline import Kind, Pipeline
-from mlops.clients.storage import Storage
-from mlops.contracts.contract import Conf, Origin, RunAnswer, RunProblem, TaskState, request_fingerprint
+from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import (
     CHALLENGER,
     CHAMPION,
@@ -24,9 +23,10 @@ from mlops.contracts.evidence import (
     Lineage,
     MetricComparison,
 )
+from mlops.contracts.runs import Conf, Origin, RunAnswer, RunProblem, TaskState, request_fingerprint
 from mlops.contracts.versions import ModelVersion, endpoint_name, resource_name
-from mlops.manifest import load
-from mlops.runs.waiting import Clock
+from mlops.manifest import reader
+from mlops.runs.airflow_runs import Clock
 
 BUCKET = "ml-ops-test"
 # What Terraform tells commands and DAGs.
@@ -231,8 +231,8 @@ def asked_by_manifest() -> str:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "mlops.yml")
         file.write_text(MANIFEST, encoding="utf-8")
-        model = load.load(file).model()
-    return request_fingerprint(load.training(model, BUCKET), load.evaluation(model, BUCKET))
+        model = reader.load(file).model()
+    return request_fingerprint(reader.training(model, BUCKET), reader.evaluation(model, BUCKET))
 
 
 def dotenv_of(path: Path) -> dict[str, str]:

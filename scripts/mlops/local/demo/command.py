@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops.base import console
 from mlops.base.errors import LocalStackError
-from mlops.base.outcome import Outcome
+from mlops.base.result import Outcome
 from mlops.local import pipeline, sdk
 from mlops.local.demo import summary as summaries
 from mlops.local.demo.pushes import EXAMPLE, PUSHES, Push, commit, start_repository
@@ -22,7 +22,7 @@ from mlops.local.run import came_back, upload_data
 from mlops.local.run import push as push_repository
 from mlops.local.stack import Stack, require
 from mlops.local.up import up
-from mlops.manifest import load
+from mlops.manifest import reader
 
 _WIDTH = 100
 _VERDICT = re.compile(r"^[✓✗] |gate (passed|failed)$")
@@ -117,7 +117,7 @@ def _serving(pushes: list[dict[str, Any]]) -> str:
 
 def _ask(stack: Stack, repository: Path, model: str) -> dict[str, Any]:
     """What the endpoint answers to the manifest's own sample request."""
-    wanted = load.deployment(load.load(repository / "mlops.yml").model(model))
+    wanted = reader.deployment(reader.load(repository / "mlops.yml").model(model))
     response = sdk.client(stack, "sagemaker-runtime").invoke_endpoint(
         EndpointName=wanted.endpoint_name,
         ContentType=wanted.smoke_test.content_type,

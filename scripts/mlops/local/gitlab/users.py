@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops.base.decode import decode, encode
+from mlops.base.strict_json import decode, encode
 from mlops.local.gitlab import records
 
 Document = dict[str, Any]

@@ -1,0 +1,1 @@
+"""AWS: the only place that knows boto3 and botocore."""

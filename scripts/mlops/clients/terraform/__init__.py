@@ -1,0 +1,1 @@
+"""Terraform: found or fetched, run, and its errors in words."""

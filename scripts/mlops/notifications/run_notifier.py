@@ -1,0 +1,137 @@
+"""What a DAG run has to tell, to whom, and whether it was told already. Travels between tasks as XCom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlops.base.errors import MlopsError
+from mlops.base.strict_json import decode
+from mlops.contracts.evidence import Failure, Recipe
+from mlops.contracts.platform_settings import Settings
+from mlops.contracts.run_conf import recipe_uri
+from mlops.contracts.runs import EVENT_SOURCE, NoticeConf, Notifications, Origin
+from mlops.notifications import delivery_log, messages
+from mlops.notifications.delivery_log import Ledger, Way
+
+if TYPE_CHECKING:
+    from mlops.clients.aws.s3 import Storage
+    from mlops.notifications.messages import Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """One message, worded and addressed."""
+
+    subject: str
+    body: str
+    blocks: tuple[dict[str, Any], ...]
+    topic_arn: str
+    """Empty where no e-mail is wanted."""
+    slack: str
+    """The id of Airflow's connection, empty where Slack is not wanted."""
+    channel: str
+    identity: str
+    folder: str
+    """Of the ledger; empty where the model is not known."""
+
+    def wants(self, way: Way) -> bool:
+        """Whether it goes this way at all."""
+        return bool(self.topic_arn if way == "email" else self.slack)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A DAG run that tells; all its tasks and their retries are one teller."""
+
+    dag_id: str
+    run_id: str
+    storage: Storage
+
+    def announce(
+        self, message: Message, about: Mapping[str, Any], failure: Failure | NoticeConf | None = None
+    ) -> Announcement | None:
+        """The message, addressed to the model's channel, or the default one where there is no such.
+
+        Args:
+            message: What to tell.
+            about: The plan of the run's first task, encoded, or what of it could be found out.
+            failure: What it is about; None for a result.
+
+        Returns:
+            None where the settings could not be read: nobody can say then where messages go.
+        """
+        if "settings" not in about:
+            return None
+        settings = decode(Settings, about["settings"], "settings")
+        conf = about.get("conf", {})
+        wanted = self._audience(conf, settings)
+        channel, target = settings.channel_or_default(wanted.channel)
+        if channel != wanted.channel:
+            message = messages.with_note(message, messages.unknown_channel(wanted.channel))
+        folder = folder_of(about)
+        identity = delivery_log.of_result(self.dag_id, self.run_id)
+        if isinstance(failure, Failure):
+            identity = delivery_log.of_failure(failure, _origin(conf), self._ledger(folder))
+        elif failure is not None:
+            identity = delivery_log.of_notice(failure, self._ledger(folder))
+        return Announcement(
+            subject=message.subject,
+            body=message.body,
+            blocks=message.blocks,
+            topic_arn=target.topic_arn if wanted.email else "",
+            # Airflow finds a connection by the end of its secret's name.
+            slack=target.slack_secret.rpartition("/")[2] if wanted.slack else "",
+            channel=channel,
+            identity=identity,
+            folder=folder,
+        )
+
+    def claim(self, found: Announcement, way: Way) -> bool:
+        """Whether this run is to send it by this way now."""
+        if not found.wants(way):
+            return False
+        return self._ledger(found.folder).claim(found.identity, found.channel, way, found.subject)
+
+    def sent(self, found: Announcement, way: Way) -> None:
+        """The channel took it."""
+        self._ledger(found.folder).sent(found.identity, found.channel, way, found.subject)
+
+    def refused(self, found: Announcement, way: Way) -> None:
+        """The channel did not take it, and this run gives up: whoever tells the same may try."""
+        self._ledger(found.folder).refused(found.identity, found.channel, way, found.subject)
+
+    def settle(self, about: Mapping[str, Any]) -> None:
+        """The run succeeded: a failure like one before it is a new one, and told."""
+        self._ledger(folder_of(about)).succeeded(self.dag_id, self.run_id)
+
+    def _ledger(self, folder: str) -> Ledger:
+        return Ledger(self.storage, folder, f"{self.dag_id} {self.run_id}")
+
+    def _audience(self, conf: Mapping[str, Any], settings: Settings) -> Notifications:
+        """As the conf says; what runs for an event knows no manifest, but the last release had one."""
+        if conf.get("notifications"):
+            return decode(Notifications, conf["notifications"], "conf.notifications")
+        if not conf.get("model"):
+            return Notifications()
+        uri = recipe_uri(settings.bucket, conf["project"], conf["model"])
+        try:
+            return self.storage.read_record(Recipe, uri).notifications
+        except MlopsError:  # it was never released
+            return Notifications()
+
+
+def folder_of(about: Mapping[str, Any]) -> str:
+    """The ledger of the model that a run is about; empty where it is not known."""
+    conf = about.get("conf", {})
+    if not (conf.get("model") and conf.get("project") and "settings" in about):
+        return ""
+    return delivery_log.folder_of(about["settings"]["bucket"], conf["project"], conf["model"])
+
+
+def _origin(conf: Mapping[str, Any]) -> Origin:
+    """Who pushed; nobody did where a run answers an event."""
+    if "occurrence" in conf:
+        return Origin(pipeline_source=EVENT_SOURCE)
+    return decode(Origin, conf["origin"], "conf.origin") if conf.get("origin") else Origin()
