@@ -66,7 +66,7 @@ demo: setup ## five pushes, from git push to a served prediction
 	$(BIN)/mlops local demo --summary demo-summary.json
 
 .PHONY: lint
-lint: style types pylint ## ruff, mypy and pylint
+lint: style types pylint imports ## ruff, mypy, pylint and import-linter
 
 .PHONY: style
 style: $(VENV)/.ready
@@ -79,11 +79,15 @@ types: $(VENV)/.ready $(AIRFLOW)/.ready
 	$(BIN)/mypy
 	$(BIN)/mypy --cache-dir .mypy_cache/airflow --python-executable $(AIRFLOW)/bin/python dags
 
-LINTED := scripts/mlops lambda_trigger
+LINTED := scripts/mlops scripts/mlops_local lambda_trigger tools
 
 .PHONY: pylint
 pylint: $(VENV)/.ready
 	$(BIN)/pylint $(LINTED)
+
+.PHONY: imports
+imports: $(VENV)/.ready
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: pylint-changed
 pylint-changed: $(VENV)/.ready
@@ -93,7 +97,7 @@ pylint-changed: $(VENV)/.ready
 QUICK := tests/unit tests/contract/lambda tests/contract/test_sagemaker_requests.py tests/contract/templates/test_files.py tests/contract/templates/test_documentation.py tests/house/test_needs.py
 
 .PHONY: check
-check: setup style types pylint-changed ## before each commit: what is quick, in two minutes
+check: setup style types imports pylint-changed ## before each commit: what is quick, in two minutes
 	$(BIN)/pytest --numprocesses 2 $(QUICK)
 
 # With the values of prod, which leave nothing out; terraform/.checkov.yaml has the options. By default, checkov
@@ -124,7 +128,7 @@ bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the al
 
 .PHONY: terraform-docs
 terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
-	$(BIN)/python -m mlops.terraform_docs
+	$(BIN)/python -m tools.terraform_docs
 
 .PHONY: lock
 lock: $(VENV)/.ready ## renew the lock files
@@ -138,5 +142,5 @@ lock: $(VENV)/.ready ## renew the lock files
 .PHONY: clean
 clean: ## stop the local stack and remove everything fetched
 	-test ! -x $(BIN)/mlops || $(BIN)/mlops local down --all
-	-test ! -x $(BIN)/python || rm -rf "$$($(BIN)/python -c 'from mlops.local import paths; print(paths.runs("default").parent)')"
+	-test ! -x $(BIN)/python || rm -rf "$$($(BIN)/python -c 'from mlops_local.base import paths; print(paths.runs("default").parent)')"
 	rm -rf $(VENV) $(AIRFLOW) $(CHECKOV) node_modules bench/.venv bench/node_modules .mlops

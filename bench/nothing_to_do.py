@@ -115,7 +115,7 @@ def registry(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(folder / "aws"), "--port", str(port)]
+    command = [sys.executable, "-m", "mlops_local.aws", "--home", str(folder / "aws"), "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--airflow-url", "http://127.0.0.1:9"],
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},

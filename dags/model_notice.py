@@ -24,7 +24,7 @@ def validate(**context: Any) -> dict[str, Any]:
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
     from mlops.contracts.platform_settings import read_settings
-    from mlops.contracts.run_conf import read_conf
+    from mlops.runs.conf import read_conf
 
     def check() -> dict[str, Any]:
         settings = read_settings(client("ssm"))

@@ -213,22 +213,19 @@ def compare(**context: Any) -> dict[str, Any]:
     """Compare, decide the gate, publish the evidence, word the message."""
     from datetime import UTC, datetime
 
-    from mlops.clients.aws.metrics import publish
+    from mlops.clients.aws.metrics import publish as publish_metrics
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
+    from mlops.evaluation.tasks import judge
     from mlops.notifications.messages import training_finished
-    from mlops.training.tasks import conclude
+    from mlops.training.tasks import publish
 
-    known = _plan(context)
-    comparison, origins = final(
-        lambda: conclude(
-            known,
-            _trained(context),
-            Storage(client("s3")),
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    )
-    publish(client("cloudwatch"), comparison)
+    known, storage = _plan(context), Storage(client("s3"))
+    champion = known.champion.version if known.champion else None
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    comparison = final(lambda: judge(known.conf, champion, storage, now))
+    origins = final(lambda: publish(known, comparison, _trained(context), storage))
+    publish_metrics(client("cloudwatch"), comparison)
     return announcement(context, training_finished(known.conf, comparison, origins))
 
 

@@ -24,10 +24,10 @@ from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, Se
 
 if TYPE_CHECKING:
     from mlops.contracts.evidence import Failure
+    from mlops.contracts.message import Message
     from mlops.contracts.runs import NoticeConf
     from mlops.notifications.delivery_log import Way
     from mlops.notifications.failure_cause import Subject
-    from mlops.notifications.messages import Message
     from mlops.notifications.run_notifier import Announcement, Run
 
 Context = Mapping[str, Any]
@@ -133,9 +133,9 @@ def known(context: Context) -> dict[str, Any]:
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
     from mlops.contracts.platform_settings import read_settings
-    from mlops.contracts.run_conf import read_conf
     from mlops.contracts.runs import ApprovalConf
     from mlops.deployment.approval import NothingToDeploy, resolve
+    from mlops.runs.conf import read_conf
 
     found = plan(context)
     run = context["dag_run"]

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.local import processes
+from mlops_local.base import processes
 from tests import folders
 
 # In which pytest names the test; whoever gives a process an environment of its own hands it on.

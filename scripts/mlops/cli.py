@@ -7,7 +7,7 @@ dataclasses and typing alone would cost as much as all the rest.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -252,7 +252,7 @@ def _commits(parser: Parser) -> None:
 
 
 def _local(parser: Parser) -> None:
-    from mlops.local.arguments import add_arguments
+    from mlops_local.arguments import add_arguments
 
     add_arguments(parser)
 
@@ -345,7 +345,12 @@ COMMANDS = (
         "mlops commits\n  mlops commits --message .git/COMMIT_EDITMSG",
         _commits,
     ),
-    Command("local", "mlops.local.command", "run everything on this machine", "mlops local up", _local),
+    # A checkout has the local stack beside this package; what is installed from a wheel has not.
+    *(
+        [Command("local", "mlops_local.dispatch", "run everything on this machine", "mlops local up", _local)]
+        if importlib.util.find_spec("mlops_local")
+        else []
+    ),
 )
 
 

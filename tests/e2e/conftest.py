@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops.local import paths
-from mlops.local.run import git
-from mlops.local.stack import Stack, require
+from mlops_local.base import paths
+from mlops_local.command.run import git
+from mlops_local.stack.stack import Stack, require
 
 CHECKOUT = Path(__file__).parents[2]
 

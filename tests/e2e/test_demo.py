@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import DeploymentRefusedError
-from mlops.local import paths, sdk, terraform
-from mlops.local.stack import Stack, require
+from mlops_local.base import paths
+from mlops_local.stack import sdk, terraform
+from mlops_local.stack.stack import Stack, require
 from tests.e2e.conftest import Demo, mlops
 
 

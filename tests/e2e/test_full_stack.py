@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlops.local import paths, sdk, terraform
-from mlops.local.environment import find_environment
-from mlops.local.stack import Stack, require
+from mlops_local.base import paths
+from mlops_local.base.environment import find_environment
+from mlops_local.stack import sdk, terraform
+from mlops_local.stack.stack import Stack, require
 from tests.e2e.conftest import calls, mlops
 
 ENVIRONMENT = "dev"

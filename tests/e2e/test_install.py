@@ -21,15 +21,17 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from mlops.local import paths, pipeline, sdk
-from mlops.local import terraform as local_terraform
-from mlops.local.aws.access.policies import allows
-from mlops.local.down import stop_stack
-from mlops.local.environment import find_environment
-from mlops.local.gitlab import projects
-from mlops.local.pipeline import PipelineRun
-from mlops.local.stack import Stack, find
-from mlops.local.up import start_servers
+from mlops_local.aws.access.policies import allows
+from mlops_local.base import paths
+from mlops_local.base.environment import find_environment
+from mlops_local.command.down import stop_stack
+from mlops_local.command.up import start_servers
+from mlops_local.gitlab import projects
+from mlops_local.pipelines import pipeline
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.stack import sdk
+from mlops_local.stack import terraform as local_terraform
+from mlops_local.stack.stack import Stack, find
 from tests.contract.terraform import provider
 from tests.e2e.conftest import calls
 from tests.e2e.test_monitoring import ask, monitor, rows
@@ -251,7 +253,7 @@ def test_slack_gets_a_message(imported: Person) -> None:
 def test_gitlab_knows_the_roles(imported: Person, settled: Person) -> None:
     imported.follow("5. Tell GitLab")
     outputs = json.loads(settled.shell("mlops terraform output dev --json 2>/dev/null"))
-    from mlops.local.gitlab.variables import for_pipeline
+    from mlops_local.gitlab.variables import for_pipeline
 
     given = for_pipeline(imported.stack.folder / "gitlab", "models/phishing-url", protected=True)
     roles = outputs["role_arns"]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local import pipeline, sdk
-from mlops.local.inbox import messages
-from mlops.local.pipeline import PipelineRun
-from mlops.local.run import push, upload_data
-from mlops.local.stack import Stack
+from mlops_local.command.inbox import messages
+from mlops_local.command.run import push, upload_data
+from mlops_local.pipelines import pipeline
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.stack import sdk
+from mlops_local.stack.stack import Stack
 from tests.e2e.conftest import Demo, change, commit, repository
 
 CHECKS = ("lint", "test")

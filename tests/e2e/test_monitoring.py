@@ -11,9 +11,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from mlops.local import paths, sdk
-from mlops.local.airflow import log_in
-from mlops.local.stack import Stack
+from mlops_local.airflow.environment import log_in
+from mlops_local.base import paths
+from mlops_local.stack import sdk
+from mlops_local.stack.stack import Stack
 from tests.e2e.conftest import Demo, mlops
 
 EXAMPLE = paths.checkout() / "examples" / "phishing-url"

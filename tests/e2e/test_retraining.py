@@ -13,12 +13,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from mlops.local import pipeline, sdk
-from mlops.local.airflow import log_in
-from mlops.local.pipeline import PipelineRun
-from mlops.local.pipeline_variables import Trigger
-from mlops.local.run import push, upload_data
-from mlops.local.stack import Stack
+from mlops_local.airflow.environment import log_in
+from mlops_local.command.run import push, upload_data
+from mlops_local.pipelines import pipeline
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.pipelines.variables import Trigger
+from mlops_local.stack import sdk
+from mlops_local.stack.stack import Stack
 from tests.e2e.conftest import LITTLE_CHECKED, Demo, change, commit, repository
 
 MODEL = "web-safety/phishing-url"

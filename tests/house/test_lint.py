@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-TARGETS = ("style", "types", "pylint")
+TARGETS = ("style", "types", "pylint", "imports")
 # Other tests run from these environments meanwhile: `make setup` renews them, a test does not.
 KEPT = ("--old-file=.venv/.ready", "--old-file=.venv-airflow/.ready")
 

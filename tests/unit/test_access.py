@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlops.local.aws.access.calls import Call, Place, Request, read
-from mlops.local.aws.access.policies import allows
+from mlops_local.aws.access.calls import Call, Place, Request, read
+from mlops_local.aws.access.policies import allows
 
 HERE = Place("eu-west-1", "111111111111")
 BUCKET = "arn:aws:s3:::ml-ops-dev"

@@ -12,10 +12,11 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from mlops.local import accounts, paths, snapshots, terraform
-from mlops.local.environment import find_environment
-from mlops.local.stack import SNAPSHOT, Stack
 from mlops.platform import lambda_package
+from mlops_local.base import paths, snapshots
+from mlops_local.base.environment import find_environment
+from mlops_local.stack import accounts, terraform
+from mlops_local.stack.stack import SNAPSHOT, Stack
 
 LOCAL = find_environment("local")
 STATE = '{"outputs": {"url": {"value": "%s"}, "package": {"value": "%s"}}}'

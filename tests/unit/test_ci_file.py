@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlops.base.errors import LocalStackError
-from mlops.local import ci_file
+from mlops_local.pipelines import ci_file
 
 RUNS = {"script": ["true"]}
 

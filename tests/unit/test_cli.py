@@ -110,3 +110,12 @@ def test_help_imports_nothing_heavy() -> None:
         "json",
         "tempfile",
     }
+
+
+def test_the_local_stack_is_offered_where_it_is() -> None:
+    code = "import sys; sys.modules['mlops_local'] = None\nfrom mlops.cli import COMMANDS\nprint(*(one.name for one in COMMANDS))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "terraform" in done.stdout.split()
+    assert "local" not in done.stdout.split()
+    assert "local" in {command.name for command in cli.COMMANDS}

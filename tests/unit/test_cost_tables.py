@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlops import cost_tables
+from tools import cost_tables
 
 CHECKOUT = Path(__file__).parents[2]
 TERRAFORM = CHECKOUT / "terraform"
@@ -39,7 +39,7 @@ def rows(chapter: str) -> dict[str, list[float]]:
 
 def test_the_document_is_current(prices: dict[str, Any]) -> None:
     document = (CHECKOUT / "docs" / "costs.md").read_text(encoding="utf-8")
-    assert cost_tables.renewed(document, TERRAFORM, prices) == document, "run: python -m mlops.cost_tables"
+    assert cost_tables.renewed(document, TERRAFORM, prices) == document, "run: python -m tools.cost_tables"
 
 
 @pytest.mark.parametrize("chapter", ["Always", "By use, for a use that is assumed"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import UsageError
-from mlops.local.environment import find_environment
+from mlops_local.base.environment import find_environment
 
 
 def test_the_quick_one_names_its_own_airflow() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlops.base.errors import LocalStackError, PrerequisiteError
-from mlops.local import evaluator, paths
-from mlops.local import gitlab_ci_local as engine
-from mlops.local.gitlab_ci_local import PlannedJob
+from mlops_local.base import paths
+from mlops_local.pipelines import evaluator
+from mlops_local.pipelines import gitlab_ci_local as engine
+from mlops_local.pipelines.gitlab_ci_local import PlannedJob
 
 SAYS = """\
 #!/usr/bin/env python3

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local.gitlab import pipelines, records
-from mlops.local.gitlab.projects import create_project
+from mlops_local.gitlab import pipelines, records
+from mlops_local.gitlab.projects import create_project
 
 COUNT = """
 import sys
 from pathlib import Path
-from mlops.local.gitlab import records
+from mlops_local.gitlab import records
 for _ in range(50):
     with records.edit(Path(sys.argv[1])) as document:
         document["count"] = document.get("count", 0) + 1

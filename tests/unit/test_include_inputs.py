@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlops.local.include_inputs import problems
+from mlops_local.pipelines.include_inputs import problems
 
 STAGE = (
     "spec: {inputs: {model: {}, stage: {default: test}}}\n---\njob: {script: ['echo $[[ inputs.model ]]']}\n"

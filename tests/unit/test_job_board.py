@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local.gitlab import pipelines
-from mlops.local.gitlab.projects import create_project
-from mlops.local.gitlab_ci_local import STATE, Checkout, Event, PlannedJob, behind_manual
-from mlops.local.job_board import JobBoard
+from mlops_local.gitlab import pipelines
+from mlops_local.gitlab.projects import create_project
+from mlops_local.pipelines.gitlab_ci_local import STATE, Checkout, Event, PlannedJob, behind_manual
+from mlops_local.pipelines.job_board import JobBoard
 
 TRAIN = PlannedJob(name="train", stage="train", when="on_success", needs=())
 EVALUATE = PlannedJob(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local import job_environment, paths
+from mlops_local.base import paths
+from mlops_local.pipelines import job_environment
 
 PRODUCT = Path(sys.executable).parent
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local import pipeline
-from mlops.local.gitlab_ci_local import PlannedJob
-from mlops.local.job_board import JobResult
-from mlops.local.pipeline import PipelineRun
-from mlops.local.pipeline_variables import Trigger
-from mlops.local.run import not_deployed
-from mlops.local.trigger_jobs import State
+from mlops_local.command.run import not_deployed
+from mlops_local.pipelines import pipeline
+from mlops_local.pipelines.gitlab_ci_local import PlannedJob
+from mlops_local.pipelines.job_board import JobResult
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.pipelines.trigger_jobs import State
+from mlops_local.pipelines.variables import Trigger
 
 LOG = """\
 $ mlops deploy --model iris

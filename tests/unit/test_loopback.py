@@ -7,7 +7,7 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
-from mlops.local.loopback import OwnPagesOnly, own_pages_only
+from mlops_local.base.loopback import OwnPagesOnly, own_pages_only
 
 PORT = 4566
 OWN = f"http://127.0.0.1:{PORT}"

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from mlops.local.aws.mwaa_dags import DagFolder
-from mlops.local.aws.sdk import Sdk
+from mlops_local.aws.mwaa.dags import DagFolder
+from mlops_local.aws.sdk import Sdk
 
 ENVIRONMENT = {
     "ExecutionRoleArn": "arn:aws:iam::123456789012:role/ml-ops-airflow",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlops.ci.pipeline import Kind, Pipeline
-from mlops.local.gitlab.pipelines import Pipeline as LocalPipeline
-from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined, slug
+from mlops_local.gitlab.pipelines import Pipeline as LocalPipeline
+from mlops_local.pipelines.variables import SOURCES, Commit, Trigger, predefined, slug
 
 SERVER = "http://127.0.0.1:4000"
 

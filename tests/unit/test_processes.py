@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from mlops.local import processes
+from mlops_local.base import processes
 
 # A parent that ignores SIGTERM, with a child that ignores it too.
 STUBBORN = (

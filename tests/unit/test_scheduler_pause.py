@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlops.local.loopback import Receive, Send
-from mlops.local.scheduler_pause import SHORT_SECONDS, Bell, Pause, ringing
+from mlops_local.airflow.scheduler_pause import SHORT_SECONDS, Bell, Pause, ringing
+from mlops_local.base.loopback import Receive, Send
 
 LONG = 600.0
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local import paths, snapshots
-from mlops.local.environment import find_environment
-from mlops.local.places import Places
+from mlops_local.base import paths, snapshots
+from mlops_local.base.environment import find_environment
+from mlops_local.base.places import Places
 
 KEY = "ab" * 32
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mlops.local.aws.children import Children
-from mlops.local.engines.spares import COUNT, KINDS, Kind, Spares, libraries
+from mlops_local.base.children import Children
+from mlops_local.engines.spares import COUNT, KINDS, Kind, Spares, libraries
 
 # What a process can see of itself, as a model's program sees it.
 PROBE = """

@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from mlops.base.errors import LocalStackError, UsageError
-from mlops.local import airflow, command, paths
-from mlops.local.down import leftovers, stop_stack
-from mlops.local.stack import FILE, Stack, find, names, require
-from mlops.local.up import start_servers
+from mlops_local import dispatch
+from mlops_local.airflow import environment
+from mlops_local.base import paths
+from mlops_local.command.down import leftovers, stop_stack
+from mlops_local.command.up import start_servers
+from mlops_local.stack.stack import FILE, Stack, find, names, require
 
 
 @pytest.fixture
@@ -50,10 +52,10 @@ def test_only_its_owner_reads_what_opens_a_stack(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert (stack.folder / FILE).stat().st_mode & 0o777 == 0o600
-    passwords = airflow.make_password(tmp_path / "airflow")
+    passwords = environment.make_password(tmp_path / "airflow")
     assert passwords.stat().st_mode & 0o777 == 0o600
     kept = passwords.read_text()
-    assert airflow.make_password(tmp_path / "airflow").read_text() == kept
+    assert environment.make_password(tmp_path / "airflow").read_text() == kept
     assert len(json.loads(kept)["admin"]) >= 24
 
     home = tmp_path / "home"
@@ -79,15 +81,15 @@ def test_what_needs_a_stack_says_how_to_start_it(
         action=action, name="two", repository=".", merge_request=None, schedule=False, deploy=False
     )
     with pytest.raises(LocalStackError, match=r"mlops local --name two up"):
-        command.run(arguments)
+        dispatch.run(arguments)
 
 
 def test_a_stack_that_is_not_up_is_an_answer_to_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "stacks", lambda: tmp_path)
-    assert command.run(Namespace(action="status", name="two")).data == {"name": "two", "up": False}
-    assert command.run(Namespace(action="down", name="two", all=False)).data == {"stopped": []}
+    assert dispatch.run(Namespace(action="status", name="two")).data == {"name": "two", "up": False}
+    assert dispatch.run(Namespace(action="down", name="two", all=False)).data == {"stopped": []}
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a b", "x" * 40])
@@ -99,10 +101,10 @@ def test_a_name_cannot_leave_the_folder_of_stacks(name: str) -> None:
 def test_logs_are_listed_and_shown(stack: Stack) -> None:
     (stack.folder / "logs").mkdir()
     (stack.folder / "logs" / "airflow.log").write_text("first\nlast\n")
-    assert command.run(Namespace(action="logs", name="one", log="")).data["logs"] == ["logs/airflow.log"]
-    assert command.run(Namespace(action="logs", name="one", log="airflow")).summary == "first\nlast"
+    assert dispatch.run(Namespace(action="logs", name="one", log="")).data["logs"] == ["logs/airflow.log"]
+    assert dispatch.run(Namespace(action="logs", name="one", log="airflow")).summary == "first\nlast"
     with pytest.raises(UsageError, match="no log 'nothing'"):
-        command.run(Namespace(action="logs", name="one", log="nothing"))
+        dispatch.run(Namespace(action="logs", name="one", log="nothing"))
 
 
 def test_what_a_killed_supervisor_left_behind_is_found_and_stopped(stack: Stack) -> None:
@@ -134,4 +136,4 @@ def test_a_stack_that_plays_another_environment_is_not_taken_for_the_one_asked_f
     stack.save()
     asked = Namespace(action="up", name="one", engine="process", environment="dev", fresh=False)
     with pytest.raises(LocalStackError, match="plays the environment 'local'"):
-        command.run(asked)
+        dispatch.run(asked)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mlops.local import paths
 from mlops.platform import terraform
+from mlops_local.base import paths
 
 ROLES = {
     purpose: f"arn:aws:iam::111111111111:role/ml-ops-{purpose}"

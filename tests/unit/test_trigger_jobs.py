@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from mlops.local.gitlab.durations import duration
-from mlops.local.gitlab.pipelines import Status
-from mlops.local.trigger_jobs import TriggerJob, expand, mark_functions, matrix_of, of_job, request, state
+from mlops_local.gitlab.durations import duration
+from mlops_local.gitlab.pipelines import Status
+from mlops_local.pipelines.trigger_jobs import (
+    TriggerJob,
+    expand,
+    mark_functions,
+    matrix_of,
+    of_job,
+    request,
+    state,
+)
 
 SETTINGS = {"CI_PROJECT_PATH": "models/wine", "CI_COMMIT_TAG": "", "CI_PIPELINE_ID": "7", "CI_JOB_ID": "7001"}
 

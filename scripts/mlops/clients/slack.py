@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mlops.base.errors import NotificationError
-from mlops.notifications.messages import Message
+from mlops.contracts.message import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

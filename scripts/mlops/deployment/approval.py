@@ -18,7 +18,7 @@ from mlops.clients.aws import model_packages
 from mlops.clients.aws.sagemaker import missing
 from mlops.clients.aws.sagemaker_requests import model_package, package_description
 from mlops.contracts.evidence import DEPLOYMENT, Comparison
-from mlops.contracts.run_conf import evidence_uri, read_conf
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     SCHEMA_VERSION,
@@ -30,6 +30,7 @@ from mlops.contracts.runs import (
     of_merge_request,
 )
 from mlops.contracts.versions import ModelVersion, endpoint_name
+from mlops.runs.conf import read_conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from mlops.clients.aws.sagemaker import (
 )
 from mlops.clients.aws.sagemaker_requests import endpoint_config
 from mlops.contracts import runs as contract
-from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, canonical
 from mlops.contracts.versions import ModelVersion, resource_name
 from mlops.deployment.tasks import evidence_objections

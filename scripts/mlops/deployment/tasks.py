@@ -22,10 +22,10 @@ from mlops.clients.aws.sagemaker_requests import Request, endpoint_config, holds
 from mlops.clients.aws.session import passing
 from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
 from mlops.contracts.platform_settings import Settings, read_settings
-from mlops.contracts.run_conf import read_conf
 from mlops.contracts.runs import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf, is_to_come
 from mlops.contracts.versions import ModelVersion, endpoint_name, resource_name
 from mlops.deployment.approval import Approval, NothingToDeploy, OvertakenApproval, moment, refused, resolve
+from mlops.runs.conf import read_conf
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -23,7 +23,7 @@ from mlops.contracts.evidence import (
     EvaluationReport,
     Lineage,
 )
-from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import TRAINING_DAG, RunAnswer
 from mlops.contracts.versions import ModelVersion
 from mlops.evaluation import report

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlops.base.errors import ManifestError, UsageError, VersionError
-from mlops.contracts import run_conf, runs, versions
+from mlops.contracts import locations, runs, versions
 from mlops.manifest import schema
 from mlops.manifest import source as manifest_source
 from mlops.manifest.errors import Problem, manifest_error, problems_of
@@ -156,7 +156,7 @@ def deployment(model: Model, bucket: str = "") -> runs.Deployment:
     if bucket and model.monitoring is not None:
         capture = runs.DataCapture(
             sampling_percent=model.monitoring.sampling_percent,
-            destination=run_conf.capture_uri(bucket, model.project, model.name),
+            destination=locations.capture_uri(bucket, model.project, model.name),
         )
     return runs.Deployment(
         endpoint_name=versions.endpoint_name(model.project, model.name),

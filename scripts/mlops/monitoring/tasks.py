@@ -20,8 +20,8 @@ from mlops.contracts.evidence import (
     Recipe,
     monitoring_key,
 )
+from mlops.contracts.locations import capture_uri, evidence_uri
 from mlops.contracts.platform_settings import Settings, read_settings
-from mlops.contracts.run_conf import capture_uri, evidence_uri, read_conf
 from mlops.contracts.runs import (
     MONITORING_DAG,
     SCHEMA_VERSION,
@@ -32,6 +32,7 @@ from mlops.contracts.runs import (
 )
 from mlops.contracts.versions import ModelVersion, endpoint_name
 from mlops.monitoring import baseline, captured_requests, drift
+from mlops.runs.conf import read_conf
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops.contracts.evidence import COMPARISON, Comparison, DriftReport, Failure, Lineage
+from mlops.contracts.message import Message
 from mlops.contracts.runs import UNSTORABLE, DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.contracts.versions import endpoint_name
 from mlops.notifications import metric_table as metric_rows
@@ -24,15 +25,6 @@ HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
 _CAUSE_LIMIT = 2500
 _TABLE_ROWS = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One notification in both forms; `subject` is also what Slack shows where it cannot show blocks."""
-
-    subject: str
-    body: str
-    blocks: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)

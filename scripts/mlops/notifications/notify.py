@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mlops.base import console
 from mlops.base.errors import GitLabError, MlopsError, NotificationError
 from mlops.base.result import Outcome
+from mlops.contracts.locations import evidence_uri
+from mlops.contracts.message import Message
 from mlops.contracts.platform_settings import DEFAULT_CHANNEL
-from mlops.contracts.run_conf import evidence_uri
 from mlops.contracts.runs import Notifications
 from mlops.contracts.versions import ModelVersion
 from mlops.notifications import delivery_log as ledger
 from mlops.notifications import messages
 from mlops.notifications.delivery_log import Ledger, Way, identity_of
-from mlops.notifications.messages import Message
 from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:

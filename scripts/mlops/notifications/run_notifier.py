@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from mlops.base.errors import MlopsError
 from mlops.base.strict_json import decode
 from mlops.contracts.evidence import Failure, Recipe
+from mlops.contracts.locations import recipe_uri
 from mlops.contracts.platform_settings import Settings
-from mlops.contracts.run_conf import recipe_uri
 from mlops.contracts.runs import EVENT_SOURCE, NoticeConf, Notifications, Origin
 from mlops.notifications import delivery_log, messages
 from mlops.notifications.delivery_log import Ledger, Way
 
 if TYPE_CHECKING:
     from mlops.clients.aws.s3 import Storage
-    from mlops.notifications.messages import Message
+    from mlops.contracts.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)

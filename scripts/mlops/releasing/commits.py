@@ -3,9 +3,9 @@
     mlops commits --message FILE    one message, as git hands it to a commit-msg hook
     mlops commits                   the commits of a merge request, or those since the last release
 
-Messages follow Conventional Commits, read by the same parser that computes versions (`mlops.contracts.versions`). What
-git writes by itself (a merge, a revert) has no type and needs none. docs/release.md has the rules with their
-reasons.
+Messages follow Conventional Commits, read by the parser that computes versions (`mlops.contracts.versions`).
+What git writes by itself (a merge, a revert) has no type and needs none. docs/release.md has the rules with
+their reasons.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from mlops.contracts.evidence import (
     Lineage,
     Recipe,
 )
-from mlops.contracts.run_conf import evidence_uri, recipe_uri
+from mlops.contracts.locations import evidence_uri, recipe_uri
 from mlops.contracts.runs import Retraining, TrainingConf, of_merge_request, request_fingerprint
 from mlops.contracts.versions import ModelVersion, parse_image_version, resource_name
 from mlops.training.lineage import data_fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops.contracts import runs
-from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import TRAINING_DAG, Origin, TrainingConf
 from mlops.contracts.versions import ModelVersion
 from mlops.runs import airflow_runs

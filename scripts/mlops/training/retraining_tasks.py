@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.base.errors import ContractError
 from mlops.contracts.evidence import Recipe
+from mlops.contracts.locations import recipe_uri
 from mlops.contracts.platform_settings import Settings, read_settings
-from mlops.contracts.run_conf import read_conf, recipe_uri
 from mlops.contracts.runs import (
     EVENT_SOURCE,
     RETRAINING_DAG,
@@ -19,6 +19,7 @@ from mlops.contracts.runs import (
     of_merge_request,
 )
 from mlops.runs import airflow_runs
+from mlops.runs.conf import read_conf
 from mlops.training import due, request
 
 if TYPE_CHECKING:

@@ -21,15 +21,14 @@ from mlops.contracts.evidence import (
     FAILURE,
     LINEAGE,
     Comparison,
-    EvaluationReport,
     Lineage,
     Recipe,
 )
+from mlops.contracts.locations import recipe_uri
 from mlops.contracts.platform_settings import Settings, read_settings
-from mlops.contracts.run_conf import read_conf, recipe_uri
 from mlops.contracts.runs import SCHEMA_VERSION, TRAINING_DAG, TrainingConf, of_merge_request, started_by_push
 from mlops.contracts.versions import ModelVersion, resource_name
-from mlops.evaluation.gate import compare
+from mlops.runs.conf import read_conf
 from mlops.training.lineage import data_fingerprint, lineage
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
     from mlops.clients.aws.s3 import Storage, StoredObject
-
-_CORRECT = "Correct what `evaluate` writes; docs/contracts.md shows the format."
 
 # An archive up to this many bytes is opened to see whether there is a model in it; a larger one has one.
 _SUSPICIOUS_BYTES = 4096
@@ -136,28 +133,18 @@ def make_room(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
         sagemaker.delete_model(ModelName=name)
 
 
-def conclude(
-    plan: TrainingPlan, description: Mapping[str, Any], storage: Storage, created_at: str
-) -> tuple[Comparison, Lineage]:
-    """Compare both evaluations and publish the evidence; comparison.json, which deploy looks for, comes last.
+def publish(
+    plan: TrainingPlan, comparison: Comparison, description: Mapping[str, Any], storage: Storage
+) -> Lineage:
+    """Write the evidence, as of the comparison; comparison.json, which deploy looks for, comes last.
 
     Args:
         plan: Of this run.
+        comparison: Of its evaluations.
         description: DescribeTrainingJob's answer.
-        storage: Where evaluations are and evidence goes.
-        created_at: UTC, ISO 8601.
-
-    Raises:
-        EvidenceError: when an evaluation is missing, broken, or lacks a metric of the manifest.
+        storage: Where evidence goes.
     """
-    conf, champion = plan.conf, plan.champion
-    comparison = compare(
-        conf,
-        champion_version=champion.version if champion else None,
-        challenger=_new_report(storage, conf.evidence_uri + CHALLENGER),
-        champion=_report(storage, conf.evidence_uri + CHAMPION) if champion else None,
-        created_at=created_at,
-    )
+    conf, created_at = plan.conf, comparison.created_at
     origins = lineage(
         conf,
         training_job=str(description["TrainingJobName"]),
@@ -170,7 +157,7 @@ def conclude(
     keep_recipe(conf, plan.settings.bucket, storage, created_at)
     storage.write_record(comparison, conf.evidence_uri + COMPARISON)
     storage.delete(conf.evidence_uri + FAILURE)
-    return comparison, origins
+    return origins
 
 
 def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: str) -> None:
@@ -232,39 +219,6 @@ def _check_champion(champion: ServedModel, conf: TrainingConf) -> None:
             cause=f"the SageMaker model {champion.name} was deleted, though the endpoint serves it",
             next_step="Deploy another version with --override, or create it again from its lineage.json.",
         )
-
-
-def _new_report(storage: Storage, uri: str) -> EvaluationReport:
-    """The challenger's, of which nothing may be wrong.
-
-    The champion's is read as it is: its container, of an earlier release maybe, writes the same each time,
-    and no new model could take its place.
-    """
-    found = _report(storage, uri, foreign=True)
-    wrong = found.confusion_matrix.impossible() if found.confusion_matrix else ""
-    if wrong:
-        raise EvidenceError(
-            "The challenger's evaluation is broken", cause=f"{uri}.{wrong}", next_step=_CORRECT
-        )
-    return found
-
-
-def _report(storage: Storage, uri: str, *, foreign: bool = False) -> EvaluationReport:
-    who = uri.rsplit("/", 2)[1]
-    try:
-        return storage.read_record(EvaluationReport, uri, foreign=foreign)
-    except StorageError as error:
-        raise EvidenceError(
-            f"The {who}'s evaluation cannot be read",
-            cause=error.what,
-            next_step="Have `evaluate` write evaluation.json to /opt/ml/processing/evaluation.",
-        ) from error
-    except ContractError as error:
-        raise EvidenceError(
-            f"The {who}'s evaluation is broken",
-            cause="\n".join(part for part in (error.what, error.cause) if part),
-            next_step=error.next_step or _CORRECT,
-        ) from error
 
 
 def _artifact(description: Mapping[str, Any]) -> str:

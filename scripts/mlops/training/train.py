@@ -14,7 +14,7 @@ from mlops.base import console
 from mlops.base.errors import SettingsError, UsageError
 from mlops.base.result import Outcome
 from mlops.ci import dotenv
-from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.contracts.versions import ModelVersion, parse_image_version
 from mlops.runs import airflow_runs

@@ -5,7 +5,7 @@ locals {
   logs            = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group"
   sagemaker       = "arn:${local.partition}:sagemaker:${local.region}:${local.account}"
 
-  # <project>/<model>/<version>/, as run_conf.evidence_uri() writes it
+  # <project>/<model>/<version>/, as locations.evidence_uri() writes it
   evidence = "${var.platform_bucket_arn}/*/*/*"
 }
 

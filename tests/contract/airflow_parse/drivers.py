@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from mlops.local import paths
+from mlops_local.base import paths
 
 DAGS = Path(__file__).parents[3] / "dags"
 

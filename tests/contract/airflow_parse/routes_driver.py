@@ -12,7 +12,7 @@ from typing import Any
 fastapi: Any = import_module("fastapi")
 pydantic: Any = import_module("pydantic")
 client_of = import_module("fastapi.testclient").TestClient
-routes = import_module("mlops.local.airflow_routes")
+routes = import_module("mlops_local.airflow.routes")
 
 
 class Item(pydantic.BaseModel):  # type: ignore[misc]

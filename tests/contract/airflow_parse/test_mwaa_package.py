@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from mlops.local import paths
 from mlops.platform import airflow_package
+from mlops_local.base import paths
 
 CHECKOUT = Path(__file__).parents[3]
 PIN = re.compile(r"^([a-z0-9.-]+(?:\[[a-z,]+\])?==[^\s;\\]+)", re.MULTILINE)
@@ -170,7 +170,7 @@ def test_every_module_of_the_wheel_can_be_imported(mwaa: Mwaa) -> None:
         "mlops.notifications.failure_cause",
     } <= set(names)
     assert "1.0" in run(mwaa.python, "from scipy import stats; print(stats.ks_2samp([1, 2], [1, 2]).pvalue)")
-    assert not {"mlops.local", "mlops.cli", "mlops.platform.terraform"} & set(names)
+    assert not {"mlops_local", "mlops.cli", "mlops.platform.terraform"} & set(names)
 
 
 def test_what_mwaa_gets_is_locked_as_in_the_local_airflow() -> None:

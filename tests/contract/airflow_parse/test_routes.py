@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from mlops.local import paths
+from mlops_local.base import paths
 
 from .drivers import drive
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mlops.local import paths
+from mlops_local.base import paths
 
 
 def test_the_schedulers_loop_uses_the_module_time_for_its_sleep_alone() -> None:

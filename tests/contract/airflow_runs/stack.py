@@ -24,7 +24,8 @@ from urllib.request import Request, urlopen
 import boto3
 from botocore.config import Config
 
-from mlops.local import airflow, paths, processes
+from mlops_local.airflow import environment as airflow
+from mlops_local.base import paths, processes
 from tests.ending import STARTER
 
 REGION = "eu-west-1"
@@ -155,7 +156,7 @@ class Stack:
             if name in {"PATH", "HOME", STARTER}
             or name.startswith(("PIP_", "UV_", "SSL_CERT", "HTTPS_PROXY"))
         }
-        aws = [sys.executable, "-m", "mlops.local.aws", "--home", str(self.home / "aws")]
+        aws = [sys.executable, "-m", "mlops_local.aws", "--home", str(self.home / "aws")]
         aws += ["--port", str(self.aws_port), "--airflow-url", self.airflow]
         passwords = airflow.make_password(self.home / "airflow")
         aws += ["--airflow-passwords", str(passwords)]

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from mlops.base.errors import LocalStackError
-from mlops.local import airflow, paths, processes
+from mlops_local.airflow import environment as airflow
+from mlops_local.base import paths, processes
 
 from .stack import checkout_dags, free_port
 

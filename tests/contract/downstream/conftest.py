@@ -10,12 +10,12 @@ from typing import Any
 import gitlab
 import pytest
 
-from mlops.local.gitlab.projects import Project, create_project
-from mlops.local.gitlab.users import PROJECT_TOKEN
-from mlops.local.pipeline import Options, PipelineRun, run
-from mlops.local.pipeline_variables import Trigger
-from mlops.local.sources import publish_templates
-from mlops.local.stack import TEMPLATES_PROJECT, Stack
+from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.users import PROJECT_TOKEN
+from mlops_local.pipelines.pipeline import Options, PipelineRun, run
+from mlops_local.pipelines.sources import publish_templates
+from mlops_local.pipelines.variables import Trigger
+from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 
 from ..local_gitlab.conftest import git, stack
 from ..templates.conftest import planner, templates

@@ -10,8 +10,8 @@ import pytest
 
 from mlops.base.errors import OwnerError
 from mlops.clients.aws.oci_registry import OWNER_TAG
-from mlops.local.pipeline import PipelineRun
-from mlops.local.stack import Stack
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.stack.stack import Stack
 
 from ..registry.conftest import DOCKERFILE, MANIFEST, LocalRegistry, local
 from .conftest import CI, UPSTREAM, start

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlops.local.pipeline import PipelineRun
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.pipelines.pipeline import PipelineRun
+from mlops_local.pipelines.variables import Trigger
 
 from .conftest import CI, Lab
 

@@ -12,10 +12,10 @@ from mlops.base.errors import ArtifactError, GitLabError, UpstreamError
 from mlops.clients.gitlab.upstream_project import UpstreamProject, connect
 from mlops.contracts.upstream import Claim
 from mlops.downstream.fetch import ask
-from mlops.local.gitlab import pipelines, projects
-from mlops.local.gitlab.pipelines import Job, Pipeline
-from mlops.local.gitlab.projects import Project, create_project
-from mlops.local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
+from mlops_local.gitlab import pipelines, projects
+from mlops_local.gitlab.pipelines import Job, Pipeline
+from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
 
 from .conftest import UPSTREAM, Lab
 

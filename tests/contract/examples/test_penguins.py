@@ -30,10 +30,10 @@ from mlops.contracts.evidence import EvaluationReport
 from mlops.contracts.runs import TrainingConf
 from mlops.evaluation import gate, report
 from mlops.images.content_key import Content, read_content
-from mlops.local import paths
-from mlops.local.engines.venvs import Venvs
-from mlops.local.run import git
 from mlops.manifest import reader
+from mlops_local.base import paths
+from mlops_local.command.run import git
+from mlops_local.engines.venvs import Venvs
 
 EXAMPLE = paths.checkout() / "examples" / "penguins"
 MANIFEST = reader.load(EXAMPLE / "mlops.yml")

@@ -22,9 +22,9 @@ import yaml
 
 from mlops.base.strict_json import loads
 from mlops.contracts.evidence import EvaluationReport
-from mlops.local import paths
-from mlops.local.engines.venvs import Venvs
 from mlops.manifest import reader
+from mlops_local.base import paths
+from mlops_local.engines.venvs import Venvs
 
 EXAMPLE = paths.checkout() / "examples" / "phishing-url"
 MODEL = reader.load(EXAMPLE / "mlops.yml").model()

@@ -71,7 +71,7 @@ def free_port() -> int:
 def start(home: Path, airflow_url: str, *more: str) -> LocalAws:
     """Start one and wait until it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port)]
+    command = [sys.executable, "-m", "mlops_local.aws", "--home", str(home), "--port", str(port)]
     environment = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
     environment |= {"CANARY": "must-not-leak", "HOME": str(home)}
     passwords = home.parent / "passwords.json"

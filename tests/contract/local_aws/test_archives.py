@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.local.aws.archives import ArchiveError, pack, unpack
+from mlops_local.base.archives import ArchiveError, pack, unpack
 
 
 def tar(path: Path, *members: tuple[str, bytes | str, bytes]) -> Path:

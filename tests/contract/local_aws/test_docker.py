@@ -63,7 +63,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory, docker: Docker) -> Iter
     s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=artifact(version="contained"))
     yield running
     stop(running)
-    label = f"label=mlops.local.home={running.home}"
+    label = f"label=mlops_local.home={running.home}"
     assert docker("ps", "--all", "--quiet", "--filter", label) == ""
 
 

@@ -132,7 +132,7 @@ def test_an_exception_is_an_unhandled_error_without_our_frames(client: Any, func
     assert error == "Unhandled"
     assert (payload["errorType"], payload["errorMessage"]) == ("ValueError", "no such thing")
     assert "handler.py" in payload["stackTrace"][0]
-    assert not any("lambda_bootstrap" in frame for frame in payload["stackTrace"])
+    assert not any("functions/bootstrap" in frame for frame in payload["stackTrace"])
     assert "Traceback" in log
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from mlops.local.gitlab.app import create_app
-from mlops.local.stack import Stack
+from mlops_local.gitlab.app import create_app
+from mlops_local.stack.stack import Stack
 
 Git = Callable[..., str]
 

@@ -22,11 +22,11 @@ from gitlab.exceptions import (
 )
 
 from mlops.clients.gitlab.project import connect
-from mlops.local.gitlab import pipelines
-from mlops.local.gitlab.pipelines import Job
-from mlops.local.gitlab.projects import Project, create_project
-from mlops.local.gitlab.users import PROJECT_TOKEN
-from mlops.local.stack import Stack
+from mlops_local.gitlab import pipelines
+from mlops_local.gitlab.pipelines import Job
+from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.users import PROJECT_TOKEN
+from mlops_local.stack.stack import Stack
 
 PATH = "models/phishing-url"
 TAG = "phishing-url/v1.0.0"

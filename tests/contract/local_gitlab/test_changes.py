@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mlops.local import changes
-from mlops.local.gitlab import pipelines
-from mlops.local.gitlab.pipelines import Pipeline
-from mlops.local.gitlab.projects import Project, create_project
+from mlops_local.gitlab import pipelines
+from mlops_local.gitlab.pipelines import Pipeline
+from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.pipelines import changes
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import gitlab
 import pytest
 
-from mlops.local.gitlab.projects import create_project
-from mlops.local.gitlab.users import PROJECT_TOKEN
-from mlops.local.pipeline import Options, PipelineRun, run, run_manual
-from mlops.local.pipeline_variables import Trigger
-from mlops.local.stack import Stack
+from mlops_local.gitlab.projects import create_project
+from mlops_local.gitlab.users import PROJECT_TOKEN
+from mlops_local.pipelines.pipeline import Options, PipelineRun, run, run_manual
+from mlops_local.pipelines.variables import Trigger
+from mlops_local.stack.stack import Stack
 
 UPSTREAM, DOWNSTREAM = "models/wine", "platform/runner"
 SAY = "python3 -c \"import json, os; print('SEEN', json.dumps(dict(os.environ)))\""

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from mlops.base.errors import UsageError
-from mlops.local.gitlab.projects import create_project, find_project
-from mlops.local.sources import publish_templates
-from mlops.local.stack import TEMPLATES_PROJECT, Stack
+from mlops_local.gitlab.projects import create_project, find_project
+from mlops_local.pipelines.sources import publish_templates
+from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 
 PROJECT = "models/phishing-url"
 

@@ -17,11 +17,11 @@ import pytest
 from gitlab.exceptions import GitlabAuthenticationError, GitlabCreateError, GitlabGetError, GitlabHttpError
 
 from mlops.clients.gitlab.project import GitLabProject
-from mlops.local.gitlab import pipelines, projects
-from mlops.local.gitlab.pipelines import Job, Pipeline
-from mlops.local.gitlab.projects import Project, create_project
-from mlops.local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
-from mlops.local.stack import Stack
+from mlops_local.gitlab import pipelines, projects
+from mlops_local.gitlab.pipelines import Job, Pipeline
+from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
+from mlops_local.stack.stack import Stack
 
 UPSTREAM, DOWNSTREAM = "models/wine", "platform/ml-ops"
 STATUS_KEYS = {

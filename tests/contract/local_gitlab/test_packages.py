@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from mlops.local.gitlab import projects
-from mlops.local.gitlab.projects import Project
-from mlops.local.gitlab.users import JOB_TOKEN
-from mlops.local.stack import Stack
+from mlops_local.gitlab import projects
+from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.users import JOB_TOKEN
+from mlops_local.stack.stack import Stack
 
 JOB = ("gitlab-ci-token", JOB_TOKEN)
 NAME = "greeting-1.0.0-py3-none-any.whl"

@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from mlops.base.errors import LocalStackError, UsageError
-from mlops.local.gitlab.projects import create_project
-from mlops.local.gitlab.users import PROJECT_TOKEN
-from mlops.local.pipeline import Options, PipelineRun, run, run_manual
-from mlops.local.pipeline_variables import Trigger
-from mlops.local.sources import publish_templates
-from mlops.local.stack import TEMPLATES_PROJECT, Stack
+from mlops_local.gitlab.projects import create_project
+from mlops_local.gitlab.users import PROJECT_TOKEN
+from mlops_local.pipelines.pipeline import Options, PipelineRun, run, run_manual
+from mlops_local.pipelines.sources import publish_templates
+from mlops_local.pipelines.variables import Trigger
+from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 
 PROJECT = "models/phishing-url"
 TITLE = 'feat: costs $5, `now` "quoted"'

@@ -12,8 +12,8 @@ import pytest
 
 from mlops.base.errors import GitLabError, SettingsError
 from mlops.cli import main
-from mlops.local.gitlab.projects import create_project
-from mlops.local.stack import Stack
+from mlops_local.gitlab.projects import create_project
+from mlops_local.stack.stack import Stack
 
 PATH = "models/wine"
 Ensure = Callable[..., Any]

@@ -18,9 +18,9 @@ from gitlab.exceptions import (
     GitlabUpdateError,
 )
 
-from mlops.local.gitlab.cron import next_run
-from mlops.local.gitlab.projects import create_project
-from mlops.local.stack import Stack
+from mlops_local.gitlab.cron import next_run
+from mlops_local.gitlab.projects import create_project
+from mlops_local.stack.stack import Stack
 
 PATH = "models/wine"
 BODY = {"description": "Retrain", "ref": "main", "cron": "0 4 * * *"}

@@ -14,8 +14,8 @@ import pytest
 import requests
 from gitlab.exceptions import GitlabCreateError, GitlabUpdateError
 
-from mlops.local.gitlab.variables import for_pipeline
-from mlops.local.stack import Stack
+from mlops_local.gitlab.variables import for_pipeline
+from mlops_local.stack.stack import Stack
 
 KEYS = {
     "variable_type", "key", "value", "protected", "masked", "hidden", "raw", "environment_scope", "description",

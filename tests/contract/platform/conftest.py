@@ -14,10 +14,10 @@ import pytest
 from mlops.clients.git.origin import Author, Origin
 from mlops.clients.git.repository import Repository
 from mlops.clients.gitlab.project import GitLabProject, connect_job
-from mlops.local.gitlab import projects
-from mlops.local.gitlab.users import JOB_TOKEN
-from mlops.local.stack import Stack
 from mlops.releasing.release import Release, Request, release
+from mlops_local.gitlab import projects
+from mlops_local.gitlab.users import JOB_TOKEN
+from mlops_local.stack.stack import Stack
 
 from ..local_gitlab.conftest import Git, git, stack
 from ..templates.conftest import planner, templates
@@ -88,7 +88,7 @@ class Platform:
 
     def releases(self) -> list[str]:
         """The tags that have a release in GitLab, newest first."""
-        from mlops.local.gitlab import api
+        from mlops_local.gitlab import api
 
         return [one["tag_name"] for one in api.list_releases(self.stack.folder / "gitlab", self.project)]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mlops import cli
-from mlops.local import paths
+from mlops_local.base import paths
 
 from ..local_gitlab.conftest import Git
 
@@ -221,7 +221,7 @@ def test_our_own_history_becomes_1_0_0_and_then_what_its_commits_say(git: Git, t
     assert first["reason"] == "the first release, whatever the commits before it say"
 
     git(origin, "tag", "v1.0.0")
-    file = work / "scripts" / "mlops" / "release.py"
+    file = work / "scripts" / "mlops" / "releasing" / "release.py"
     changelog = work / "CHANGELOG.md"
     for title, version, reason in (
         ("perf: a", "1.0.1", "patch after 1.0.0, because of: perf: a"),

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlops.local import paths
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.base import paths
+from mlops_local.pipelines.variables import Trigger
 
 from ..templates.conftest import Template
 

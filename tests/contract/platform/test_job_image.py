@@ -17,7 +17,7 @@ import pytest
 from mlops import __version__
 from mlops.clients.docker import find_build_command
 from mlops.clients.terraform.install import PINNED, find_terraform
-from mlops.local import paths
+from mlops_local.base import paths
 
 # A base image that is there; nothing else can be assumed where no image can be pulled.
 BASE = os.environ.get("MLOPS_TEST_BASE_IMAGE", "")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.local import paths
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.base import paths
+from mlops_local.pipelines.variables import Trigger
 
 from ... import needs
 from ...conftest import group

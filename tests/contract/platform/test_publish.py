@@ -13,8 +13,8 @@ import pytest
 import requests
 import yaml
 
-from mlops.local import paths
-from mlops.local.gitlab.users import JOB_TOKEN
+from mlops_local.base import paths
+from mlops_local.gitlab.users import JOB_TOKEN
 
 from .conftest import PATH, Platform
 

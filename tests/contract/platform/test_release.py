@@ -19,8 +19,8 @@ from mlops import cli
 from mlops.base.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
 from mlops.clients.git.origin import Author, Origin
 from mlops.clients.gitlab.project import GitLabProject
-from mlops.local.gitlab import projects
 from mlops.releasing.release import ATTEMPTS, Release, release
+from mlops_local.gitlab import projects
 
 from .conftest import PATH, Platform, request
 
@@ -69,7 +69,7 @@ def test_the_first_release_is_1_0_0(platform: Platform) -> None:
 
 
 def test_gitlabs_release_has_the_notes(platform: Platform) -> None:
-    from mlops.local.gitlab import api
+    from mlops_local.gitlab import api
 
     platform.release()
     document = api.get_release(platform.stack.folder / "gitlab", platform.project, "v1.0.0")
@@ -540,8 +540,8 @@ def test_the_changelog_of_this_repository_can_be_cut() -> None:
 
     from semver import Version
 
-    from mlops.local import paths
     from mlops.releasing import changelog
+    from mlops_local.base import paths
 
     text = (paths.checkout() / "CHANGELOG.md").read_text(encoding="utf-8")
     said = changelog.unreleased(text)

@@ -83,7 +83,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     home = tmp_path_factory.mktemp("stack") / "aws"
-    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port)]
+    command = [sys.executable, "-m", "mlops_local.aws", "--home", str(home), "--port", str(port)]
     with (home.parent / "aws.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, "--airflow-url", "http://127.0.0.1:9"],

@@ -72,8 +72,8 @@ def serve(home: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    from mlops.local.aws import __main__ as aws
-    from mlops.local.aws.sagemaker import models
+    from mlops_local.aws import __main__ as aws
+    from mlops_local.aws.sagemaker import models
 
     plain = models.Models.__init__
 

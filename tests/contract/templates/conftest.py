@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.local import gitlab_ci_local as engine
-from mlops.local import paths
-from mlops.local.ci_file import NoPipelineError
-from mlops.local.gitlab.pipelines import Pipeline
-from mlops.local.pipeline_variables import SOURCES, Commit, Trigger, predefined
+from mlops_local.base import paths
+from mlops_local.gitlab.pipelines import Pipeline
+from mlops_local.pipelines import gitlab_ci_local as engine
+from mlops_local.pipelines.ci_file import NoPipelineError
+from mlops_local.pipelines.variables import SOURCES, Commit, Trigger, predefined
 
 Document = dict[str, Any]
 Planner = Callable[..., dict[str, engine.PlannedJob]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mlops.local import paths
+from mlops_local.base import paths
 
 
 def _sections() -> dict[str, str]:

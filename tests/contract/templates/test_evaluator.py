@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from mlops.base.errors import LocalStackError
-from mlops.local import evaluator
-from mlops.local.evaluator import Answer, Evaluator
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.pipelines import evaluator
+from mlops_local.pipelines.evaluator import Answer, Evaluator
+from mlops_local.pipelines.variables import Trigger
 
 from .test_many_models import configuration
 
@@ -194,7 +194,7 @@ def test_another_release_of_gitlab_ci_local_is_refused(
 
 ASKS = """\
 import pathlib, sys, time
-from mlops.local import evaluator
+from mlops_local import evaluator
 print(evaluator.evaluate(pathlib.Path(sys.argv[1]), {"PATH": sys.argv[2], "HOME": "/"}, sys.argv[3:]).code, flush=True)
 time.sleep(600)
 """

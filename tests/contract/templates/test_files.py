@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from mlops.evaluation import evaluate
-from mlops.local import paths, processes
 from mlops.manifest import reader
 from mlops.runs import airflow_runs
+from mlops_local.base import paths, processes
 
 from .conftest import Template
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from mlops.base.errors import LocalStackError
-from mlops.local import paths
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.base import paths
+from mlops_local.pipelines.variables import Trigger
 
 PIPELINE = {
     "include": [{"local": "/ci-templates/model-pipeline.yml", "inputs": {"model": "phishing-url"}}],

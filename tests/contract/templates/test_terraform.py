@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlops.local.pipeline_variables import Trigger
+from mlops_local.pipelines.variables import Trigger
 
 MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
 PLAN, APPLY = "terraform-plan:dev", "terraform-apply:dev"

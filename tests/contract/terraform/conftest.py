@@ -20,8 +20,9 @@ import pytest
 from botocore.config import Config
 
 from mlops.clients.terraform.program import Terraform, find_terraform
-from mlops.local import paths, terraform
 from mlops.platform import lambda_package
+from mlops_local.base import paths
+from mlops_local.stack import terraform
 
 from . import provider
 from .planned import Planned, plan_all
@@ -106,7 +107,7 @@ def serving(home: Path, *options: str) -> Iterator[LocalAws]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlops.local.aws", "--home", str(home), "--port", str(port), *options]
+    command = [sys.executable, "-m", "mlops_local.aws", "--home", str(home), "--port", str(port), *options]
     with (home / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             _wait(f"http://127.0.0.1:{port}/_mlops/health", server)

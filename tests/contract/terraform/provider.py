@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlops.clients.terraform.program import Terraform
-from mlops.local.terraform import initialising, plugins
+from mlops_local.stack.terraform import initialising, plugins
 
 CHECKOUT = Path(__file__).parents[3]
 

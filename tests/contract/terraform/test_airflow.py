@@ -19,9 +19,9 @@ import pytest
 from botocore.config import Config
 
 from mlops.clients.terraform.program import Terraform
-from mlops.local.aws.config import MWAA_DOMAIN
-from mlops.local.stack import aws_environment
 from mlops.platform import airflow_package
+from mlops_local.base.config import MWAA_DOMAIN
+from mlops_local.stack.stack import aws_environment
 
 from . import provider
 from .conftest import CHECKOUT, REGION, LocalAws

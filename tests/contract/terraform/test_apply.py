@@ -11,7 +11,7 @@ import pytest
 from mlops.clients.aws.oci_registry import OWNER_TAG, Registry
 from mlops.contracts import runs
 from mlops.contracts.platform_settings import Settings, read_settings
-from mlops.local import terraform
+from mlops_local.stack import terraform
 
 from .conftest import Applied, LocalAws
 from .policies import objections

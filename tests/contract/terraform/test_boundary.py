@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlops.local.aws.access import policies
+from mlops_local.aws.access import policies
 
 from .planned import Planned
 

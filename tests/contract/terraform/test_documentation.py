@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops import terraform_docs
+from tools import terraform_docs
 
 TERRAFORM = Path(__file__).parents[3] / "terraform"
 FOLDERS = terraform_docs.folders(TERRAFORM)

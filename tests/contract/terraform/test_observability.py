@@ -18,7 +18,7 @@ from mlops.clients.aws.metrics import NAMESPACE
 from mlops.clients.aws.sagemaker_requests import VARIANT
 from mlops.clients.terraform.program import Terraform
 from mlops.contracts.versions import endpoint_name
-from mlops.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
+from tools.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
 
 from . import provider
 from .conftest import LocalAws

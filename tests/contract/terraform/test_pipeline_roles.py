@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from mlops.clients.aws import ecr as images
 from mlops.clients.aws import model_packages
 from mlops.clients.terraform.program import Terraform
-from mlops.local import terraform
 from mlops.platform import lambda_package
+from mlops_local.stack import terraform
 
 from .conftest import REGION, LocalAws, attached
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops.local.aws import web_identity
+from mlops_local.aws.access import web_identity
 
 from .planned import ENVIRONMENTS, Planned
 

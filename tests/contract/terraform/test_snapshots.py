@@ -14,8 +14,8 @@ from urllib.error import HTTPError
 
 import pytest
 
-from mlops.local import paths, snapshots
-from mlops.local.aws.account import AccountError, Traffic
+from mlops_local.aws.account import AccountError, Traffic
+from mlops_local.base import paths, snapshots
 
 from .conftest import REGION, LocalAws, serving
 

@@ -17,9 +17,9 @@ from werkzeug.serving import make_server
 
 from mlops.base.errors import AuthenticationError
 from mlops.clients.aws import session as clients_aws
-from mlops.local.aws import web_identity
-from mlops.local.gitlab import id_tokens
-from mlops.local.gitlab.app import create_app
+from mlops_local.aws.access import web_identity
+from mlops_local.gitlab import id_tokens
+from mlops_local.gitlab.app import create_app
 
 from .conftest import LocalAws
 

@@ -13,8 +13,8 @@ from moto import mock_aws
 from mlops.base.strict_json import dumps, encode, loads
 from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import Failure, Recipe
+from mlops.contracts.locations import recipe_uri
 from mlops.contracts.platform_settings import Channel, Settings
-from mlops.contracts.run_conf import recipe_uri
 from mlops.contracts.runs import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
 from mlops.notifications.messages import channel_test, noticed
 from mlops.notifications.run_notifier import Announcement, Run

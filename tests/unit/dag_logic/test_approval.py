@@ -18,7 +18,6 @@ from mlops.base.strict_json import dumps
 from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import DEPLOYMENT, Comparison, MetricComparison
 from mlops.contracts.platform_settings import Settings
-from mlops.contracts.run_conf import read_conf
 from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     ApprovalConf,
@@ -30,6 +29,7 @@ from mlops.contracts.runs import (
 )
 from mlops.deployment import approval
 from mlops.deployment.approval import NothingToDeploy
+from mlops.runs.conf import read_conf
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

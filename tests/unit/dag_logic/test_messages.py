@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from mlops.base.strict_json import dumps, loads
 from mlops.contracts.evidence import Comparison, EvaluationReport, Failure
+from mlops.contracts.message import Message
 from mlops.contracts.runs import DeploymentConf, Origin, Override, TrainingConf
 from mlops.evaluation.gate import compare
 from mlops.notifications import messages
-from mlops.notifications.messages import Message
 from mlops.training.lineage import lineage
 
 FAILURE = Failure(

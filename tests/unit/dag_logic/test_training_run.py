@@ -27,10 +27,11 @@ from mlops.base.errors import (
 from mlops.base.strict_json import encode
 from mlops.clients.aws.s3 import Storage
 from mlops.clients.aws.sagemaker import ServedModel
-from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison
+from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
 from mlops.contracts.platform_settings import Settings
 from mlops.contracts.runs import TrainingConf
-from mlops.training.tasks import TrainingPlan, check_training, conclude, make_room, prepare
+from mlops.evaluation.tasks import judge
+from mlops.training.tasks import TrainingPlan, check_training, make_room, prepare, publish
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -332,6 +333,15 @@ def test_room_is_made_only_where_a_model_is_in_the_way(cloud: Cloud, plan: Train
     cloud.stub.add_response("describe_model", found, {"ModelName": name})
     cloud.stub.add_response("delete_model", {}, {"ModelName": name})
     make_room(plan, cloud.sagemaker)
+
+
+def conclude(
+    plan: TrainingPlan, description: dict[str, Any], storage: Storage, now: str
+) -> tuple[Comparison, Lineage]:
+    """As the task `compare` does."""
+    champion = plan.champion.version if plan.champion else None
+    comparison = judge(plan.conf, champion, storage, now)
+    return comparison, publish(plan, comparison, description, storage)
 
 
 def test_evidence_is_published_and_an_old_failure_is_gone(cloud: Cloud, plan: TrainingPlan) -> None:

@@ -11,11 +11,11 @@ import pytest
 from mlops.base.errors import GitLabError, NotificationError, StorageError
 from mlops.clients.gitlab.project import Job
 from mlops.contracts.evidence import FAILURE, Failure
+from mlops.contracts.message import Message
 from mlops.contracts.platform_settings import Channel as Target
 from mlops.contracts.platform_settings import Settings
 from mlops.contracts.runs import TRAINING_DAG, Notifications
 from mlops.notifications.delivery_log import Ledger, folder_of, of_failure
-from mlops.notifications.messages import Message
 from mlops.notifications.notify import (
     Channel,
     Subject,

@@ -16,7 +16,7 @@ from mlops.base.errors import RetrainingError, UsageError
 from mlops.base.result import Outcome
 from mlops.clients.aws.alarms import AlarmState
 from mlops.contracts.evidence import COMPARISON, LINEAGE, OVERRIDE, RECIPE, DriftReport, Lineage, Recipe
-from mlops.contracts.run_conf import evidence_uri
+from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import RunProblem, TrainingConf
 from mlops.contracts.versions import ModelVersion
 from mlops.manifest import reader

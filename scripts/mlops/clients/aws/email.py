@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops.base.errors import NotificationError
-from mlops.notifications.messages import Message
+from mlops.contracts.message import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

@@ -1,0 +1,184 @@
+"""Every AWS call on its way in: noted, and refused where the caller's role does not allow it.
+
+`<home>/calls.jsonl`, one line an action:
+
+    {"at": "2026-01-31T12:00:00.123Z", "role": "ml-ops-train" | null, "session": ...,
+     "action": "s3:GetObject", "resource": "arn:..." | null, "through": "" | "s3", "allowed": true | null}
+
+`through` names the service that acted on the caller's behalf; `allowed` is null for callers that have no role
+here, such as the person who started the stack.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Request, Response
+
+from mlops_local.aws.access import keys, policies
+from mlops_local.aws.access.calls import Call, Place, read
+from mlops_local.aws.access.calls import Request as SignedRequest
+from mlops_local.aws.access.principals import Principal, Principals
+from mlops_local.base.config import LocalAwsConfig
+from mlops_local.base.wire import ServiceError, error_response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+# A day of polling makes some 20 MB; older lines go to a second file, and those before them.
+_FILE_BYTES = 32 * 1024 * 1024
+# Larger requests carry code or data; what they are about is in their path.
+_BODY_BYTES = 1024 * 1024
+
+
+class Gate:
+    """The one way in for calls of AWS's APIs."""
+
+    def __init__(self, config: LocalAwsConfig, principals: Principals) -> None:
+        self._principals = principals
+        self._place = Place(config.region, config.account)
+        self._enforce = config.enforce
+        self._log = _Log(config.home / "calls.jsonl")
+
+    def pass_or_refuse(self, request: Request, environ: WSGIEnvironment, service: str) -> Response | None:
+        """Note a request that is signed for a service; the refusal where its caller may not.
+
+        A key that the account does not know is refused before anything is noted.
+        """
+        key = _access_key(request.headers.get("Authorization", ""))
+        if not self._principals.know(key):
+            return _unknown_key(service, request.headers.get("X-Amz-Target", ""))
+        signed = SignedRequest(
+            service=service,
+            method=request.method,
+            path=request.path,
+            query=request.query_string.decode("latin-1"),
+            target=request.headers.get("X-Amz-Target", ""),
+            body=_body(request, environ) if service != "s3" else b"",
+            copied=request.headers.get("X-Amz-Copy-Source", ""),
+        )
+        principal = self._principals.whose(key)
+        denied = self.denied(principal, read(signed, self._place))
+        return _refusal(service, signed.target, denied, principal) if denied and principal else None
+
+    def denied(self, principal: Principal | None, calls: Iterable[Call]) -> Call | None:
+        """Note calls; the first that the principal's role does not allow, where this account enforces it."""
+        found = self._principals.policies(principal.role) if principal else None
+        first = None
+        for call in calls:
+            for one in (call, *(keys.needed(call, self._place) if found else ())):
+                allowed = _allowed(*found, one) if found else None
+                self._log.write(principal, one, allowed)
+                if allowed is False and first is None:
+                    first = one
+        return first if self._enforce else None
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._log.close()
+
+
+class _Log:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._open = file.open("a", encoding="utf-8")
+
+    def write(self, principal: Principal | None, call: Call, allowed: bool | None) -> None:
+        """Append one line."""
+        now = datetime.now(UTC)
+        line = json.dumps(
+            {
+                "at": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z",
+                "role": principal.role if principal else None,
+                "session": principal.session if principal else None,
+                "action": call.action,
+                "resource": call.resources[0] if call.resources else None,
+                "through": call.through,
+                "allowed": allowed,
+            }
+        )
+        with self._lock:
+            if self._open.closed:
+                return
+            self._open.write(line + "\n")
+            self._open.flush()
+            if self._open.tell() > _FILE_BYTES:
+                self._open.close()
+                self._file.replace(self._file.with_name(self._file.name + ".1"))
+                self._open = self._file.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        with self._lock:
+            self._open.close()
+
+
+def _allowed(own: list[Mapping[str, Any]], bounds: list[Mapping[str, Any]], call: Call) -> bool:
+    # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html: needs no permission
+    if call.action == "sts:GetCallerIdentity":
+        return True
+    sets = [own, bounds] if bounds else [own]
+    return all(policies.allows(one, call.action, call.resources, call.context) for one in sets)
+
+
+def _access_key(authorization: str) -> str:
+    return authorization.partition("Credential=")[2].partition("/")[0]
+
+
+def _body(request: Request, environ: WSGIEnvironment) -> bytes:
+    """The body, which whoever answers reads anew."""
+    if (request.content_length or 0) > _BODY_BYTES:
+        return b""
+    body = request.get_data()
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _refusal(service: str, target: str, call: Call, principal: Principal) -> Response:
+    """As IAM words it, in the form the service answers in."""
+    message = (
+        f"User: assumed-role/{principal.role}/{principal.session} is not authorized to perform: {call.action}"
+        + (f" on resource: {call.resources[0]}" if call.resources else "")
+        + f" because no policy of the role {principal.role} allows it"
+    )
+    code = "AccessDenied" if service in ("s3", "sts", "iam", "sns", "ec2") else "AccessDeniedException"
+    return _error(service, target, code, message)
+
+
+def _unknown_key(service: str, target: str) -> Response:
+    """As each kind of API words it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList,
+    https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+    """
+    if service == "s3":
+        message = "The AWS Access Key Id you provided does not exist in our records."
+        return _error(service, target, "InvalidAccessKeyId", message)
+    code = "UnrecognizedClientException" if _speaks_json(service, target) else "InvalidClientTokenId"
+    return _error(service, target, code, "The security token included in the request is invalid.")
+
+
+def unsigned(target: str) -> Response:
+    """The answer to a request that needs a signature and has none: S3's, or that of an API with JSON."""
+    if target:
+        return _error("", target, "MissingAuthenticationTokenException", "Missing Authentication Token")
+    return _error("s3", "", "AccessDenied", "Access Denied")
+
+
+def _speaks_json(service: str, target: str) -> bool:
+    return bool(target) or service in ("lambda", "airflow", "sagemaker")
+
+
+def _error(service: str, target: str, code: str, message: str) -> Response:
+    """In the form the service answers in."""
+    if _speaks_json(service, target):
+        return error_response(ServiceError(code, message, status=400 if target else 403), "application/json")
+    inner = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    text = inner if service == "s3" else f"<ErrorResponse>{inner}</ErrorResponse>"
+    return Response(f'<?xml version="1.0" encoding="UTF-8"?>{text}', status=403, content_type="text/xml")

@@ -1,0 +1,1 @@
+"""What happens by itself: events, alarms, mails, and the inbox that receives them."""

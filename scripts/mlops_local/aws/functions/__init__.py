@@ -1,0 +1,1 @@
+"""Lambda: runs the real zip."""

@@ -1,0 +1,1 @@
+"""MWAA: its API in front of the real Airflow, and its environments."""

@@ -1,0 +1,1 @@
+"""What every part of the local stack stands on: places, processes, the wire formats of AWS."""

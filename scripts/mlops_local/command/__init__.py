@@ -1,0 +1,1 @@
+"""`mlops local`: a module an action."""

@@ -1,0 +1,1 @@
+"""Pipelines of the local GitLab, evaluated and run by gitlab-ci-local."""

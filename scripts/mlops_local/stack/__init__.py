@@ -1,0 +1,1 @@
+"""One stack: its parts, the process that serves them, and its account."""

@@ -1,0 +1,1 @@
+"""What writes tables into documents; nothing of it is shipped."""
