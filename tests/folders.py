@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 def of(nodeid: str) -> str:
-    """The folder of a test: `tests/unit`, `tests/e2e` or one of `tests/contract`.
+    """The folder of a test: `tests/unit`, `tests/e2e`, or one of `tests/contract` and `tests/local`.
 
     Args:
         nodeid: Such as `tests/contract/lambda/test_lambda_requests.py::test_it (call)`.
     """
     path = nodeid.partition("::")[0].split("/")[:-1]
-    depth = 3 if path[1:2] == ["contract"] else 2
+    depth = 3 if path[1:2] in (["contract"], ["local"]) else 2
     return "/".join(path[:depth])

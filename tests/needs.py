@@ -27,6 +27,10 @@ CHECKOUT = Path(__file__).parents[1]
 # The longest path that a test's file begins with counts.
 NEEDS: dict[str, tuple[Need, ...]] = {
     "tests/unit/": (),
+    "tests/local/unit/": (),
+    "tests/local/aws/": (),
+    "tests/local/aws/test_docker.py": ("docker",),
+    "tests/local/gitlab/": ("local",),
     "tests/house/": ("airflow",),  # dags are checked against Airflow's own types
     "tests/contract/test_sagemaker_requests.py": (),
     "tests/contract/airflow_parse/": ("airflow",),
@@ -35,9 +39,6 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "tests/contract/examples/": (),
     "tests/contract/kills/": ("airflow", "local"),
     "tests/contract/lambda/": (),
-    "tests/contract/local_aws/": (),
-    "tests/contract/local_aws/test_docker.py": ("docker",),
-    "tests/contract/local_gitlab/": ("local",),
     "tests/contract/platform/": ("local",),
     "tests/contract/platform/test_job_image.py": ("terraform", "docker"),  # Terraform is put into the image
     "tests/contract/registry/": (),

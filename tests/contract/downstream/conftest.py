@@ -16,8 +16,8 @@ from mlops_local.pipelines.pipeline import Options, PipelineRun, run
 from mlops_local.pipelines.sources import publish_templates
 from mlops_local.pipelines.variables import Trigger
 from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
+from tests.local.gitlab.conftest import git, stack
 
-from ..local_gitlab.conftest import git, stack
 from ..templates.conftest import planner, templates
 
 __all__ = ["git", "planner", "stack", "templates"]

@@ -18,8 +18,8 @@ from mlops.releasing.release import Release, Request, release
 from mlops_local.gitlab import projects
 from mlops_local.gitlab.users import JOB_TOKEN
 from mlops_local.stack.stack import Stack
+from tests.local.gitlab.conftest import Git, git, stack
 
-from ..local_gitlab.conftest import Git, git, stack
 from ..templates.conftest import planner, templates
 
 __all__ = ["git", "planner", "stack", "templates"]

@@ -13,8 +13,7 @@ import yaml
 
 from mlops import cli
 from mlops_local.base import paths
-
-from ..local_gitlab.conftest import Git
+from tests.local.gitlab.conftest import Git
 
 REASON = "Because of that."
 

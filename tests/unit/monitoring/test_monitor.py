@@ -19,7 +19,7 @@ from mlops.monitoring import monitor
 from mlops.runs.airflow_runs import Clock
 
 from .bucket import NAME, NOW, Bucket
-from .test_monitoring_run import CONF, PLAN, capture, rows, run
+from .test_tasks import CONF, PLAN, capture, rows, run
 
 MANIFEST = """\
 project: web
