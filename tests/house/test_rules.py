@@ -187,3 +187,25 @@ def test_nothing_slow_happens_when_a_stage_is_imported() -> None:
     code = f"import sys, {names}; print(*(name for name in {heavy!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+def test_renovate_can_read_what_it_is_told() -> None:
+    import subprocess
+
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.renovate",
+        "renovate.json",
+    ]
+    done = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_owner_s_path_is_there() -> None:
+    lines = (CHECKOUT / ".gitlab" / "CODEOWNERS").read_text(encoding="utf-8").splitlines()
+    paths = [line.split()[0] for line in lines if line.startswith("/")]
+    assert len(paths) > 3
+    assert [path for path in paths if not (CHECKOUT / path.strip("/")).exists()] == []
