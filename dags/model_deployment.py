@@ -23,10 +23,10 @@ from run_tasks import (
     announce_timeout,
     announcement,
     at_run_time,
-    final,
-    plan,
+    fail_without_retry,
     report,
     seen,
+    validated_plan,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _plan(context: Context) -> DeploymentPlan:
     from mlops.base.strict_json import decode
     from mlops.deployment.tasks import DeploymentPlan
 
-    return decode(DeploymentPlan, plan(context), "validate")
+    return decode(DeploymentPlan, validated_plan(context), "validate")
 
 
 @task.sensor(
@@ -50,7 +50,7 @@ def _plan(context: Context) -> DeploymentPlan:
     mode="reschedule" if GIVE_WORKER_BACK else "poke",
 )
 def wait_for_turn(**context: Any) -> bool:
-    """An approval comes when it comes: it waits while the endpoint is changing. Jobs are refused then."""
+    """An approval waits while the endpoint is changing; a deploy job is refused."""
     from mlops.clients.aws.session import client
     from mlops.deployment.tasks import is_busy
 
@@ -68,7 +68,7 @@ def validate(**context: Any) -> dict[str, Any]:
 
     run = context["dag_run"]
     try:
-        found: dict[str, Any] = final(
+        found: dict[str, Any] = fail_without_retry(
             lambda: encode(
                 prepare(
                     run.conf or {},
@@ -108,7 +108,7 @@ def only_if_new(context: Context) -> None:
         raise AirflowSkipException("This configuration exists already.")
 
 
-# Not where nothing is to be done, and `validate` was skipped; but where the configuration was there already.
+# Runs if `endpoint_config` was skipped (it existed), not if `validate` was (nothing to do).
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
 def change_endpoint(**context: Any) -> bool:
     """Create or update the endpoint. No operator: the provider's drops tags and cannot repeat itself.
@@ -118,7 +118,7 @@ def change_endpoint(**context: Any) -> bool:
     from mlops.clients.aws.session import client
     from mlops.deployment.tasks import put_endpoint
 
-    changed: bool = final(lambda: put_endpoint(_plan(context), client("sagemaker")))
+    changed: bool = fail_without_retry(lambda: put_endpoint(_plan(context), client("sagemaker")))
     return changed or context["ti"].try_number > 1  # the first try may have changed it
 
 
@@ -131,7 +131,7 @@ def confirm(**context: Any) -> dict[str, Any]:
     from mlops.notifications.messages import deployed
 
     known = _plan(context)
-    answer = final(lambda: check(known, client("sagemaker"), client("sagemaker-runtime")))
+    answer = fail_without_retry(lambda: check(known, client("sagemaker"), client("sagemaker-runtime")))
     if not known.approval:
         approval.deployed(known.conf, known.run_id, client("sagemaker"))
     elif not context["ti"].xcom_pull(task_ids="change_endpoint"):

@@ -13,7 +13,15 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import MONITORING_DAG
-from run_tasks import TASK_DEFAULTS, Context, announce_timeout, announcement, final, plan, report
+from run_tasks import (
+    TASK_DEFAULTS,
+    Context,
+    announce_timeout,
+    announcement,
+    fail_without_retry,
+    report,
+    validated_plan,
+)
 
 if TYPE_CHECKING:
     from mlops.monitoring.tasks import MonitoringPlan
@@ -25,7 +33,7 @@ def _plan(context: Context) -> MonitoringPlan:
     from mlops.base.strict_json import decode
     from mlops.monitoring.tasks import MonitoringPlan
 
-    found = plan(context)
+    found = validated_plan(context)
     conf = {
         key: value for key, value in found["conf"].items() if key not in ("notifications", "evidence_uri")
     }
@@ -41,7 +49,7 @@ def validate(**context: Any) -> dict[str, Any]:
     from mlops.monitoring.tasks import prepare
 
     run = context["dag_run"]
-    found: dict[str, Any] = final(
+    found: dict[str, Any] = fail_without_retry(
         lambda: encode(
             prepare(
                 run.conf or {},
@@ -74,10 +82,10 @@ def measure(**context: Any) -> dict[str, Any]:
     known = _plan(context)
     storage = Storage(client("s3"))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    found, news = final(lambda: compare(known, storage, now))
+    found, news = fail_without_retry(lambda: compare(known, storage, now))
     print(drift_table(found))  # noqa: T201  # the task's log
     publish_drift(client("cloudwatch"), found)
-    final(lambda: conclude(known, found, storage))
+    fail_without_retry(lambda: conclude(known, found, storage))
     return announcement(context, drift_found(found)) if news else {}
 
 

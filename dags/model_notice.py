@@ -12,7 +12,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from mlops.contracts.runs import NOTICE_DAG
-from run_tasks import TASK_DEFAULTS, announce_timeout, announcement, final, report
+from run_tasks import TASK_DEFAULTS, announce_timeout, announcement, fail_without_retry, report
 
 RUN_TIMEOUT = timedelta(hours=1)
 
@@ -32,7 +32,7 @@ def validate(**context: Any) -> dict[str, Any]:
         conf = read_conf(run.dag_id, run.conf or {}, Storage(client("s3")), settings)
         return {"settings": encode(settings), "conf": encode(conf)}
 
-    found: dict[str, Any] = final(check)
+    found: dict[str, Any] = fail_without_retry(check)
     return found
 
 

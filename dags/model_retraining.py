@@ -14,7 +14,15 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import RETRAINING_DAG, TRAINING_DAG
-from run_tasks import TASK_DEFAULTS, Context, announce_timeout, at_run_time, final, plan, report
+from run_tasks import (
+    TASK_DEFAULTS,
+    Context,
+    announce_timeout,
+    at_run_time,
+    fail_without_retry,
+    report,
+    validated_plan,
+)
 
 if TYPE_CHECKING:
     from mlops.training.retraining_tasks import RetrainingPlan
@@ -31,7 +39,7 @@ def validate(**context: Any) -> dict[str, Any]:
     from mlops.clients.aws.session import client
     from mlops.training.retraining_tasks import prepare
 
-    decided: RetrainingPlan = final(
+    decided: RetrainingPlan = fail_without_retry(
         lambda: prepare(
             context["dag_run"].conf or {},
             ssm=client("ssm"),
@@ -62,18 +70,18 @@ def _state_of(context: Context, run_id: str) -> str:
 
 def training_run(context: Context) -> str:
     """The id that everybody gives to the training of this version."""
-    return str(plan(context)["training_run"])
+    return str(validated_plan(context)["training_run"])
 
 
 def training_conf(context: Context) -> dict[str, Any]:
     """The conf of `train`, made by `validate`."""
-    made: dict[str, Any] = plan(context)["training"]
+    made: dict[str, Any] = validated_plan(context)["training"]
     return made
 
 
 def only_if_new(context: Context) -> None:
     """Somebody else started it: a run under way is joined, by leaving it alone."""
-    if not plan(context)["starts"]:
+    if not validated_plan(context)["starts"]:
         raise AirflowSkipException(f"Run {training_run(context)} is under way, or done.")
 
 

@@ -22,9 +22,9 @@ from run_tasks import (
     announce_timeout,
     announcement,
     at_run_time,
-    final,
-    plan,
+    fail_without_retry,
     report,
+    validated_plan,
 )
 from sagemaker_jobs import ProcessingJob, TrainingJob
 
@@ -51,7 +51,7 @@ def _plan(context: Context) -> TrainingPlan:
     from mlops.base.strict_json import decode
     from mlops.training.tasks import TrainingPlan
 
-    return decode(TrainingPlan, plan(context), "validate")
+    return decode(TrainingPlan, validated_plan(context), "validate")
 
 
 def _trained(context: Context) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def validate(**context: Any) -> dict[str, Any]:
     from mlops.training.tasks import prepare
 
     run = context["dag_run"]
-    found: dict[str, Any] = final(
+    found: dict[str, Any] = fail_without_retry(
         lambda: encode(
             prepare(
                 run.conf or {},
@@ -134,13 +134,13 @@ def check_model(_context: Context, result: dict[str, Any]) -> None:
     from mlops.clients.aws.session import client
     from mlops.training.tasks import check_training
 
-    final(lambda: check_training(result["Training"], Storage(client("s3"))))
+    fail_without_retry(lambda: check_training(result["Training"], Storage(client("s3"))))
 
 
-def make_room(context: Context) -> None:
+def delete_stale_model(context: Context) -> None:
     """A model of this name is left from a try that failed later."""
     from mlops.clients.aws.session import client
-    from mlops.training.tasks import make_room as clear
+    from mlops.training.tasks import delete_stale_model as clear
 
     clear(_plan(context), client("sagemaker"))
 
@@ -223,8 +223,8 @@ def compare(**context: Any) -> dict[str, Any]:
     known, storage = _plan(context), Storage(client("s3"))
     champion = known.champion.version if known.champion else None
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    comparison = final(lambda: judge(known.conf, champion, storage, now))
-    origins = final(lambda: publish(known, comparison, _trained(context), storage))
+    comparison = fail_without_retry(lambda: judge(known.conf, champion, storage, now))
+    origins = fail_without_retry(lambda: publish(known, comparison, _trained(context), storage))
     publish_metrics(client("cloudwatch"), comparison)
     return announcement(context, training_finished(known.conf, comparison, origins))
 
@@ -238,7 +238,7 @@ def register_package(**context: Any) -> str | None:
     from mlops.deployment.approval import register as register_version
 
     known, storage = _plan(context), Storage(client("s3"))
-    arn: str | None = final(
+    arn: str | None = fail_without_retry(
         lambda: register_version(
             known.conf,
             storage.read_record(Comparison, known.conf.evidence_uri + COMPARISON),
@@ -266,7 +266,7 @@ with DAG(
     validated = validate()
     train = TrainingJob(task_id="train", config=at_run_time(training_job), post_execute=check_model, **JOB)
     register = SageMakerModelOperator(
-        task_id="register", config=at_run_time(model), aws_conn_id=None, pre_execute=make_room
+        task_id="register", config=at_run_time(model), aws_conn_id=None, pre_execute=delete_stale_model
     )
     evaluate_challenger = ProcessingJob(
         task_id="evaluate_challenger", config=at_run_time(evaluate_challenger_job), **JOB

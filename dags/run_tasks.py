@@ -3,7 +3,7 @@
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
-`mlops.notifications.delivery_log` keeps them from telling what they, an earlier try or a CI job have told before.
+`mlops.notifications.delivery_log` keeps them from notifier_of what they, an earlier try or a CI job have told before.
 docs/airflow.md explains why it is done so.
 """
 
@@ -69,7 +69,7 @@ def note_failure(context: Context) -> None:
     instance.xcom_push(key="failure", value=encode(error))
 
 
-# A person must act on MlopsError, which `final` does not try again; what is left may be a passing trouble, so it is
+# A person must act on MlopsError, which `fail_without_retry` does not try again; what is left may be a passing trouble, so it is
 # given minutes: 10 to 20 seconds before the second try, twice as long before each that follows.
 TASK_DEFAULTS: dict[str, Any] = {
     "retries": 4,
@@ -79,7 +79,7 @@ TASK_DEFAULTS: dict[str, Any] = {
 }
 
 
-def final(work: Callable[[], Any]) -> Any:
+def fail_without_retry(work: Callable[[], Any]) -> Any:
     """Do `work`; an MlopsError fails the task at once, since another try would end the same way.
 
     Not one that says that AWS could not be asked: that is tried again.
@@ -121,12 +121,12 @@ def pulled(context: Context, task_id: str, **key: str) -> Any:
     return known[asked]
 
 
-def plan(context: Context) -> dict[str, Any]:
+def validated_plan(context: Context) -> dict[str, Any]:
     """What `validate` returned; empty when it did not come that far."""
     return pulled(context, "validate") or {}
 
 
-def known(context: Context) -> dict[str, Any]:
+def plan_or_best_guess(context: Context) -> dict[str, Any]:
     """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
     from mlops.base.errors import MlopsError
     from mlops.base.strict_json import encode
@@ -137,7 +137,7 @@ def known(context: Context) -> dict[str, Any]:
     from mlops.deployment.approval import NothingToDeploy, resolve
     from mlops.runs.conf import read_conf
 
-    found = plan(context)
+    found = validated_plan(context)
     run = context["dag_run"]
     try:
         if not found:
@@ -160,12 +160,12 @@ def announcement(
     """A message and where it goes, as XCom; `failure` is what it is about, and None for a result."""
     from mlops.base.strict_json import encode
 
-    found = telling(context).announce(message, known(context), failure)
+    found = notifier_of(context).announce(message, plan_or_best_guess(context), failure)
     return encode(found) if found else {}
 
 
-def telling(context: Context) -> Run:
-    """This run, as one who tells."""
+def notifier_of(context: Context) -> Run:
+    """The notifier of this DAG run."""
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
     from mlops.notifications.run_notifier import Run
@@ -215,7 +215,7 @@ def _subject(context: Context, tasks: list[str]) -> Subject:
 
     jobs = {name: context["ti"].xcom_pull(task_ids=name, key="job") for name in tasks}
     run = context["dag_run"]
-    return subject(run.dag_id, run.run_id, run.conf or {}, known(context), jobs)
+    return subject(run.dag_id, run.run_id, run.conf or {}, plan_or_best_guess(context), jobs)
 
 
 def announce_timeout(context: Context) -> None:
@@ -238,9 +238,9 @@ def announce_timeout(context: Context) -> None:
     about = _subject(context, [])
     failure = timed_out(about, str(context["dag"].dagrun_timeout), context["ti"].log_url)
     keep(failure, about, Storage(client("s3")))
-    run = telling(context)
+    run = notifier_of(context)
     message = run_failed(failure, decode(Origin, about.origin, "conf.origin"))
-    found = run.announce(message, known(context), failure)
+    found = run.announce(message, plan_or_best_guess(context), failure)
     if not found:
         return
 
@@ -306,14 +306,14 @@ def notifications(result_task: str) -> list[BaseOperator]:
     def patient(way: Way) -> dict[str, Any]:
         def claim(context: Context) -> None:
             if way == "email" and not _failed_tasks(context):
-                telling(context).settle(known(context))
+                notifier_of(context).settle(plan_or_best_guess(context))
             found = told(context)
-            if found is None or not telling(context).claim(found, way):
+            if found is None or not notifier_of(context).claim(found, way):
                 raise AirflowSkipException("Nothing to say here, or it has been said.")
 
         def note_delivered(context: Context, _result: object) -> None:
             if found := told(context):
-                telling(context).sent(found, way)
+                notifier_of(context).sent(found, way)
 
         def note_undelivered(context: Context) -> None:
             logging.getLogger(__name__).error(
@@ -322,7 +322,7 @@ def notifications(result_task: str) -> list[BaseOperator]:
                 context["ti"].task_id,
             )
             if found := told(context):
-                telling(context).refused(found, way)
+                notifier_of(context).refused(found, way)
 
         return {
             "retries": 1,

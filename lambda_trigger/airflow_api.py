@@ -65,7 +65,7 @@ class DagRun:
 
 
 @dataclass
-class Memory:
+class RunCache:
     """What one container of the Lambda knows from earlier invocations, so that it need not ask again."""
 
     switched_on: dict[str, float] = field(default_factory=dict)
@@ -109,14 +109,14 @@ class AirflowApi:
         remaining: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
         told: Callable[[Wait], None] | None = None,
-        memory: Memory | None = None,
+        memory: RunCache | None = None,
     ) -> None:
         self._client = client
         self._environment = environment
         self._remaining = remaining
         self._sleep = sleep
         self._told = told
-        self._memory = memory or Memory()
+        self._memory = memory or RunCache()
         self.calls = 0
         self.waited = 0.0
 
@@ -188,7 +188,7 @@ class AirflowApi:
     def ensure(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], run_after: str
     ) -> tuple[DagRun, bool]:
-        """As `start`, for who only wants the run to be there: any conf will do, and who saw it asks no more.
+        """Like `start`, but takes a run with any conf, and remembers the runs it has seen.
 
         Hundreds of events may mean one run, and MWAA takes 10 calls a second.
 
@@ -367,7 +367,7 @@ def _no_answer(error: BotoCoreError) -> AirflowError:
     if name in {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
         return AirflowError(_problem("access_denied", str(error), "Give the Lambda an execution role."))
     step = "Try again; if it stays, look at the Lambda's subnets, security groups and VPC endpoint for MWAA."
-    # No connection means that nothing was carried out; a read that timed out means nothing at all.
+    # Without a connection nothing was executed; after a read time-out nobody knows.
     reached = name not in {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"}
     return AirflowError(_problem("airflow_unavailable", str(error), step, retryable=True), reached=reached)
 

@@ -37,7 +37,7 @@ class Event:
 
 
 def is_event(document: object) -> bool:
-    """Whether this comes from EventBridge or one of our schedules, and is no run request."""
+    """Whether this comes from EventBridge or one of our schedules, and is not a run request."""
     if not isinstance(document, Mapping) or "action" in document:
         return False
     return "detail-type" in document or "event" in document
@@ -100,7 +100,7 @@ def names(found: Mapping[str, Any]) -> tuple[str, str]:
     for kind, name in (("project", project), ("model", model)):
         if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise ContractError(
-                f"the event's {kind} is no name of one", cause=f"found {str(name)[:_NAMES_LIMIT]!r}"
+                f"the event's {kind} is not a name of one", cause=f"found {str(name)[:_NAMES_LIMIT]!r}"
             )
     if len(f"{project}{model}") > _NAMES_LIMIT:
         raise ContractError(

@@ -45,7 +45,7 @@ _ALARM = re.compile(rf"[a-z][a-z0-9-]*?-drift-(?P<project>{NAME})--(?P<model>{NA
 _ENDPOINT = re.compile(rf"(?P<project>{NAME})--(?P<model>{NAME})")
 # versions.job_name() begins with the step's name.
 _JOB = re.compile(rf"[a-z]+--(?P<project>{NAME})--(?P<model>{NAME})--.+")
-# A channel's folder is between: data/<project>/train/ is no model's called train.
+# A channel's folder is between: data/<project>/train/ is not a model's called train.
 _DATA = re.compile(rf"data/(?P<project>{NAME})/(?P<model>{NAME})/[^/]+/.*[^/]")
 _TEXT = 1000
 

@@ -39,8 +39,8 @@ from airflow_api import (
     AirflowApi,
     AirflowError,
     DagRun,
-    Memory,
     RestApiClient,
+    RunCache,
     Wait,
 )
 from mlops.base.errors import ContractError
@@ -65,7 +65,7 @@ _TOLERANCE_SECONDS = 300
 
 
 class EventNotTakenError(Exception):
-    """Airflow did not take the run of an event; Lambda is to try it again, then to keep it."""
+    """Airflow did not take the run of an event; Lambda retries the event, then sends it to the queue of failed events."""
 
 
 class Context(Protocol):
@@ -78,7 +78,7 @@ class Context(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class LambdaConfig:
     """The Lambda's own configuration."""
 
     airflow_environment: str
@@ -89,7 +89,7 @@ class Surroundings:
     """Not through an alias: EventBridge's rules and schedules call the function itself."""
 
     @classmethod
-    def read(cls, variables: Mapping[str, str]) -> Surroundings:
+    def read(cls, variables: Mapping[str, str]) -> LambdaConfig:
         names = (name.strip() for name in variables.get("ALLOWED_DAGS", "").split(","))
         return cls(
             airflow_environment=variables.get("AIRFLOW_ENVIRONMENT", ""),
@@ -101,7 +101,7 @@ class Surroundings:
             ),
         )
 
-    def called_as(self, function_arn: str) -> Surroundings:
+    def called_as(self, function_arn: str) -> LambdaConfig:
         """What is allowed through an alias: IAM lets a role call some aliases, and so start some DAGs.
 
         Run requests alone, no events: those would let the role say what has happened, such as an approval.
@@ -134,24 +134,24 @@ def _client() -> RestApiClient:
 
 
 @functools.cache
-def _memory() -> Memory:
+def _memory() -> RunCache:
     """What this container knows from earlier invocations."""
-    return Memory()
+    return RunCache()
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
     """The Lambda's entry point."""
-    surroundings = Surroundings.read(os.environ).called_as(context.invoked_function_arn)
-    return respond(event, context, _client(), surroundings, memory=_memory())
+    config = LambdaConfig.read(os.environ).called_as(context.invoked_function_arn)
+    return respond(event, context, _client(), config, memory=_memory())
 
 
 def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     event: object,
     context: Context,
     client: RestApiClient,
-    surroundings: Surroundings,
+    config: LambdaConfig,
     sleep: Callable[[float], None] = time.sleep,
-    memory: Memory | None = None,
+    memory: RunCache | None = None,
 ) -> dict[str, Any]:
     """Answer one run request or event; one log line says what came of it, and one each wait for MWAA.
 
@@ -173,7 +173,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
 
     api = AirflowApi(
         client,
-        surroundings.airflow_environment,
+        config.airflow_environment,
         lambda: context.get_remaining_time_in_millis() / 1000,
         sleep,
         told,
@@ -181,9 +181,9 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     )
     facts: dict[str, object] = {}
     if event_shapes.is_event(event):
-        answer = _take(cast(Mapping[str, Any], event), api, surroundings, facts)
+        answer = _handle_event(cast(Mapping[str, Any], event), api, config, facts)
     else:
-        answer = _answer(event, api, surroundings)
+        answer = _answer(event, api, config)
         facts["action"] = _text(event, "action")
     problem = answer.problem
     _log(
@@ -205,13 +205,13 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     return cast(dict[str, Any], encode(answer))
 
 
-def _take(
-    document: Mapping[str, Any], api: AirflowApi, surroundings: Surroundings, facts: dict[str, object]
+def _handle_event(
+    document: Mapping[str, Any], api: AirflowApi, config: LambdaConfig, facts: dict[str, object]
 ) -> RunAnswer:
     """What came of an event: nobody reads the answer, the log has it."""
     facts |= {"event_id": _text(document, "id"), "source": _text(document, "source")}
     facts["detail_type"] = _text(document, "detail-type") or _text(document, "event")
-    if not surroundings.takes_events:
+    if not config.takes_events:
         message = "an event came through an alias, which takes run requests alone"
         step = (
             "Send a run request. Only rules and schedules of EventBridge send events, to the function itself."
@@ -219,7 +219,7 @@ def _take(
         return RunAnswer(dag_id="", run_id="", problem=_refusal("malformed", message, step).problem)
     try:
         event = event_shapes.parse(document)
-        orders = events.decide(event, surroundings.data)
+        orders = events.decide(event, config.data)
     except ContractError as error:
         message = f"{error.what}: {error.cause}" if error.cause else error.what
         problem = RunProblem(kind="malformed", message=message, next_step="", retryable=False)
@@ -233,7 +233,7 @@ def _take(
     # The first that fails is what is told and tried again; those before it are found by their ids then.
     answer = RunAnswer(dag_id="", run_id="")
     for order in orders:
-        answer = _follow(order, event, api, surroundings, facts)
+        answer = _follow(order, event, api, config, facts)
         if answer.problem:
             break
     return answer
@@ -243,26 +243,26 @@ def _follow(
     order: events.Order,
     event: event_shapes.Event,
     api: AirflowApi,
-    surroundings: Surroundings,
+    config: LambdaConfig,
     facts: dict[str, object],
 ) -> RunAnswer:
     request = order.request
     try:
-        _check(request, surroundings)
+        _check(request, config)
         if order.unless_busy and (run := _at_work(order, event, api)):
             facts["ignored"] = f"run {run.run_id} of {order.unless_busy} tells of it itself"
             return RunAnswer(dag_id="", run_id="")
-        return _ensure(order, api, surroundings)
+        return _ensure(order, api, config)
     except AirflowError as error:
         return RunAnswer(dag_id=request.dag_id, run_id=request.run_id, problem=error.problem)
 
 
-def _ensure(order: events.Order, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+def _ensure(order: events.Order, api: AirflowApi, config: LambdaConfig) -> RunAnswer:
     request = order.request
     if api.is_paused(request.dag_id):
         raise _paused(request.dag_id)
     run, created = api.ensure(request.dag_id, request.run_id, request.conf, order.run_after)
-    return _answer_with(request, run, surroundings, created=created)
+    return _answer_with(request, run, config, created=created)
 
 
 def _at_work(order: events.Order, event: event_shapes.Event, api: AirflowApi) -> DagRun | None:
@@ -277,17 +277,17 @@ def _at_work(order: events.Order, event: event_shapes.Event, api: AirflowApi) ->
     return None
 
 
-def _answer(event: object, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+def _answer(event: object, api: AirflowApi, config: LambdaConfig) -> RunAnswer:
     try:
-        request = _read(event, surroundings)
+        request = _read(event, config)
         if request.action == "trigger":
-            return _start(request, api, surroundings)
-        return _status(request, api, surroundings)
+            return _start(request, api, config)
+        return _status(request, api, config)
     except AirflowError as error:
         return RunAnswer(dag_id=_text(event, "dag_id"), run_id=_text(event, "run_id"), problem=error.problem)
 
 
-def _read(event: object, surroundings: Surroundings) -> RunRequest:
+def _read(event: object, config: LambdaConfig) -> RunRequest:
     """The request, once everything that Airflow need not be asked for is checked."""
     try:
         request = parse_request(event)
@@ -303,7 +303,7 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
         raise _refusal("malformed", message, step) from error
     except ValueError as error:  # NaN, which json.loads accepts and JSON does not have
         raise _refusal(
-            "malformed", f"event.conf is no JSON: {error}", "Write only finite numbers."
+            "malformed", f"event.conf is not JSON: {error}", "Write only finite numbers."
         ) from error
     except RecursionError as error:
         raise _refusal("malformed", "event.conf is nested too deeply", "Send a flatter conf.") from error
@@ -311,14 +311,14 @@ def _read(event: object, surroundings: Surroundings) -> RunRequest:
         message = "event.conf is an approval, which comes with SageMaker's event alone"
         step = "Approve the version in the model registry, or run the job deploy."
         raise _refusal("malformed", message, step)
-    _check(request, surroundings)
+    _check(request, config)
     return request
 
 
-def _check(request: RunRequest, surroundings: Surroundings) -> None:
+def _check(request: RunRequest, config: LambdaConfig) -> None:
     """Refuse what this function may not start, or MWAA could not take."""
-    if not surroundings.allows(request.dag_id):
-        allowed = ", ".join(sorted(surroundings.allowed_dags)) or "none"
+    if not config.allows(request.dag_id):
+        allowed = ", ".join(sorted(config.allowed_dags)) or "none"
         raise _refusal(
             "dag_not_allowed",
             f"DAG '{request.dag_id}' may not be triggered here; allowed: {allowed}",
@@ -331,7 +331,7 @@ def _check(request: RunRequest, surroundings: Surroundings) -> None:
             f"conf has {size} bytes, at most {CONF_LIMIT} travel",
             "Put it on S3 and send a pointer (conf_uri, conf_sha256).",
         )
-    if not surroundings.airflow_environment:
+    if not config.airflow_environment:
         raise _refusal(
             "environment_missing",
             "AIRFLOW_ENVIRONMENT of the Lambda is not set",
@@ -339,17 +339,17 @@ def _check(request: RunRequest, surroundings: Surroundings) -> None:
         )
 
 
-def _start(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+def _start(request: RunRequest, api: AirflowApi, config: LambdaConfig) -> RunAnswer:
     if api.is_paused(request.dag_id):
         run = api.find(request.dag_id, request.run_id)
         if run is None or run.state not in _FINISHED or canonical(run.conf) != canonical(request.conf):
             raise _paused(request.dag_id)
-        return _answer_with(request, run, surroundings)  # a run that is over does not mind
+        return _answer_with(request, run, config)  # a finished run does not need the DAG unpaused
     run, created = api.start(request.dag_id, request.run_id, request.conf)
-    return _answer_with(request, run, surroundings, created=created)
+    return _answer_with(request, run, config, created=created)
 
 
-def _status(request: RunRequest, api: AirflowApi, surroundings: Surroundings) -> RunAnswer:
+def _status(request: RunRequest, api: AirflowApi, config: LambdaConfig) -> RunAnswer:
     run = api.find(request.dag_id, request.run_id)
     if run is None:
         raise _refusal(
@@ -360,33 +360,33 @@ def _status(request: RunRequest, api: AirflowApi, surroundings: Surroundings) ->
     if run.state == "queued":  # it has no tasks yet, and would stay so for ever if the DAG is paused
         if api.is_paused(request.dag_id):
             raise _paused(request.dag_id)
-        return _answer_with(request, run, surroundings)
+        return _answer_with(request, run, config)
     tasks = api.tasks(request.dag_id, request.run_id)
     return RunAnswer(
         dag_id=request.dag_id,
         run_id=request.run_id,
         state=run.state,
         tasks=tasks,
-        run_url=_run_url(request, surroundings),
+        run_url=_run_url(request, config),
     )
 
 
 def _answer_with(
-    request: RunRequest, run: DagRun, surroundings: Surroundings, *, created: bool = False
+    request: RunRequest, run: DagRun, config: LambdaConfig, *, created: bool = False
 ) -> RunAnswer:
     return RunAnswer(
         dag_id=request.dag_id,
         run_id=request.run_id,
         created=created,
         state=run.state,
-        run_url=_run_url(request, surroundings),
+        run_url=_run_url(request, config),
     )
 
 
-def _run_url(request: RunRequest, surroundings: Surroundings) -> str:
-    if not surroundings.airflow_url:
+def _run_url(request: RunRequest, config: LambdaConfig) -> str:
+    if not config.airflow_url:
         return ""
-    return f"{surroundings.airflow_url}/dags/{request.dag_id}/runs/{request.run_id}"
+    return f"{config.airflow_url}/dags/{request.dag_id}/runs/{request.run_id}"
 
 
 def _refusal(kind: ErrorKind, message: str, next_step: str) -> AirflowError:
@@ -407,6 +407,6 @@ def _text(event: object, key: str) -> str:
 
 
 def _log(**facts: object) -> None:
-    """One JSON line for CloudWatch. Never the conf: it may name what is nobody's business."""
+    """One JSON line for CloudWatch. The conf is never logged: it may hold private data."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()

@@ -158,5 +158,5 @@ def test_the_next_schedule_has_nothing_to_do(at_once: AtOnce) -> None:
         echo=lambda _: None,
     )
     line = decisions(done)
-    # The push's training saw all data there is; a retraining of the older image is no reason for more.
+    # The push's training saw all data there is; a retraining of the older image is not a reason for more.
     assert (line["due"], line["image_version"]) == (False, at_once.pushed.variables["IMAGE_VERSION"])

@@ -152,7 +152,7 @@ class StorageError(MlopsError):
 
 
 class RetrainingError(MlopsError):
-    """Nobody knows whether a model is due, or its training could not start; others were dealt with."""
+    """Could not decide whether a model is due, or could not start its training. The others were processed."""
 
     exit_code = 35
 

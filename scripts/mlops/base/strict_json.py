@@ -74,18 +74,18 @@ def loads(record: type[Record], text: str | bytes, where: str, *, foreign: bool 
     character, as Python writes for the name of a file that is not UTF-8.
 
     Raises:
-        ContractError: when the text is no JSON or not this record.
+        ContractError: when the text is not JSON or not this record.
     """
 
     def refuse(constant: str) -> float:
         raise ContractError(
-            f"{where} holds {constant}, which is no number", next_step="Write only finite numbers."
+            f"{where} holds {constant}, which is not a number", next_step="Write only finite numbers."
         )
 
     try:
         document = json.loads(text, parse_constant=refuse, object_pairs_hook=_object if foreign else None)
-    except (ValueError, RecursionError) as error:  # what is no UTF-8 is a ValueError too
-        raise ContractError(f"{where} is no valid JSON", cause=str(error)) from error
+    except (ValueError, RecursionError) as error:  # what is not UTF-8 is a ValueError too
+        raise ContractError(f"{where} is not valid JSON", cause=str(error)) from error
     if foreign:
         _check_foreign(document, where)
     return decode(record, document, where)

@@ -118,5 +118,5 @@ def _kind(variables: Mapping[str, str]) -> Kind:
 def _number(variables: Mapping[str, str], name: str) -> int | None:
     text = variables.get(name, "")
     if text and not text.isdecimal():
-        raise SettingsError(f"{name} is no number", cause=f"found {text!r}")
+        raise SettingsError(f"{name} is not a number", cause=f"found {text!r}")
     return int(text) if text else None

@@ -81,10 +81,12 @@ def webhook(secrets: SecretsManagerClient, secret_id: str) -> str:
     host, password = (secret.get("host"), secret.get("password")) if isinstance(secret, dict) else ("", "")
     if not isinstance(host, str) or not isinstance(password, str) or not host or not password:
         raise NotificationError(
-            "Slack is not set up", cause="the secret is no connection with host and password", next_step=step
+            "Slack is not set up",
+            cause="the secret is not a connection with host and password",
+            next_step=step,
         )
     if not host.startswith(("https://", "http://")):
-        raise NotificationError("Slack is not set up", cause="the secret's host is no URL", next_step=step)
+        raise NotificationError("Slack is not set up", cause="the secret's host is not a URL", next_step=step)
     url = f"{host.strip().rstrip('/')}/{password.strip().lstrip('/')}"
     # What opens it would name the rest of it in its error.
     if not re.fullmatch(r"[!-~]+", url):

@@ -141,7 +141,7 @@ class Retraining:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftThresholds:
-    """From where on a difference that is no accident counts as drift; all are from 0 to 1."""
+    """From this size on, a significant difference counts as drift; all are from 0 to 1."""
 
     significance: float = 0.01
     """The chance of one false alarm or more in a run, all columns and tests together."""
@@ -357,7 +357,7 @@ class TaskState:
 
 
 ErrorKind = Literal[
-    "malformed",  # the event is no run request, or its conf does not fit the DAG
+    "malformed",  # the event is not a run request, or its conf does not fit the DAG
     "conf_too_large",  # send a pointer to S3 instead
     "dag_not_allowed",  # not in this environment's list
     "dag_not_found",  # Airflow does not know it (yet)
@@ -458,7 +458,7 @@ def parse_request(event: object) -> RunRequest:
     """The run request in a Lambda event.
 
     Raises:
-        ContractError: when the event is no run request, an id does not match, or the conf of a DAG of ours
+        ContractError: when the event is not a run request, an id does not match, or the conf of a DAG of ours
             does not fit. A pointer passes: the DAG reads and checks it.
     """
     request = decode(RunRequest, event, "event")

@@ -61,10 +61,10 @@ def parse_image_version(text: str) -> Version:
         version = Version.parse(text)
     except ValueError as error:
         raise VersionError(
-            f"{text!r} is no image version", cause=str(error), next_step="Use MAJOR.MINOR.PATCH."
+            f"{text!r} is not an image version", cause=str(error), next_step="Use MAJOR.MINOR.PATCH."
         ) from error
     if version.build or (version.prerelease and not _PRERELEASE.fullmatch(version.prerelease)):
-        raise VersionError(f"{text!r} is no image version", cause="allowed are 1.3.0 and 1.3.0-mr42.7")
+        raise VersionError(f"{text!r} is not an image version", cause="allowed are 1.3.0 and 1.3.0-mr42.7")
     return version
 
 
@@ -87,7 +87,7 @@ def parse_git_tag(tag: str, model: str) -> Version:
     version = parse_release(text.removeprefix("v")) if text.startswith("v") else None
     if version is None or name not in {"", model}:
         raise VersionError(
-            f"The git tag {tag!r} is no version of {model}",
+            f"The git tag {tag!r} is not a version of {model}",
             cause=f"expected one such as {model}/v1.3.0",
             next_step="Push to the default branch instead: releases and their tags follow from its commits.",
         )
@@ -181,7 +181,9 @@ class ModelVersion:
         image, _, build = text.partition("+")
         match = _BUILD.fullmatch(build)
         if not match:
-            raise VersionError(f"{text!r} is no model version", next_step="Use one such as 1.3.0+retrain.0.")
+            raise VersionError(
+                f"{text!r} is not a model version", next_step="Use one such as 1.3.0+retrain.0."
+            )
         return cls(parse_image_version(image), int(match[1]))
 
     def __str__(self) -> str:
@@ -200,7 +202,7 @@ class ModelVersion:
             VersionError: when it is none.
         """
         if "+" in tag:
-            raise VersionError(f"{tag!r} is no tag of a model version", cause="a tag cannot hold `+`")
+            raise VersionError(f"{tag!r} is not a tag of a model version", cause="a tag cannot hold `+`")
         return cls.parse(tag.replace("_", "+", 1))
 
 

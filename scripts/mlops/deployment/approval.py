@@ -276,7 +276,7 @@ def moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ContractError(f"{text!r} is no time in ISO 8601") from error
+        raise ContractError(f"{text!r} is not a time in ISO 8601") from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -112,7 +112,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
         approval = resolve(parsed, storage, settings, sagemaker)
         parsed = approval.conf
     if not isinstance(parsed, DeploymentConf):
-        raise ContractError("conf is none of a deployment")
+        raise ContractError("conf is not a request for a deployment")
     if parsed.deployment.endpoint_name != endpoint_name(parsed.project, parsed.model):
         raise ContractError(
             "conf.deployment.endpoint_name is another model's endpoint",
@@ -315,7 +315,7 @@ def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[floa
         _wait_until_gone(sagemaker, name, pause)
         endpoint = None
     if endpoint is None:
-        _insist(
+        _retry_until_visible(
             lambda: sagemaker.create_endpoint(
                 EndpointName=name,
                 EndpointConfigName=config,
@@ -345,7 +345,9 @@ def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[floa
             next_step="Run the job deploy again: it compares with what is in production now.",
         )
     kept = kept_instances(describe_endpoint_config(sagemaker, serves), plan.endpoint_config)
-    _insist(lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **kept), pause)
+    _retry_until_visible(
+        lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **kept), pause
+    )
     return True
 
 
@@ -406,7 +408,7 @@ def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
 
     Raises:
         RunFailedError: when it does not answer with HTTP 200 and this model's version.
-        ClientError, BotoCoreError: when it could not be asked, which is no verdict on the model.
+        ClientError, BotoCoreError: when it could not be asked, which is not a verdict on the model.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
@@ -428,7 +430,7 @@ def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
         version = loads(dict[str, Any], text, "the answer").get("model", {}).get("version")
     except (MlopsError, AttributeError) as error:
         raise RunFailedError(
-            "The smoke test's answer is no JSON object with a `model`", cause=text[:500], next_step=advice
+            "The smoke test's answer is not a JSON object with a `model`", cause=text[:500], next_step=advice
         ) from error
     if version != conf.model_version:
         raise RunFailedError(
@@ -454,7 +456,7 @@ def _restore(plan: DeploymentPlan, sagemaker: SageMakerClient) -> str:
     return f"The endpoint goes back to {plan.before.version}."
 
 
-def _insist(call: Callable[[], object], pause: Callable[[float], None]) -> None:
+def _retry_until_visible(call: Callable[[], object], pause: Callable[[float], None]) -> None:
     """Repeat a call that names a configuration made a moment ago: SageMaker may not see it yet."""
     from botocore.exceptions import ClientError
 

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     refuse_variables(os.environ)
     place = Place(files=Path(arguments.directory), manifest=arguments.manifest)
     if not place.files.name:
-        raise UsageError(f"--directory {place.files} is no folder to make", next_step="Give it a name.")
+        raise UsageError(f"--directory {place.files} is not a folder to make", next_step="Give it a name.")
     server, token = os.environ.get("CI_SERVER_URL", ""), os.environ.get(TOKEN, "")
     job_token = os.environ.get("CI_JOB_TOKEN", "")
     if not server or not (token or job_token):
@@ -114,11 +114,11 @@ def read_claim(arguments: argparse.Namespace, variables: Mapping[str, str]) -> C
     # A GitLab variable that has no value in the upstream arrives as its name.
     commit = "" if arguments.commit.startswith("$") else arguments.commit
     if commit and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
-        raise UsageError(f"{commit!r} is no commit", next_step="Give its full id.")
+        raise UsageError(f"{commit!r} is not a commit", next_step="Give its full id.")
     if checksum and not re.fullmatch(r"[0-9a-f]{64}", checksum):
-        raise UsageError(f"{checksum!r} is no checksum", next_step="Give the 64 digits of SHA-256.")
+        raise UsageError(f"{checksum!r} is not a checksum", next_step="Give the 64 digits of SHA-256.")
     if arguments.change not in get_args(Change):
-        raise UsageError(f"{arguments.change!r} is no change", next_step=" or ".join(get_args(Change)))
+        raise UsageError(f"{arguments.change!r} is not a change", next_step=" or ".join(get_args(Change)))
     manifest = PurePosixPath(arguments.manifest)
     if manifest.is_absolute() or ".." in manifest.parts:
         raise UsageError(f"{arguments.manifest!r} is not below the repository's root")
@@ -365,5 +365,5 @@ def _check_sum(work: Path, expected: str) -> None:
 
 def _number(text: str) -> int:
     if text and not re.fullmatch(r"[0-9]{1,19}", text):
-        raise UsageError(f"{text[:40]!r} is no number")
+        raise UsageError(f"{text[:40]!r} is not a number")
     return int(text or 0)

@@ -232,7 +232,7 @@ def _check_request(subject: Subject, storage: Storage) -> None:
         made_from = storage.read_record(Lineage, subject.evidence_uri + LINEAGE)
     except MlopsError as error:
         raise EvidenceError(
-            f"Nobody knows what {subject.model} {subject.version} was made from",
+            f"The lineage of {subject.model} {subject.version} is missing or unreadable",
             cause="\n".join(part for part in (error.what, error.cause) if part),
             next_step="Run the job train again.",
         ) from error

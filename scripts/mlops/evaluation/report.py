@@ -129,7 +129,7 @@ def job_links(links: Iterable[Link]) -> str:
 
 
 def _plain(value: float) -> str:
-    """What is no metric of the gate is often a count."""
+    """What is not a metric of the gate is often a count."""
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else number(value)
 
 

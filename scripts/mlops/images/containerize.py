@@ -221,7 +221,7 @@ def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result
     """The release that a tag names, or the newest for a schedule.
 
     Raises:
-        VersionError: when the tag is no version.
+        VersionError: when the tag is not a version.
         RegistryError: when there is no such release.
         OwnerError: when the model is another project's.
         UnsupportedImageError: when SageMaker does not take it.

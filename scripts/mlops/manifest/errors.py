@@ -128,7 +128,7 @@ def _describe(detail: ErrorDetails) -> dict[str, str]:
     if detail["type"] == "extra_forbidden":
         near = _nearest(detail["loc"])
         return {
-            "what": "is no key of the manifest",
+            "what": "is not a manifest key",
             "allowed": ", ".join(allowed_keys(detail["loc"][:-1])),
             "hint": f"Did you mean '{near[0]}'?" if near else "",
         }
@@ -152,7 +152,7 @@ def _describe_metric(name: str, allowed: str) -> dict[str, str]:
     near = get_close_matches(name, KNOWN_GOALS, n=1)
     hint = f"Did you mean '{near[0]}'? If not, say" if near else "Say"
     return {
-        "what": "is no metric whose goal is known",
+        "what": "is not a metric whose goal is known",
         "found": _shown(name),
         "allowed": allowed,
         "hint": f"{hint} `goal: maximize` or `goal: minimize`.",
@@ -179,7 +179,7 @@ def _nearest(place: tuple[str | int, ...]) -> list[str]:
 
 
 def allowed_keys(place: tuple[str | int, ...]) -> list[str]:
-    """The keys that the section at a place may have; none when it is no section."""
+    """The keys that the section at a place may have; none when it is not a section."""
     kind: Any = Document
     for part in place:
         kind = _plain(kind)

@@ -266,7 +266,7 @@ def _check_overrides(source: Source, document: schema.Document) -> None:
                     Problem(
                         place=place,
                         line=source.line(place),
-                        what="is no model of this manifest",
+                        what="is not a model of this manifest",
                         allowed=", ".join(document.models),
                         hint=f"Did you mean '{near[0]}'?" if near else "",
                     )

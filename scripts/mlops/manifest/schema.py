@@ -198,7 +198,7 @@ class Retraining(Section):
 
 
 class DriftThresholds(Section):
-    """From where on a difference that is no accident counts as drift."""
+    """From this size on, a significant difference counts as drift."""
 
     significance: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
     """The chance of a false alarm in one run, all columns and tests together."""
@@ -248,7 +248,7 @@ class SmokeTest(Section):
         if not isinstance(self.body, (str, dict, list, type(None))):
             raise PydanticCustomError("body", "a body that is text, a mapping or a list")
         if isinstance(self.body, (dict, list)) and "json" not in self.content_type:
-            raise PydanticCustomError("body", "a body that is text, for a content_type that is no JSON")
+            raise PydanticCustomError("body", "a body that is text, for a content_type that is not JSON")
         return self
 
 

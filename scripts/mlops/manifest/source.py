@@ -79,7 +79,7 @@ def read(path: Path) -> Source:
     """Read a manifest's text.
 
     Raises:
-        ManifestError: when there is no such file, or it is no YAML mapping with unique keys.
+        ManifestError: when there is no such file, or it is not a YAML mapping with unique keys.
     """
     try:
         with path.open("rb") as file:
@@ -109,13 +109,13 @@ def parse(text: str, path: Path) -> Source:
     """What `read` does with the text of a file.
 
     Raises:
-        ManifestError: when it is no YAML mapping with unique keys.
+        ManifestError: when it is not a YAML mapping with unique keys.
     """
     try:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         raise ManifestError(
-            f"{path}:{_line_at(text, error.position)}: this is no valid YAML",
+            f"{path}:{_line_at(text, error.position)}: this is not valid YAML",
             cause=f"it holds the character U+{ord(text[error.position]):04X}, which no YAML may hold",
             next_step="Take it out.",
         ) from error
@@ -131,13 +131,13 @@ def parse(text: str, path: Path) -> Source:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ManifestError(
-            f"{path}:{mark.line + 1 if mark else 1}: this is no valid YAML",
+            f"{path}:{mark.line + 1 if mark else 1}: this is not valid YAML",
             cause=error.problem or error.context or "",
             next_step=_LOOK,
         ) from error
     except (ValueError, OverflowError) as error:  # an escape of no character, which PyYAML does not catch
         raise ManifestError(
-            f"{path}:{loader.get_mark().line + 1}: this is no valid YAML", cause=str(error), next_step=_LOOK
+            f"{path}:{loader.get_mark().line + 1}: this is not valid YAML", cause=str(error), next_step=_LOOK
         ) from error
     return Source(path, data, walk.lines)
 
@@ -195,7 +195,7 @@ class _Walk:
 
     def _invalid(self, node: yaml.Node, cause: str, next_step: str) -> ManifestError:
         return ManifestError(
-            f"{self._path}:{node.start_mark.line + 1}: this is no valid YAML",
+            f"{self._path}:{node.start_mark.line + 1}: this is not valid YAML",
             cause=cause,
             next_step=next_step,
         )
@@ -240,7 +240,7 @@ class _Walk:
             line = key.start_mark.line + 1
             if key.tag != f"{_TAG}str" or not isinstance(key, yaml.ScalarNode):
                 raise ManifestError(
-                    f"{self._path}:{line}: the key {getattr(key, 'value', '')!s:.40} is no text",
+                    f"{self._path}:{line}: the key {getattr(key, 'value', '')!s:.40} is not text",
                     next_step="Put it in quotes.",
                 )
             self._check_text(key)

@@ -106,7 +106,7 @@ def predictions(report: EvaluationReport) -> list[Value] | None:
     # An earlier release accepted counts below 0, and no release bounds them: a float may not hold one.
     counts = {name: max(count, 0) for name, count in counts.items()}
     total = sum(counts.values())
-    # As shares of a bounded sample: a test set of millions is no reason to fill the memory.
+    # As shares of a bounded sample: a test set of millions is not a reason to fill the memory.
     rows = min(total, reservoir.ROWS)
     return [
         _label(name)
@@ -160,7 +160,7 @@ def _csv_rows(lines: Iterator[bytes], uri: str) -> Iterator[tuple[tuple[str, ...
             if row:
                 yield header, row
     except csv.Error as error:
-        raise MonitoringError(f"{uri} is no CSV", cause=str(error), next_step=_FORMAT_ADVICE) from error
+        raise MonitoringError(f"{uri} is not CSV", cause=str(error), next_step=_FORMAT_ADVICE) from error
 
 
 def _json_rows(lines: Iterator[bytes], uri: str) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -171,8 +171,8 @@ def _json_rows(lines: Iterator[bytes], uri: str) -> Iterator[tuple[tuple[str, ..
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise MonitoringError(
-                f"{uri}, line {number} is no JSON", cause=str(error), next_step=_FORMAT_ADVICE
+                f"{uri}, line {number} is not JSON", cause=str(error), next_step=_FORMAT_ADVICE
             ) from error
         if not isinstance(row, dict):
-            raise MonitoringError(f"{uri}, line {number} is no JSON object", next_step=_FORMAT_ADVICE)
+            raise MonitoringError(f"{uri}, line {number} is not a JSON object", next_step=_FORMAT_ADVICE)
         yield (), row

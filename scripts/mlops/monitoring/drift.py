@@ -2,7 +2,7 @@
 
 For every column: how its values are distributed (Kolmogorov-Smirnov for numbers, chi-square for categories),
 whether more of them are missing, whether there are some that training never saw; and how the predictions are
-distributed. A difference is drift when it is no accident and large enough to matter. Holm's procedure keeps
+distributed. A difference is drift when it is not an accident and large enough to matter. Holm's procedure keeps
 the chance of one false alarm or more below `significance` however many columns there are, and a floor of the
 effect (PSI, KS statistic, share of rows) keeps thousands of rows from making a trifle significant.
 docs/monitoring.md has the rates.
@@ -26,7 +26,7 @@ Value = float | str | None
 
 # A column of numbers with no more different ones is a column of categories.
 _FEW = 10
-# A column of texts of which nearly each is another has no distribution to compare: ids, addresses, sentences.
+# Nearly unique text (ids, addresses, sentences) has no distribution to compare.
 _MANY = 1000
 _BINS = 10
 # Below so many expected rows chi-square describes a cell badly: such categories go together.
@@ -164,7 +164,7 @@ def _column(
     finding.tests.append(
         _Test(
             column=name,
-            p_value=_more(
+            p_value=_share_grew(
                 (len(current) - len(asked), len(current)), (len(baseline) - len(known), len(baseline))
             ),
             matters=more >= thresholds.missing,
@@ -194,7 +194,7 @@ def _numbers(
     from scipy import stats
 
     numbers = [one for one in asked if isinstance(one, float)]
-    _unseen(finding, len(asked) - len(numbers), len(asked), len(known), thresholds, "are no numbers")
+    _unseen(finding, len(asked) - len(numbers), len(asked), len(known), thresholds, "are not numbers")
     if not numbers:
         return
     edges = numpy.unique(numpy.quantile(known, numpy.linspace(0, 1, _BINS + 1)[1:-1]))
@@ -244,7 +244,7 @@ def _unseen(
     finding.tests.append(
         _Test(
             column=finding.name,
-            p_value=_more((count, asked), (0, known)),
+            p_value=_share_grew((count, asked), (0, known)),
             matters=finding.unseen >= thresholds.unseen,
             why=f"{finding.unseen:.1%} of its values {what}",
         )
@@ -288,7 +288,7 @@ def _independent(before: Sequence[int], now: Sequence[int]) -> float:
     return float(stats.chi2_contingency([list(before), list(now)], correction=False).pvalue)
 
 
-def _more(now: tuple[int, int], before: tuple[int, int]) -> float:
+def _share_grew(now: tuple[int, int], before: tuple[int, int]) -> float:
     """Fisher's exact test of whether a share (count, of how many) grew."""
     import numpy
     from scipy import stats

@@ -50,7 +50,7 @@ def window_end(asked: str, now: datetime) -> str:
     """The end of the window: the next second, so that all until now is in it, or as asked for.
 
     Raises:
-        UsageError: when what was asked for is no time, has no time zone, or is to come.
+        UsageError: when what was asked for is not a time, has no time zone, or is to come.
     """
     if not asked:
         return (now.replace(microsecond=0) + timedelta(seconds=1)).isoformat()
@@ -58,7 +58,7 @@ def window_end(asked: str, now: datetime) -> str:
         end = datetime.fromisoformat(asked)
     except ValueError as error:
         raise UsageError(
-            f"--window-end {asked!r} is no time", next_step="Write 2026-03-01T00:00:00Z."
+            f"--window-end {asked!r} is not a valid time", next_step="Write 2026-03-01T00:00:00Z."
         ) from error
     if end.tzinfo is None or end > now:
         problem = "has no time zone" if end.tzinfo is None else "is still to come"

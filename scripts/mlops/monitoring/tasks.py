@@ -64,13 +64,13 @@ def prepare(
 
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
-        EvidenceError: when the endpoint serves what is no version of this model.
+        EvidenceError: when the endpoint serves what is not a version of this model.
         StorageError: when S3 does not tell.
     """
     settings = read_settings(ssm)
     parsed = read_conf(MONITORING_DAG, conf, storage, settings)
     if not isinstance(parsed, MonitoringConf):
-        raise ContractError("conf is none of a monitoring run")
+        raise ContractError("conf is not a request for a monitoring run")
     end = moment(parsed.window_end, "conf.window_end")
     if is_to_come(end):  # its report would be the newest until then, whatever is measured
         raise ContractError(
@@ -125,7 +125,7 @@ def measure(plan: MonitoringPlan, storage: Storage, created_at: str) -> tuple[Dr
 def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> None:
     """Make this the newest report, unless there is one of a later window.
 
-    Too few rows conclude nothing, so what was concluded before them stands: a quiet night is no reason to
+    Too few rows conclude nothing, so what was concluded before them stands: a quiet night is not a reason to
     tell of a drift anew, nor to forget which columns requests used to have.
 
     It comes last, so that a retry finds the one before.
@@ -155,7 +155,7 @@ def moment(text: str, where: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ContractError(f"{where} is no time", cause=f"found {text!r}, allowed is ISO 8601") from error
+        raise ContractError(f"{where} is not a time", cause=f"found {text!r}, allowed is ISO 8601") from error
     if time.tzinfo is None:
         raise ContractError(f"{where} has no time zone", cause=f"found {text!r}", next_step="Give it in UTC.")
     return time.astimezone(UTC)
@@ -258,7 +258,7 @@ def _predictions(
     uri = evidence_uri(plan.settings.bucket, plan.conf.project, plan.conf.model, version) + CHALLENGER
     try:
         expected = baseline.predictions(storage.read_record(EvaluationReport, uri))
-    except MlopsError:  # an old or a foreign evaluation is no reason not to look at the requests
+    except MlopsError:  # an old or a foreign evaluation is not a reason not to look at the requests
         return None
     if not expected:
         return None

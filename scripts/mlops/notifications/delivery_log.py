@@ -1,12 +1,12 @@
 """Who was told what, kept on S3, so that neither a retry nor a second teller tells it again.
 
-Below `s3://<bucket>/<project>/<model>/told/`, or `<project>/-/told/` for what is no model's own:
+Below `s3://<bucket>/<project>/<model>/told/`, or `<project>/-/told/` for what is not a model's own:
 
     <identity>.<channel>.<way>.json     one message by one way: being sent, sent, or refused
     success.<scope>.json                the last success, which settles the failures before it
 
-A record is claimed by a conditional write, which one of many at once wins. Who is killed between a channel's
-answer and its record tells again: rather twice than never.
+A record is claimed by a conditional write, which one of many at once wins. A sender that is killed
+after a channel's answer and before the record sends again: at least once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Success:
 
 
 class Ledger:
-    """The records of one model, or of what is no model's own.
+    """The records of one model, or of what is not a model's own.
 
     Args:
         storage: Where they are kept.

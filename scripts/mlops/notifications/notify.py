@@ -215,7 +215,7 @@ def _about(arguments: argparse.Namespace) -> _About:
         model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
         return _About(project=model.project, model=model.name, notifications=reader.notifications(model))
     except MlopsError as error:
-        console.warn(f"{error.what}; telling by every way of the model's channel")
+        console.warn(f"{error.what}; sending to every channel of the model")
         return _guess(arguments)
 
 

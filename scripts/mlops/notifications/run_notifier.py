@@ -43,7 +43,7 @@ class Announcement:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A DAG run that tells; all its tasks and their retries are one teller."""
+    """Sends a DAG run's messages; its tasks and their retries count as one sender."""
 
     dag_id: str
     run_id: str

@@ -28,7 +28,7 @@ def build(target: Path) -> Path:
     """Write the zip to `target` and return it. The handler is `handler.handler`.
 
     Raises:
-        PrerequisiteError: when this is no checkout of ml-ops, which alone holds the Lambda's source.
+        PrerequisiteError: when this is not a checkout of ml-ops, which alone holds the Lambda's source.
     """
     package = Path(__file__).parents[1]
     source = package.parent.parent / "lambda_trigger"

@@ -89,7 +89,7 @@ def packages(environment: Environment, folder: Path) -> dict[str, str]:
     """Build what the root uploads into `folder`, and return the values that name it.
 
     Raises:
-        PrerequisiteError: when this is no checkout, or a wheel cannot be fetched.
+        PrerequisiteError: when this is not a checkout, or a wheel cannot be fetched.
     """
     from mlops.platform import lambda_package
 

@@ -111,7 +111,7 @@ def read(environment: Environment) -> Reviewed:
         raise PlanOutdatedError(error.what, cause=error.cause, next_step=again) from error
     if (reviewed.environment, reviewed.account_id) != (environment.name, environment.account_id):
         raise PlanOutdatedError(
-            f"This is no plan of {environment.name}",
+            f"This is not a plan of {environment.name}",
             cause=f"{file} is of {reviewed.environment}, account {reviewed.account_id}",
             next_step=again,
         )

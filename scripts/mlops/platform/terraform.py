@@ -132,7 +132,7 @@ def _guard(environment: Environment, plan: terraform_plan.Plan, allowed: Sequenc
 def _notes(environment: Environment, plan: terraform_plan.Plan, document: Mapping[str, Any]) -> list[str]:
     notes = [*plan.drift, *_unconfirmed(guards.topics(document))]
     if not review.commit(environment.directory):
-        notes.append("There is no git history here, so nobody can tell which commit this plan is of")
+        notes.append("No git history found: the plan cannot record its commit")
     return notes
 
 

@@ -88,7 +88,7 @@ def _follow(uri: str, sha256: str, storage: Storage, settings: Settings) -> dict
     try:
         conf = json.loads(text)
     except ValueError as error:
-        raise ContractError(f"{uri} is no valid JSON", cause=str(error)) from error
+        raise ContractError(f"{uri} is not valid JSON", cause=str(error)) from error
     if not isinstance(conf, dict):
         raise ContractError(f"{uri} must be an object")
     return conf
@@ -99,7 +99,7 @@ def _check_image(conf: TrainingConf, version: ModelVersion) -> None:
     repository = re.escape(f"{conf.project}/{conf.model}")
     if not re.fullmatch(rf"[A-Za-z0-9.:-]+/{repository}@sha256:[0-9a-f]{{64}}", conf.image_uri):
         raise ContractError(
-            "conf.image_uri is no image of this model",
+            "conf.image_uri is not an image of this model",
             cause=f"found {conf.image_uri}, "
             f"allowed is <registry>/{conf.project}/{conf.model}@sha256:<digest>",
         )

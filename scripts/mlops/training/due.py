@@ -84,7 +84,7 @@ class Alarms(Protocol):
 def decide(
     subject: Subject, bucket: str, *, sagemaker: SageMakerClient, storage: Storage, alarms: Alarms
 ) -> Decision:
-    """Ask as little as decides: for models, evidence, the alarm, and for the data only if nothing else does.
+    """Stop at the first check that decides. The cheap ones come first, the listing of the data comes last.
 
     All times are AWS's own: a runner's clock may be wrong.
 
@@ -151,7 +151,7 @@ class _Case:
         return self._because("age", why, self.trained_at + timedelta(seconds=limit))
 
     def drifted(self) -> Decision | None:
-        """Of drift that was found before this model was trained, the model is the answer."""
+        """Ignore drift that was found before this model was trained: the training responded to it."""
         if not self.subject.rules.on_drift:
             return None
         alarm: AlarmState | None = self.alarms.of(self.subject.model)  # pylint: disable=assignment-from-no-return
@@ -237,7 +237,7 @@ def version_to_train(
 
     Raises:
         StorageError: when S3 does not tell.
-        EvidenceError: when the endpoint serves what is no version of this model.
+        EvidenceError: when the endpoint serves what is not a version of this model.
     """
     from mlops.clients.aws.sagemaker import latest_model
     from mlops.manifest import reader

@@ -71,7 +71,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     settings = read_settings(ssm)
     parsed = read_conf(RETRAINING_DAG, conf, storage, settings)
     if not isinstance(parsed, RetrainingConf):
-        raise ContractError("conf is none of a retraining")
+        raise ContractError("conf is not a request for a retraining")
     plan = RetrainingPlan(conf=parsed, settings=settings, notifications=Notifications(), why="")
     uri = recipe_uri(settings.bucket, parsed.project, parsed.model)
     if not storage.exists(uri):
@@ -98,7 +98,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
 
 
 def _training(recipe: Recipe, decision: due.Decision, bucket: str, storage: Storage) -> TrainingConf:
-    """The next training of the recipe's image. Who pushed it stays known; that pipeline is no link of now."""
+    """The next training of the recipe's image. Who pushed it stays known; that pipeline is not a link of now."""
     version = due.next_version(storage, due.of_recipe(recipe), bucket, decision.last)
     origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
     return request.of_recipe(recipe, version, bucket, origin)

@@ -64,7 +64,7 @@ def prepare(
     settings = read_settings(ssm)
     parsed = read_conf(TRAINING_DAG, conf, storage, settings)
     if not isinstance(parsed, TrainingConf):
-        raise ContractError("conf is none of a training")
+        raise ContractError("conf is not a request for a training")
     champion = find_champion(sagemaker, parsed.project, parsed.model)
     if champion is not None:
         _check_champion(champion, parsed)
@@ -126,7 +126,7 @@ def check_training(description: Mapping[str, Any], storage: Storage) -> None:
         )
 
 
-def make_room(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
+def delete_stale_model(plan: TrainingPlan, sagemaker: SageMakerClient) -> None:
     """Delete a model that an earlier, failed try left; `prepare` saw that it is not in production."""
     name = resource_name(plan.conf.project, plan.conf.model, ModelVersion.parse(plan.conf.model_version))
     if describe_model(sagemaker, name) is not None:

@@ -42,11 +42,11 @@ def home(name: str) -> Path:
     """The folder of one stack.
 
     Raises:
-        UsageError: when the name is no plain name.
+        UsageError: when the name is not a plain name.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a stack", next_step="Use lower-case letters, digits and hyphens."
+            f"{name!r} is not a name for a stack", next_step="Use lower-case letters, digits and hyphens."
         )
     return stacks() / name
 
@@ -58,7 +58,7 @@ def runs(name: str) -> Path:
     the checkout they would find its own pyproject.toml. In /tmp another user could put settings above them.
 
     Raises:
-        UsageError: when the name is no plain name.
+        UsageError: when the name is not a plain name.
     """
     cached = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cached.is_absolute():  # https://specifications.freedesktop.org/basedir-spec/latest/

@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> Outcome:
 
     Raises:
         LocalStackError: when the stack is not up.
-        SourceError: when the folder is no git repository with a commit.
+        SourceError: when the folder is not a git repository with a commit.
     """
     stack = require(arguments.name)
     repository = as_repository(stack, Path(arguments.repository).resolve())

@@ -27,7 +27,7 @@ _COMMIT = "%x00".join(("%H", "%h", "%P", "%s", "%an", "%ae", "%aI", "%cn", "%ce"
 
 @dataclass
 class RefusedError(Exception):
-    """An answer that is no success."""
+    """An answer that is not a success."""
 
     status: int
     message: Any

@@ -56,7 +56,7 @@ def get_merge_request(home: Path, project: Project, number: int, url: str) -> Do
 
 
 def list_jobs(home: Path, project: Project, number: int, scope: list[str], url: str) -> list[Document]:
-    """GET /projects/:id/pipelines/:pipeline_id/jobs, newest first; trigger jobs are no jobs here"""
+    """GET /projects/:id/pipelines/:pipeline_id/jobs, newest first; trigger jobs are not jobs here"""
     pipeline = _pipeline(home, project, number)
     return [
         job_document(home, pipeline, job, url)

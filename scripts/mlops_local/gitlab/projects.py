@@ -39,11 +39,13 @@ def create_project(home: Path, path: str) -> Project:
     """Make a project, or find it.
 
     Raises:
-        UsageError: when the path is no group and project.
+        UsageError: when the path is not a group and project.
         LocalStackError: when git cannot make the repository.
     """
     if not valid_path(path):
-        raise UsageError(f"{path!r} is no project path", next_step="Use one such as web-safety/phishing-url.")
+        raise UsageError(
+            f"{path!r} is not a project path", next_step="Use one such as web-safety/phishing-url."
+        )
     with records.edit(home / "projects.json") as projects:
         project = Project(
             id=projects.get(path, len(projects) + 1), path=path, repository=repository(home, path)

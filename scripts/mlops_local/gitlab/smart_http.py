@@ -59,7 +59,7 @@ def _cgi(request: Request, repositories: Path, inside: str) -> dict[str, str]:
         "CONTENT_TYPE": request.headers.get("Content-Type", ""),
         "REMOTE_ADDR": request.remote_addr or "",
         "REMOTE_USER": "local",
-        # Repositories of another user of this machine are no concern of a server that made its own.
+        # Repositories of another user of this machine are not the concern of a server that made its own.
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",

@@ -21,7 +21,7 @@ _STATES = {
 }  # fmt: skip
 _OPEN = ("pending", "running")
 FIRST_ID = 900_000_001
-"""Of the statuses that are no jobs."""
+"""Of the statuses that are not jobs."""
 
 
 def list_statuses(

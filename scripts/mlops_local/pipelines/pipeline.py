@@ -293,7 +293,7 @@ def _create_downstream(upstream: _Prepared, board: JobBoard, job: engine.Planned
         LocalStackError: when GitLab would not create it, in its words.
     """
     if job.trigger is None:
-        raise LocalStackError(f"{job.name} is no trigger job")
+        raise LocalStackError(f"{job.name} is not a trigger job")
     asked = trigger_jobs.request(
         job.trigger, upstream.settings, board.dotenv(job.name), upstream.trigger.variables
     )

@@ -153,7 +153,7 @@ class Registry:
         if request.method not in ("GET", "HEAD"):
             raise RegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
         if not DIGEST.fullmatch(digest):
-            raise RegistryError(400, "DIGEST_INVALID", f"{digest} is no digest")
+            raise RegistryError(400, "DIGEST_INVALID", f"{digest} is not a digest")
         path = self._blobs.path(name, digest)
         if not path.exists():
             raise RegistryError(404, "BLOB_UNKNOWN", f"blob {digest} unknown to registry")
@@ -203,7 +203,7 @@ class Registry:
 
     def _finish_upload(self, name: str, upload: str, digest: str) -> Response:
         if not DIGEST.fullmatch(digest):
-            raise RegistryError(400, "DIGEST_INVALID", f"{digest!r} is no digest")
+            raise RegistryError(400, "DIGEST_INVALID", f"{digest!r} is not a digest")
         try:
             self._blobs.finish(name, upload, digest)
         except DigestError as error:
@@ -244,7 +244,7 @@ class Registry:
         if tag is None and reference != digest:
             raise RegistryError(400, "DIGEST_INVALID", f"the manifest's digest is {digest}")
         if tag is not None and not _TAG.fullmatch(tag):
-            raise RegistryError(400, "TAG_INVALID", f"{tag!r} is no tag")
+            raise RegistryError(400, "TAG_INVALID", f"{tag!r} is not a tag")
         media_type = self._check_manifest(repository, body, request.mimetype)
         with self._manifests:
             self._store(repository, body.decode(), media_type, digest, tag)
@@ -263,7 +263,7 @@ class Registry:
             raise RegistryError(400, "MANIFEST_INVALID", f"media type {media_type!r} is not supported")
         for digest in digests:
             if not DIGEST.fullmatch(digest):
-                raise RegistryError(400, "MANIFEST_INVALID", f"{digest!r} is no digest")
+                raise RegistryError(400, "MANIFEST_INVALID", f"{digest!r} is not a digest")
             if media_type in INDEXES:
                 self.manifest(repository.name, digest)
             elif not self._blobs.path(repository.name, digest).exists():

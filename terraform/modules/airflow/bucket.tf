@@ -134,7 +134,7 @@ resource "aws_s3_object" "requirements" {
 
 # Fifty megabytes of wheels: with their content in plans and states, Terraform takes gigabytes of memory and minutes. So
 # they are read from the package when they are uploaded, under a name made of their content: the folder of another checkout
-# is no change, and an apply takes only packages with the hashes of the reviewed plan.
+# is not a change, and an apply takes only packages with the hashes of the reviewed plan.
 resource "aws_s3_object" "plugins" {
   for_each = toset([substr(filesha256("${var.package}/plugins.zip"), 0, 16)])
 

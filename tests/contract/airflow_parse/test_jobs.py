@@ -1,4 +1,4 @@
-"""Tasks that wait for SageMaker's jobs: SageMaker that cannot be asked is no verdict, and a stopped job is one."""
+"""Tasks that wait for SageMaker's jobs: SageMaker that cannot be asked is not a verdict, and a stopped job is one."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from airflow_api import AirflowApi, Memory
-from handler import Surroundings, respond
+from airflow_api import AirflowApi, RunCache
+from handler import LambdaConfig, respond
 from mlops.clients.aws.trigger import Trigger
 from mlops.contracts import runs as contract
 from mlops.contracts.runs import RunAnswer, RunProblem
@@ -35,7 +35,7 @@ CALLS_PER_SECOND = 5
 RESERVED = 2
 # So many that the last waits for longer than the longest pause between two calls.
 MANY = 60
-SURROUNDINGS = Surroundings(airflow_environment="ml-ops-local", allowed_dags=frozenset({DAG}), airflow_url="")
+CONFIG = LambdaConfig(airflow_environment="ml-ops-local", allowed_dags=frozenset({DAG}), airflow_url="")
 
 
 def post(stack: Stack, page: str, document: object) -> None:
@@ -94,7 +94,7 @@ class Context:
 
 def test_two_hundred_triggers_of_one_run_start_one_run(stack: Stack) -> None:
     slots = threading.Semaphore(RESERVED)  # the others wait, as for a busy Lambda
-    mwaa, memory = client(stack, "mwaa", retries={"total_max_attempts": 1}), Memory()
+    mwaa, memory = client(stack, "mwaa", retries={"total_max_attempts": 1}), RunCache()
     request = {"schema_version": 1, "action": "trigger", "dag_id": DAG, "run_id": "same.1", "conf": {"n": 1}}
 
     deadline = time.monotonic() + 300
@@ -102,7 +102,7 @@ def test_two_hundred_triggers_of_one_run_start_one_run(stack: Stack) -> None:
     def call(number: int) -> Any:
         while True:
             with slots:
-                answer = respond(request, Context(str(number)), mwaa, SURROUNDINGS, memory=memory)
+                answer = respond(request, Context(str(number)), mwaa, CONFIG, memory=memory)
             problem = answer["problem"]
             if problem is None or not problem["retryable"] or time.monotonic() > deadline:
                 return answer
@@ -115,7 +115,7 @@ def test_two_hundred_triggers_of_one_run_start_one_run(stack: Stack) -> None:
     assert 1 <= sum(one["created"] for one in answers) <= RESERVED
     assert len(runs(stack, "same")) == 1
     assert stack.wait(DAG, "same.1").state == "success"
-    other = respond(request | {"conf": {"n": 2}}, Context("other"), mwaa, SURROUNDINGS)
+    other = respond(request | {"conf": {"n": 2}}, Context("other"), mwaa, CONFIG)
     assert other["problem"]["kind"] == "conflict"
 
 

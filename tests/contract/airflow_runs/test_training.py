@@ -84,7 +84,7 @@ def test_a_failed_gate_is_a_result_and_no_failed_run(stack: Stack, trainings: di
         ("crash", "train", "ValueError: column 'age' is missing"),
         ("no-model", "train", "The training wrote no model"),
         ("no-report", "compare", "The challenger's evaluation cannot be read"),
-        ("nan", "compare", "holds NaN, which is no number"),
+        ("nan", "compare", "holds NaN, which is not a number"),
         ("no-metric", "compare", "has no metric 'f1'"),
     ],
 )

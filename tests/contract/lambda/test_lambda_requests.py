@@ -11,7 +11,7 @@ import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
 
-from handler import Surroundings, respond
+from handler import LambdaConfig, respond
 from mlops.contracts.runs import (
     DAG_ID_LIMIT,
     DEPLOYMENT_DAG,
@@ -22,7 +22,7 @@ from mlops.contracts.runs import (
 )
 
 NAME = "ml-ops-test"
-SURROUNDINGS = Surroundings(airflow_environment=NAME, allowed_dags=frozenset("*"), airflow_url="")
+CONFIG = LambdaConfig(airflow_environment=NAME, allowed_dags=frozenset("*"), airflow_url="")
 RUN = run_id("phishing-url 1.3.0", "work")
 DAG = "report"
 DAG_PATH = f"/dags/{DAG}"
@@ -70,7 +70,7 @@ class Mwaa:
 
     def ask(self, action: str, conf: dict[str, Any] | None = None) -> dict[str, Any]:
         event = {"schema_version": 1, "action": action, "dag_id": DAG, "run_id": RUN, "conf": conf or {}}
-        return respond(event, Context(), self.client, SURROUNDINGS, lambda _: None)
+        return respond(event, Context(), self.client, CONFIG, lambda _: None)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_notify_reads_the_variables_of_its_own_model(templates: Any) -> None:
 
 
 def test_what_a_push_to_the_default_branch_changed_is_never_stopped(templates: Any) -> None:
-    """The next push builds only what it changed itself, so it is no substitute for the one before."""
+    """The next push builds only what it changed itself, so it is not a substitute for the one before."""
     workflow = templates["workflow"].filled()["workflow"]
     (main,) = [rule for rule in workflow["rules"] if "== $CI_DEFAULT_BRANCH" in rule["if"]]
 

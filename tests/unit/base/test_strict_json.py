@@ -77,7 +77,7 @@ def test_a_wrong_document_names_the_path_and_what_is_allowed(document: Any, mess
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_json_without_finite_numbers_is_refused(number: str) -> None:
-    with pytest.raises(ContractError, match="which is no number"):
+    with pytest.raises(ContractError, match="which is not a number"):
         loads(Leaf, f'{{"name": "a", "weight": {number}}}', "leaf")
 
 
@@ -89,5 +89,5 @@ def test_a_number_too_large_for_a_float_is_refused(number: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe", "[" * 100_000])
 def test_what_is_no_json_says_so(text: str | bytes) -> None:
-    with pytest.raises(ContractError, match="leaf is no valid JSON"):
+    with pytest.raises(ContractError, match="leaf is not valid JSON"):
         loads(Leaf, text, "leaf")

@@ -85,7 +85,7 @@ def test_a_denied_look_is_an_error_and_not_an_absence(s3: S3Client) -> None:
 
 def test_a_broken_record_says_which_object(s3: S3Client) -> None:
     s3.put_object(Bucket="ml-ops-test", Key="a.json", Body=b"{")
-    with pytest.raises(ContractError, match="a\\.json is no valid JSON"):
+    with pytest.raises(ContractError, match="a\\.json is not valid JSON"):
         Storage(s3).read_record(Override, "s3://ml-ops-test/a.json")
 
 
@@ -106,7 +106,7 @@ def test_a_listing_takes_the_prefix_only(s3: S3Client) -> None:
 
 @pytest.mark.parametrize("uri", ["", "/a/b", "https://x/y", "s3://", "s3://UPPER/x", "s3://bucket"])
 def test_what_is_no_s3_uri_is_refused(uri: str) -> None:
-    with pytest.raises(StorageError, match="is no S3 URI"):
+    with pytest.raises(StorageError, match="is not an S3 URI"):
         split_uri(uri)
 
 

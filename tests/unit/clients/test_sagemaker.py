@@ -156,7 +156,9 @@ def test_no_endpoint_means_no_champion(sagemaker: SageMakerClient, stub: Stubber
 def test_an_endpoint_somebody_else_changed_is_named(sagemaker: SageMakerClient, stub: Stubber) -> None:
     stub.add_response("describe_endpoint", endpoint("InService"))
     stub.add_response("describe_endpoint_config", config("c", "my-notebook-model"))
-    with pytest.raises(EvidenceError, match="serves 'my-notebook-model', which is no version of web-safety"):
+    with pytest.raises(
+        EvidenceError, match="serves 'my-notebook-model', which is not a version of web-safety"
+    ):
         find_champion(sagemaker, "web-safety", "phishing-url")
 
 

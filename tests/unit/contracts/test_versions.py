@@ -161,7 +161,7 @@ def test_a_git_tag_is_a_version(tag: str, version: str) -> None:
     "tag", ["1.3.0", "phish/1.3.0", "spam/v1.3.0", "v1.3", "v1.3.0-mr1.1", "nightly", "phish/v"]
 )
 def test_a_git_tag_that_is_no_version(tag: str) -> None:
-    with pytest.raises(VersionError, match="is no version of phish") as caught:
+    with pytest.raises(VersionError, match="is not a version of phish") as caught:
         versions.parse_git_tag(tag, "phish")
     assert "phish/v1.3.0" in caught.value.cause
     assert "default branch" in caught.value.next_step

@@ -1,4 +1,4 @@
-"""What the upstream is told, and that no token, or one that may not write, is no failure."""
+"""What the upstream is told, and that no token, or one that may not write, is not a failure."""
 
 from __future__ import annotations
 

@@ -515,7 +515,7 @@ def test_what_has_another_form_is_refused(given: dict[str, str], variables: dict
 
 @pytest.mark.parametrize("folder", [".", "/"])
 def test_the_code_goes_into_a_folder_of_its_own(folder: str) -> None:
-    with pytest.raises(UsageError, match="no folder to make"):
+    with pytest.raises(UsageError, match="not a folder to make"):
         run(arguments(directory=folder))
 
 

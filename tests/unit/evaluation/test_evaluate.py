@@ -303,10 +303,10 @@ def test_a_joined_run_of_an_earlier_manifest_is_not_this_pipelines(job: Job) -> 
     assert "job train again" in caught.value.next_step
 
 
-def test_without_lineage_nobody_knows_what_was_asked_for(job: Job) -> None:
+def test_without_lineage_there_is_nothing_to_compare_with(job: Job) -> None:
     job.world.evidence(EVIDENCE, VERSION, CHAMPION_VERSION)
     job.request = "1" * 64
-    with pytest.raises(EvidenceError, match="Nobody knows") as caught:
+    with pytest.raises(EvidenceError, match="The lineage of") as caught:
         job.run()
     assert "lineage.json does not exist" in caught.value.cause
 

@@ -421,7 +421,7 @@ def test_a_tag_takes_its_release(work: ModelRepository, registry: FakeRegistry) 
     assert str(result.version) == "1.0.0"
     with pytest.raises(RegistryError, match=r"has no release 1\.1\.0"):
         find_release(work.source().model, pipeline(**tagged("v1.1.0")), registry)
-    with pytest.raises(VersionError, match="'nightly' is no version"):
+    with pytest.raises(VersionError, match="'nightly' is not a version"):
         find_release(work.source().model, pipeline(**tagged("nightly")), registry)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from airflow_api import Memory
+from airflow_api import RunCache
 from event_shapes import is_event, parse
 from events import DAY, HOUR, RULES, Data, Ignored, Order, decide
-from handler import EventNotTakenError, Surroundings, respond
+from handler import EventNotTakenError, LambdaConfig, respond
 from mlops.base.strict_json import encode
 from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
@@ -30,10 +30,10 @@ from mlops.contracts.runs import (
     parse_conf,
 )
 
-from .test_handler import SURROUNDINGS, Clock, FakeMwaa, airflow_error, aws_error
+from .test_handler import CONFIG, Clock, FakeMwaa, airflow_error, aws_error
 
 DAGS = frozenset({"model_training", "model_deployment", RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG})
-ALL = Surroundings(airflow_environment="ml-ops-test", allowed_dags=DAGS, airflow_url="")
+ALL = LambdaConfig(airflow_environment="ml-ops-test", allowed_dags=DAGS, airflow_url="")
 DOCUMENT = Path(__file__).parents[3] / "docs" / "events.md"
 
 
@@ -257,7 +257,7 @@ def test_data_that_models_share_asks_each_of_them() -> None:
         "data/penguins/": ["penguins/species", "penguins/body-mass"],
     }
     variables = {"TRAINING_DATA": json.dumps(shared), "DATA_WINDOW_SECONDS": "60"}
-    told = Surroundings.read(
+    told = LambdaConfig.read(
         variables | {"AIRFLOW_ENVIRONMENT": "ml-ops-test", "ALLOWED_DAGS": ",".join(DAGS)}
     )
     for _ in range(2):
@@ -312,11 +312,11 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(id=""), "'id' must be a text"),
         (event("aws.s3", "Object Created", {"object": "x"}), "no object or no bucket"),
         (event("aws.s3", "Object Created", {"object": {}, "bucket": {}}), "'key' must be a text"),
-        (schedule(project="../x"), "project is no name"),
-        (schedule(model=None), "model is no name"),
+        (schedule(project="../x"), "project is not a name"),
+        (schedule(model=None), "model is not a name"),
         (schedule(project="p" * 20, model="m" * 10), "more than 29"),
         (schedule(time=""), "'time' must be a text"),
-        (job(Tags={"mlops:project": "A", "mlops:model": "b"}), "project is no name"),
+        (job(Tags={"mlops:project": "A", "mlops:model": "b"}), "project is not a name"),
     ],
 )
 def test_a_wrong_shape_is_refused_and_not_tried_again(
@@ -345,7 +345,7 @@ def test_the_same_event_twice_starts_one_run() -> None:
 
 
 def test_a_thousand_new_objects_cost_airflow_two_calls() -> None:
-    mwaa, memory = FakeMwaa(dags=set(DAGS)), Memory()
+    mwaa, memory = FakeMwaa(dags=set(DAGS)), RunCache()
     for number in range(1000):
         key = f"data/web-safety/phishing-url/train/part-{number}.csv"
         answer = respond(stored(key), Clock(), mwaa, ALL, memory=memory)
@@ -372,7 +372,7 @@ def test_an_event_airflow_does_not_take_is_an_exception_so_that_lambda_keeps_it(
 
 def test_an_event_of_a_dag_that_is_not_allowed_is_refused() -> None:
     mwaa = FakeMwaa(dags=set(DAGS))
-    assert respond(alarm(), Clock(), mwaa, SURROUNDINGS)["problem"]["kind"] == "dag_not_allowed"
+    assert respond(alarm(), Clock(), mwaa, CONFIG)["problem"]["kind"] == "dag_not_allowed"
     assert not mwaa.calls
 
 

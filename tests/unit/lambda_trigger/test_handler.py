@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
 
-from handler import Surroundings, respond
+from handler import LambdaConfig, respond
 from mlops.base.strict_json import decode
 from mlops.contracts.runs import CONF_LIMIT, RunAnswer
 
-SURROUNDINGS = Surroundings(
+CONFIG = LambdaConfig(
     airflow_environment="ml-ops-test",
     allowed_dags=frozenset({"model_training", "report", "r" * 50}),
     airflow_url="https://airflow.example",
@@ -138,7 +138,7 @@ def event(action: str = "trigger", dag: str = "report", **changes: Any) -> dict[
 
 def ask(mwaa: FakeMwaa, what: object, clock: Clock | None = None) -> RunAnswer:
     clock = clock or Clock()
-    answer = respond(what, clock, mwaa, SURROUNDINGS, clock.sleep)
+    answer = respond(what, clock, mwaa, CONFIG, clock.sleep)
     return decode(RunAnswer, json.loads(json.dumps(answer)), "answer")
 
 
@@ -161,7 +161,7 @@ def problem(answer: RunAnswer) -> str:
 )
 def test_an_alias_starts_the_dag_of_its_name_alone(suffix: str, allowed: set[str]) -> None:
     function = "arn:aws:lambda:eu-west-1:123456789012:function:ml-ops-dag-trigger"
-    surroundings = Surroundings.read({"ALLOWED_DAGS": "a,b"}).called_as(function + suffix)
+    surroundings = LambdaConfig.read({"ALLOWED_DAGS": "a,b"}).called_as(function + suffix)
 
     assert {dag for dag in ("a", "b", "c") if surroundings.allows(dag)} == allowed
 
@@ -285,7 +285,7 @@ def test_a_dag_outside_the_list_is_refused_before_airflow_is_asked() -> None:
     ],
 )
 def test_the_list_of_allowed_dags(variables: dict[str, str], allowed: bool) -> None:
-    assert Surroundings.read(variables).allows("report") is allowed
+    assert LambdaConfig.read(variables).allows("report") is allowed
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_a_conf_that_is_too_large_is_refused_and_one_that_just_fits_is_not() -> 
 
 
 def test_without_an_environment_the_answer_names_the_variable() -> None:
-    nowhere = Surroundings(airflow_environment="", allowed_dags=frozenset("*"), airflow_url="")
+    nowhere = LambdaConfig(airflow_environment="", allowed_dags=frozenset("*"), airflow_url="")
     clock = Clock()
     answer = decode(
         RunAnswer, respond(event(), clock, FakeMwaa(), nowhere, clock.sleep) | {"tasks": []}, "answer"

@@ -167,7 +167,7 @@ environments:
         pytest.param(
             replaced("channels:", "chanels:"),
             5,
-            "models.phishing-url.training.chanels is no key",
+            "models.phishing-url.training.chanels is not a manifest key",
             "",
             "channels, instance_type",
             "Did you mean 'channels'?",
@@ -185,7 +185,7 @@ environments:
         pytest.param(
             MINIMAL + "zzz: 1\n",
             15,
-            "zzz is no key",
+            "zzz is not a manifest key",
             "",
             "project, models, environments",
             "",
@@ -264,7 +264,7 @@ environments:
         pytest.param(
             replaced("name: f1", "name: f1_makro"),
             10,
-            "metrics[0] is no metric whose goal is known",
+            "metrics[0] is not a metric whose goal is known",
             '"f1_makro"',
             "goal: maximize",
             "Did you mean 'f1_macro'?",
@@ -393,7 +393,7 @@ environments:
         pytest.param(
             MINIMAL + "environments: {prod: {phishing: {training: {spot: true}}}}\n",
             15,
-            "environments.prod.phishing is no model",
+            "environments.prod.phishing is not a model",
             "",
             "phishing-url",
             "Did you mean 'phishing-url'?",
@@ -453,16 +453,16 @@ def test_all_mistakes_are_found_at_once(tmp_path: Path) -> None:
     [
         ("", ":1: the manifest must be a mapping"),
         ("- a\n- b\n", ":1: the manifest must be a mapping"),
-        ("project: a\nmodels: {\n", ":3: this is no valid YAML"),
-        ("project: a\n  models: b\n", ":2: this is no valid YAML"),
+        ("project: a\nmodels: {\n", ":3: this is not valid YAML"),
+        ("project: a\n  models: b\n", ":2: this is not valid YAML"),
         ("project: a\nproject: b\n", ":2: the key 'project' is there twice"),
         (
             "project: a\nmodels:\n  x: {training: {spot: true, spot: false}}\n",
             ":3: the key 'spot' is there twice",
         ),
-        ("project: a\nmodels:\n  x:\n    on: 1\n", ":4: the key on is no text"),
-        ("project: a\n7: b\n", ":2: the key 7 is no text"),
-        ("project: !!python/object/apply:os.system [ls]\n", ":1: this is no valid YAML"),
+        ("project: a\nmodels:\n  x:\n    on: 1\n", ":4: the key on is not text"),
+        ("project: a\n7: b\n", ":2: the key 7 is not text"),
+        ("project: !!python/object/apply:os.system [ls]\n", ":1: this is not valid YAML"),
         (
             "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
             + "".join(

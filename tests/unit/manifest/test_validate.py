@@ -52,7 +52,7 @@ def test_a_mistake_has_the_exit_code_of_the_manifest(capsys: pytest.CaptureFixtu
     assert cli.main(["validate"]) == 10
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "mlops.yml:4: models.phishing-url.trainig is no key of the manifest" in shown.err
+    assert "mlops.yml:4: models.phishing-url.trainig is not a manifest key" in shown.err
     assert "Did you mean 'training'?" in shown.err
 
 

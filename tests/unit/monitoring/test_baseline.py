@@ -51,9 +51,9 @@ def test_json_lines_may_lack_keys() -> None:
         ({"a_parquet": "PAR1"}, "There is no baseline at"),
         ({"a_csv": "1,2\n3,4\n"}, "has no header"),
         ({"a_csv": "age,age\n3,4\n"}, "has no header"),
-        ({"a_csv": f"age\n{'9' * 200_000}\n"}, "is no CSV"),
-        ({"a_jsonl": "{]\n"}, "line 1 is no JSON"),
-        ({"a_jsonl": "[1]\n"}, "line 1 is no JSON object"),
+        ({"a_csv": f"age\n{'9' * 200_000}\n"}, "is not CSV"),
+        ({"a_jsonl": "{]\n"}, "line 1 is not JSON"),
+        ({"a_jsonl": "[1]\n"}, "line 1 is not a JSON object"),
     ],
 )
 def test_what_is_no_baseline_is_named(files: dict[str, str], what: str) -> None:

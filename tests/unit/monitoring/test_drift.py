@@ -93,7 +93,7 @@ def test_a_value_never_seen_is_drift_where_it_is_no_accident() -> None:
 
 def test_text_in_a_column_of_numbers_is_unseen() -> None:
     found = compare(numbers(1, 1000), [*numbers(2, 450), *["unknown"] * 50])
-    assert found.drifted and "are no numbers" in found.reason
+    assert found.drifted and "are not numbers" in found.reason
     assert compare(numbers(1, 1000), ["unknown"] * 300).drifted
 
 

@@ -31,7 +31,7 @@ from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, L
 from mlops.contracts.platform_settings import Settings
 from mlops.contracts.runs import TrainingConf
 from mlops.evaluation.tasks import judge
-from mlops.training.tasks import TrainingPlan, check_training, make_room, prepare, publish
+from mlops.training.tasks import TrainingPlan, check_training, delete_stale_model, prepare, publish
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -182,12 +182,12 @@ def test_a_champion_whose_model_was_deleted_is_named(cloud: Cloud, training: Tra
         (
             {"image_uri": "r/web-safety/phishing-url:latest"},
             ContractError,
-            "image_uri is no image of this model",
+            "image_uri is not an image of this model",
         ),
         (
             {"image_uri": "r/evil/model@sha256:" + "a" * 64},
             ContractError,
-            "image_uri is no image of this model",
+            "image_uri is not an image of this model",
         ),
         ({"image_version": "1.2.0"}, ContractError, "contradict each other"),
         ({"schema_version": 2}, ContractError, "schema version 2"),
@@ -327,12 +327,12 @@ def test_a_stopped_job_is_no_success(cloud: Cloud) -> None:
 def test_room_is_made_only_where_a_model_is_in_the_way(cloud: Cloud, plan: TrainingPlan) -> None:
     name = "web-safety--phishing-url--1-3-0--r0"
     cloud.stub.add_client_error("describe_model", "ValidationException", "Could not find model.")
-    make_room(plan, cloud.sagemaker)
+    delete_stale_model(plan, cloud.sagemaker)
     when = datetime(2026, 1, 2, tzinfo=UTC)
     found = {"ModelName": name, "ModelArn": ARN + "model/m", "CreationTime": when}
     cloud.stub.add_response("describe_model", found, {"ModelName": name})
     cloud.stub.add_response("delete_model", {}, {"ModelName": name})
-    make_room(plan, cloud.sagemaker)
+    delete_stale_model(plan, cloud.sagemaker)
 
 
 def conclude(

@@ -130,7 +130,7 @@ class Registry:
         return next((tag["Value"] for tag in tags if tag["Key"] == OWNER_TAG), "")
 
     def _arn(self) -> str:
-        """ECR wants it for tags; it is asked for where no image has told the account yet."""
+        """ECR needs the ARN to read tags; look it up unless an image has already shown the account."""
         if not self._account:
             answer = self._ecr.describe_repositories(repositoryNames=[self.repository])
             return answer["repositories"][0]["repositoryArn"]

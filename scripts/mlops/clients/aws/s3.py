@@ -40,11 +40,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`; the key of a bucket's root is empty.
 
     Raises:
-        StorageError: when it is no S3 URI.
+        StorageError: when it is not an S3 URI.
     """
     match = _URI.fullmatch(uri)
     if not match:
-        raise StorageError(f"{uri!r} is no S3 URI", next_step="Write s3://<bucket>/<key>.")
+        raise StorageError(f"{uri!r} is not an S3 URI", next_step="Write s3://<bucket>/<key>.")
     return match["bucket"], match["key"]
 
 
@@ -102,7 +102,7 @@ class Storage:
 
         Raises:
             StorageError: when it is missing or may not be read.
-            ContractError: when it is no JSON or not this record.
+            ContractError: when it is not JSON or not this record.
         """
         return loads(record, self.read(uri), uri, foreign=foreign)
 

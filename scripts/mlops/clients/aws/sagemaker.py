@@ -237,7 +237,7 @@ def find_champion(sagemaker: SageMakerClient, project: str, model: str) -> Serve
     During an update the endpoint still names, and serves, the old configuration.
 
     Raises:
-        EvidenceError: when the endpoint serves what is no version of this model.
+        EvidenceError: when the endpoint serves what is not a version of this model.
     """
     endpoint = describe_endpoint(sagemaker, endpoint_name(project, model))
     if endpoint is None or endpoint["EndpointStatus"] in _NOT_SERVING:
@@ -247,7 +247,7 @@ def find_champion(sagemaker: SageMakerClient, project: str, model: str) -> Serve
     parsed = parse_resource_name(name)
     if parsed is None or parsed[:2] != (project, model):
         raise EvidenceError(
-            f"The endpoint serves {name!r}, which is no version of {project}/{model}",
+            f"The endpoint serves {name!r}, which is not a version of {project}/{model}",
             cause="somebody else changed the endpoint",
             next_step="Delete the endpoint, or deploy a version of this model to it by hand.",
         )

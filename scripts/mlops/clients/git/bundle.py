@@ -50,7 +50,7 @@ def unpack(bundle: Path, commit: str, files: Path, history: Path) -> str:
     _git(files, "checkout", "--quiet", "--detach", commit, seconds=FETCH_SECONDS)
     _check_links(files)
     title = _git(files, "log", "-1", "--no-show-signature", "--format=%s", commit).strip()
-    # Git keeps a message in whatever bytes it was given, and no report can hold those that are no UTF-8.
+    # Git keeps a message in whatever bytes it was given, and no report can hold those that are not UTF-8.
     return title.encode(errors="replace").decode()
 
 

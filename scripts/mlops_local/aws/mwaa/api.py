@@ -206,9 +206,9 @@ def _document(request: Request, shape: Any, found: dict[str, str]) -> dict[str, 
     try:
         document = json.loads(request.get_data() or b"{}")
     except ValueError as error:
-        raise ServiceError("SerializationException", f"the body is no JSON: {error}") from error
+        raise ServiceError("SerializationException", f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ServiceError("SerializationException", "the body is no JSON object")
+        raise ServiceError("SerializationException", "the body is not a JSON object")
     for name, member in shape.members.items():
         key = member.serialization.get("name", name)
         if member.serialization.get("location") == "uri":

@@ -136,7 +136,7 @@ def _document(request: Request) -> dict[str, object]:
     try:
         document = json.loads(request.get_data() or b"{}")
     except ValueError as error:
-        raise ServiceError("SerializationException", f"the body is no JSON: {error}") from error
+        raise ServiceError("SerializationException", f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ServiceError("SerializationException", "the body is no JSON object")
+        raise ServiceError("SerializationException", "the body is not a JSON object")
     return document
