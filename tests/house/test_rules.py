@@ -209,3 +209,22 @@ def test_every_owner_s_path_is_there() -> None:
     paths = [line.split()[0] for line in lines if line.startswith("/")]
     assert len(paths) > 3
     assert [path for path in paths if not (CHECKOUT / path.strip("/")).exists()] == []
+
+
+def test_phrases_that_went_stay_away() -> None:
+    page = CHECKOUT / "docs" / "style.md"
+    rows = re.findall(r"^\| `(.+)` \| .+ \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    patterns = [re.compile(rf"(?<![Tt]here ){row}".replace("\\|", "|")) for row in rows]
+    assert len(patterns) > 3
+    assert patterns[0].search("the text is no number")
+
+    folders = ("scripts", "dags", "lambda_trigger", "ci-templates", "docs")
+    files = [file for folder in folders for file in sorted((CHECKOUT / folder).rglob("*"))]
+    found = [
+        (identity(file), match[0])
+        for file in files
+        if file.suffix in (".py", ".yml", ".md") and file != page
+        for pattern in patterns
+        for match in pattern.finditer(file.read_text(encoding="utf-8"))
+    ]
+    assert found == []

@@ -327,7 +327,7 @@ def _check_accepted(path: str, member: bool, accepted: str) -> None:
 def _change(job: Job, default_branch: str) -> Change:
     if job.tag or job.source == "schedule":
         raise UpstreamError(
-            "The upstream's pipeline is none of a change",
+            "The upstream's pipeline was not started by a change",
             cause="it is a tag's" if job.tag else "a schedule started it",
             next_step="Take the rules of ci-templates/downstream.yml: tags and schedules make no releases.",
         )
