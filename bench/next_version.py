@@ -17,7 +17,7 @@ OURS = """
 import sys
 from pathlib import Path
 from semver import Version
-from mlops import versions
+from mlops.contracts import versions
 from mlops.clients.git.repository import Repository
 repository = Repository.open(Path("."))
 since = repository.since(sys.argv[1], "v1.0.0")

@@ -194,7 +194,7 @@ def test_another_release_of_gitlab_ci_local_is_refused(
 
 ASKS = """\
 import pathlib, sys, time
-from mlops_local import evaluator
+from mlops_local.pipelines import evaluator
 print(evaluator.evaluate(pathlib.Path(sys.argv[1]), {"PATH": sys.argv[2], "HOME": "/"}, sys.argv[3:]).code, flush=True)
 time.sleep(600)
 """

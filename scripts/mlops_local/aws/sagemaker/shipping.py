@@ -65,7 +65,8 @@ class Shipper:
             try:
                 self._logs.create_log_stream(**stream)
             except self._logs.exceptions.ResourceNotFoundException:
-                self._logs.create_log_group(logGroupName=self._group)
+                with contextlib.suppress(taken):  # another job may have made the group meanwhile
+                    self._logs.create_log_group(logGroupName=self._group)
                 self._logs.create_log_stream(**stream)
 
     def _ship(self, *, last: bool) -> None:
