@@ -151,8 +151,8 @@ def test_names_and_values_are_checked_as_the_service_does(
             "SerializationException",
             "'enableNetworkIsolation'",
         ),
-        (b"[]", "SerializationException", "no JSON object"),
-        (b"{", "SerializationException", "no JSON"),
+        (b"[]", "SerializationException", "not a JSON object"),
+        (b"{", "SerializationException", "not JSON"),
     ],
 )
 def test_requests_that_boto3_would_not_even_send(aws: LocalAws, body: bytes, code: str, message: str) -> None:

@@ -112,7 +112,7 @@ def test_a_client_that_hangs_up_leaves_no_process(stack: Stack, url: str, reposi
     "path", ["", "x", "../x/y", "a/../b", "/a/b", "a//b", "a/b/", "a/-b", "a/" + "b" * 200]
 )
 def test_a_path_that_is_none_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(UsageError, match="no project path"):
+    with pytest.raises(UsageError, match="not a project path"):
         create_project(tmp_path, path)
 
     assert list(tmp_path.iterdir()) == []

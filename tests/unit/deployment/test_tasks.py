@@ -436,9 +436,9 @@ def test_a_new_endpoint_that_fails_its_smoke_test_is_deleted(
 @pytest.mark.parametrize(
     ("document", "what"),
     [
-        (b"<html>", "no JSON object with a `model`"),
-        ([1], "no JSON object with a `model`"),
-        ({"model": "x"}, "no JSON object with a `model`"),
+        (b"<html>", "not a JSON object with a `model`"),
+        ([1], "not a JSON object with a `model`"),
+        ({"model": "x"}, "not a JSON object with a `model`"),
         ({}, "answered by another model"),
     ],
 )
