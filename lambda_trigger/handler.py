@@ -65,7 +65,7 @@ _TOLERANCE_SECONDS = 300
 
 
 class EventNotTakenError(Exception):
-    """Airflow did not take the run of an event; Lambda retries the event, then sends it to the queue of failed events."""
+    """Airflow did not take the run of an event; Lambda retries it, then keeps it in a queue."""
 
 
 class Context(Protocol):

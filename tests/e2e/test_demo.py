@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -142,12 +143,12 @@ def test_the_stack_listens_on_loopback_only(in_processes: Demo) -> None:
     import psutil
 
     children = psutil.Process(in_processes.stack.pid).children(recursive=True)
-    listening = [
-        connection.laddr.ip
-        for process in [psutil.Process(in_processes.stack.pid), *children]
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in [psutil.Process(in_processes.stack.pid), *children]:
+        # a task's process may end while it is looked at
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            found = process.net_connections(kind="inet")
+            listening += [one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN]
     assert listening
     assert set(listening) <= {"127.0.0.1", "::1"}
 

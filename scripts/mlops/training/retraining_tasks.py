@@ -98,7 +98,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
 
 
 def _training(recipe: Recipe, decision: due.Decision, bucket: str, storage: Storage) -> TrainingConf:
-    """The next training of the recipe's image. Who pushed it stays known; that pipeline is not a link of now."""
+    """The next training of the recipe's image. Who pushed it stays known; the link to that pipeline goes."""
     version = due.next_version(storage, due.of_recipe(recipe), bucket, decision.last)
     origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
     return request.of_recipe(recipe, version, bucket, origin)

@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 _RATIO = 100
 _REGULAR = {0, stat.S_IFREG}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# What zipfile raises of bytes that are not an archive, beside EINVAL where an entry lies before its beginning;
+# What zipfile raises of bytes that are not an archive, beside EINVAL if an entry lies before its beginning;
 # ValueError is for a name which is not text.
 _DAMAGED = (
     zipfile.BadZipFile,
