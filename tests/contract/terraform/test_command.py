@@ -378,7 +378,7 @@ class TestLosses:
     def test_an_environment_with_data(self, small: Checkout) -> None:
         done = small.mlops("plan", "quick")
         assert done.code == 0, done.err
-        assert "! There is no git history here" in done.out
+        assert "! No git history found" in done.out
         reviewed = json.loads(small.out("reviewed.json").read_text())
         assert reviewed["versions"]["registry.terraform.io/hashicorp/aws"] == "5.100.0"
         done = small.mlops("apply", "quick")
