@@ -3,7 +3,7 @@
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
-`mlops.notifications.delivery_log` keeps them from notifier_of what they, an earlier try or a CI job have told before.
+`mlops.notifications.delivery_log` keeps them from sending again what an earlier try or a CI job has sent.
 docs/airflow.md explains why it is done so.
 """
 

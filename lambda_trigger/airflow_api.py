@@ -367,7 +367,7 @@ def _no_answer(error: BotoCoreError) -> AirflowError:
     if name in {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
         return AirflowError(_problem("access_denied", str(error), "Give the Lambda an execution role."))
     step = "Try again; if it stays, look at the Lambda's subnets, security groups and VPC endpoint for MWAA."
-    # Without a connection nothing was executed; after a read time-out nobody knows.
+    # Without a connection nothing was executed; after a read time-out we cannot know.
     reached = name not in {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"}
     return AirflowError(_problem("airflow_unavailable", str(error), step, retryable=True), reached=reached)
 

@@ -26,7 +26,7 @@ import pytest
 from mlops_local.base import processes
 from tests import folders
 
-# In which pytest names the test; whoever gives a process an environment of its own hands it on.
+# In which pytest names the test; a test that gives a process an environment of its own hands it on.
 STARTER = "PYTEST_CURRENT_TEST"
 
 _PR_SET_CHILD_SUBREAPER = 36

@@ -59,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (dags / "nothing.py").write_text(NOTHING)
     with Stack(home, dags).running() as running:
         yield running
-    assert running.stopped() == [], "a request to stop leaves nobody"
+    assert running.stopped() == [], "a request to stop leaves no process"
 
 
 @pytest.fixture(scope="package")

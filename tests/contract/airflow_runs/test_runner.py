@@ -1,6 +1,6 @@
 """Airflow's processes: which there are, and that they end together.
 
-That a request to stop leaves nobody is asked of each stack at its end (conftest.py), and what happens without
+That a request to stop leaves no process is asked of each stack at its end (conftest.py), and what happens without
 the web server of the one in tests/contract/kills.
 """
 

@@ -154,7 +154,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(home, dags).running() as running:
         _put_function(running)
         yield running
-    assert running.stopped() == [], "a request to stop leaves nobody"
+    assert running.stopped() == [], "a request to stop leaves no process"
 
 
 def _put_function(stack: Stack) -> None:

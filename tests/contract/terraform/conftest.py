@@ -23,15 +23,13 @@ from mlops.clients.terraform.program import Terraform, find_terraform
 from mlops.platform import lambda_package
 from mlops_local.base import paths
 from mlops_local.stack import terraform
+from tests.conftest import group
 
 from . import provider
 from .planned import Planned, plan_all
 
 CHECKOUT = Path(__file__).parents[3]
 REGION = "eu-west-1"
-
-# These look only at what they made themselves.
-_SHARING = {"test_corrections", "test_metric_streams", "test_repeats", "test_snapshots", "test_web_identity"}
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
 @pytest.fixture(scope="module")
 def aws(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A fresh account, or the shared one."""
-    if request.path.stem in _SHARING:
+    """A fresh account, or that of the files that look only at what they made themselves."""
+    if group(request.node.nodeid) == "one local AWS":
         yield request.getfixturevalue("shared")
         return
     with serving(tmp_path_factory.mktemp("stack") / "aws") as running:

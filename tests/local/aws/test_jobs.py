@@ -180,7 +180,8 @@ def test_a_failure_s_own_text_is_the_reason(sagemaker: Any, train: Callable[...,
 
 
 def test_a_name_is_used_once(sagemaker: Any, train: Callable[..., str]) -> None:
-    train("hang")
+    running = sagemaker.describe_training_job(TrainingJobName=train("hang"))
+    assert running["TrainingJobStatus"] == "InProgress"
     with pytest.raises(sagemaker.exceptions.ResourceInUse, match="already exists"):
         train()
     names = [
