@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from mlops import __version__
@@ -306,14 +307,14 @@ COMMANDS = (
     Command(
         "answer",
         "mlops.downstream.answer",
-        "tell the project that started this pipeline how it went",
+        "report to the project that started this pipeline how it went",
         "mlops answer --model phishing-url --state success",
         _answer,
     ),
     Command(
         "notify",
         "mlops.notifications.notify",
-        "tell the channels what failed",
+        "notify the channels of what failed",
         "mlops notify --test",
         _notify,
     ),
@@ -383,10 +384,20 @@ def _run(argv: Sequence[str]) -> int:
     wanted = next((word for word in argv if not word.startswith("-")), "")
     arguments = build_parser(wanted).parse_args(argv)
     command = next(command for command in COMMANDS if command.name == arguments.command)
-    outcome: Outcome = importlib.import_module(command.module).run(arguments)
+    with _job_role():
+        outcome: Outcome = importlib.import_module(command.module).run(arguments)
     console.show_outcome(outcome, as_json=arguments.json)
     sys.stdout.flush()
     return outcome.exit_code
+
+
+def _job_role() -> AbstractContextManager[None]:
+    """The role of a CI job that has a token for one."""
+    if not os.environ.get("MLOPS_ID_TOKEN"):
+        return nullcontext()  # and nothing is imported
+    from mlops.clients.aws.job_role import job_role
+
+    return job_role(os.environ)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

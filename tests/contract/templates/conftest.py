@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from mlops_local.base import paths
-from mlops_local.gitlab.pipelines import Pipeline
+from mlops_local.gitlab.pipelines import StoredPipeline
 from mlops_local.pipelines import gitlab_ci_local as engine
 from mlops_local.pipelines.ci_file import NoPipelineError
-from mlops_local.pipelines.variables import SOURCES, Commit, Trigger, predefined
+from mlops_local.pipelines.variables import SOURCES, CommitDetails, PipelineTrigger, predefined
 
 Document = dict[str, Any]
 Planner = Callable[..., dict[str, engine.PlannedJob]]
@@ -100,7 +100,7 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
 
     def plan(
         configuration: Mapping[str, object],
-        trigger: Trigger | None = None,
+        trigger: PipelineTrigger | None = None,
         changed: Sequence[str] = (),
         **variables: str,
     ) -> dict[str, engine.PlannedJob]:
@@ -121,8 +121,8 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_text("changed\n", encoding="utf-8")
         subprocess.run(["git", "add", "--all"], cwd=source, check=True)
-        why = trigger or Trigger()
-        pipeline = Pipeline(
+        why = trigger or PipelineTrigger()
+        pipeline = StoredPipeline(
             id=7,
             iid=3,
             project_id=1,
@@ -132,7 +132,7 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
             source=SOURCES[why.kind],
             created_at="2026-01-01T00:00:00Z",
         )
-        commit = Commit(sha="a" * 40, before="", message="feat: a", author="a", timestamp="")
+        commit = CommitDetails(sha="a" * 40, before="", message="feat: a", author="a", timestamp="")
         given = {**predefined(pipeline, why, commit, "http://127.0.0.1:1"), **variables}
         try:
             return {job.name: job for job in engine.plan(engine.check_out(folder, given, ()))}

@@ -114,7 +114,7 @@ def test_every_string_that_reaches_a_script_has_a_pattern(stages: Any) -> None:
         job = template.job
         filled = template.filled(**{name.replace("-", "_"): f"<{name}>" for name in template.inputs})
         (marked,) = filled.values()
-        scripts = "\n".join([*marked["before_script"], *marked["script"]])
+        scripts = "\n".join([*marked.get("before_script", ()), *marked["script"]])
         assert job["script"]
         for name, spec in template.inputs.items():
             if f"<{name}>" in scripts and spec.get("type", "string") == "string":

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from mlops_local.base import paths
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 EXAMPLE = paths.checkout() / "examples" / "penguins"
 MODELS = ("species", "body-mass")
 CHECKS = ("lint", "test")
 CHAIN = (*CHECKS, "containerize", "train", "evaluate", "deploy", "notify")
-MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+MERGE_REQUEST = PipelineTrigger(kind="merge_request", ref="topic", merge_request=42)
 
 
 def configuration() -> dict[str, Any]:
@@ -51,16 +51,16 @@ BOTH = jobs_of("species") | jobs_of("body-mass")
 @pytest.mark.parametrize(
     ("changed", "trigger", "expected"),
     [
-        (["species/train.py"], Trigger(), jobs_of("species")),
-        (["body_mass/data/a/deep/file.csv"], Trigger(), jobs_of("body-mass")),
-        (["penguins/columns.py"], Trigger(), BOTH),
-        (["mlops.yml"], Trigger(), BOTH),
-        (["species/model.py", "body_mass/model.py"], Trigger(), BOTH),
-        (["README.md", "data/README.md"], Trigger(), set()),
-        ([], Trigger(), set()),
+        (["species/train.py"], PipelineTrigger(), jobs_of("species")),
+        (["body_mass/data/a/deep/file.csv"], PipelineTrigger(), jobs_of("body-mass")),
+        (["penguins/columns.py"], PipelineTrigger(), BOTH),
+        (["mlops.yml"], PipelineTrigger(), BOTH),
+        (["species/model.py", "body_mass/model.py"], PipelineTrigger(), BOTH),
+        (["README.md", "data/README.md"], PipelineTrigger(), set()),
+        ([], PipelineTrigger(), set()),
         (["body_mass/model.py"], MERGE_REQUEST, jobs_of("body-mass", (*CHECKS, "containerize"))),
-        (["species/model.py"], Trigger(ref="topic"), jobs_of("species", CHECKS)),
-        (["species/model.py"], Trigger(kind="tag", ref="species/v1.0.0"), set()),
+        (["species/model.py"], PipelineTrigger(ref="topic"), jobs_of("species", CHECKS)),
+        (["species/model.py"], PipelineTrigger(kind="tag", ref="species/v1.0.0"), set()),
     ],
     ids=[
         "one model",
@@ -76,14 +76,14 @@ BOTH = jobs_of("species") | jobs_of("body-mass")
     ],
 )
 def test_only_models_whose_paths_changed_have_jobs(
-    planner: Any, changed: list[str], trigger: Trigger, expected: set[str]
+    planner: Any, changed: list[str], trigger: PipelineTrigger, expected: set[str]
 ) -> None:
     assert set(planner(configuration(), trigger, changed)) == expected
 
 
 def test_a_models_jobs_need_each_other_alone_whichever_are_there(planner: Any) -> None:
     for changed in (["species/model.py"], ["penguins/columns.py"]):
-        jobs = planner(configuration(), Trigger(), changed)
+        jobs = planner(configuration(), PipelineTrigger(), changed)
         for name, job in jobs.items():
             model = name.split(":")[0]
             assert {need.split(":")[0] for need in job.needs or ()} <= {model}

@@ -10,7 +10,7 @@ import yaml
 
 from mlops.base.errors import LocalStackError
 from mlops_local.base import paths
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 PIPELINE = {
     "include": [{"local": "/ci-templates/model-pipeline.yml", "inputs": {"model": "phishing-url"}}],
@@ -29,28 +29,40 @@ TRAINED = {"containerize": "on_success", "train": "on_success", "evaluate": "on_
 RETRAINED = {"retrain": "on_success", "notify": "on_failure"}
 EVERYTHING = {**CHECKS, **TRAINED, "deploy": "manual", "notify": "on_failure"}
 
-MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+MERGE_REQUEST = PipelineTrigger(kind="merge_request", ref="topic", merge_request=42)
 
-TABLE: list[tuple[str, dict[str, Any], Trigger, dict[str, str], dict[str, str]]] = [
-    ("push to the default branch", PIPELINE, Trigger(), {}, EVERYTHING),
-    ("another branch", PIPELINE, Trigger(ref="topic"), {}, CHECKS),
+TABLE: list[tuple[str, dict[str, Any], PipelineTrigger, dict[str, str], dict[str, str]]] = [
+    ("push to the default branch", PIPELINE, PipelineTrigger(), {}, EVERYTHING),
+    ("another branch", PIPELINE, PipelineTrigger(ref="topic"), {}, CHECKS),
     (
         "another branch with a merge request",
         PIPELINE,
-        Trigger(ref="topic"),
+        PipelineTrigger(ref="topic"),
         {"CI_OPEN_MERGE_REQUESTS": "models/phishing-url!42"},
         {},
     ),
     ("merge request", PIPELINE, MERGE_REQUEST, {}, {**CHECKS, "containerize": "on_success"}),
     ("merge request that trains", TRAINING, MERGE_REQUEST, {}, {**CHECKS, **TRAINED}),
-    ("tag", PIPELINE, Trigger(kind="tag", ref="phishing-url/v1.3.0"), {}, {}),
-    ("schedule", PIPELINE, Trigger(kind="schedule"), {}, RETRAINED),
-    ("schedule that trains", TRAINING, Trigger(kind="schedule"), {}, RETRAINED),
-    ("schedule to retrain", PIPELINE, Trigger(kind="schedule"), {"MLOPS_SCHEDULE": "retrain"}, RETRAINED),
-    ("schedule for something else", PIPELINE, Trigger(kind="schedule"), {"MLOPS_SCHEDULE": "nightly"}, {}),
-    ("schedule of another branch", PIPELINE, Trigger(kind="schedule", ref="topic"), {}, {}),
-    ("downstream", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, EVERYTHING),
-    ("started by a person", PIPELINE, Trigger(), {"CI_PIPELINE_SOURCE": "web"}, EVERYTHING),
+    ("tag", PIPELINE, PipelineTrigger(kind="tag", ref="phishing-url/v1.3.0"), {}, {}),
+    ("schedule", PIPELINE, PipelineTrigger(kind="schedule"), {}, RETRAINED),
+    ("schedule that trains", TRAINING, PipelineTrigger(kind="schedule"), {}, RETRAINED),
+    (
+        "schedule to retrain",
+        PIPELINE,
+        PipelineTrigger(kind="schedule"),
+        {"MLOPS_SCHEDULE": "retrain"},
+        RETRAINED,
+    ),
+    (
+        "schedule for something else",
+        PIPELINE,
+        PipelineTrigger(kind="schedule"),
+        {"MLOPS_SCHEDULE": "nightly"},
+        {},
+    ),
+    ("schedule of another branch", PIPELINE, PipelineTrigger(kind="schedule", ref="topic"), {}, {}),
+    ("downstream", PIPELINE, PipelineTrigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, EVERYTHING),
+    ("started by a person", PIPELINE, PipelineTrigger(), {"CI_PIPELINE_SOURCE": "web"}, EVERYTHING),
 ]
 
 
@@ -62,7 +74,7 @@ TABLE: list[tuple[str, dict[str, Any], Trigger, dict[str, str], dict[str, str]]]
 def test_jobs_of_a_pipeline(
     planner: Any,
     configuration: dict[str, Any],
-    trigger: Trigger,
+    trigger: PipelineTrigger,
     variables: dict[str, str],
     expected: dict[str, str],
 ) -> None:
@@ -152,15 +164,15 @@ def test_workflow_allows_one_pipeline_a_change(templates: Any) -> None:
 @pytest.mark.parametrize(
     ("trigger", "variables", "runs"),
     [
-        (Trigger(), {}, True),
-        (Trigger(ref="topic"), {}, True),
-        (Trigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "models/phishing-url!42"}, False),
+        (PipelineTrigger(), {}, True),
+        (PipelineTrigger(ref="topic"), {}, True),
+        (PipelineTrigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "models/phishing-url!42"}, False),
         (MERGE_REQUEST, {}, True),
-        (Trigger(kind="tag", ref="v1"), {}, False),
+        (PipelineTrigger(kind="tag", ref="v1"), {}, False),
     ],
 )
 def test_the_workflow_decides_for_jobs_of_ones_own(
-    planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
+    planner: Any, trigger: PipelineTrigger, variables: dict[str, str], runs: bool
 ) -> None:
     include = [{"local": "/ci-templates/workflow.yml"}]
 
@@ -187,33 +199,33 @@ def test_an_include_that_its_rules_leave_out_is_not_looked_at(planner: Any) -> N
 
     assert set(planner(configuration)) == {"own"}
     with pytest.raises(LocalStackError, match="CI file is not valid"):
-        planner(configuration, Trigger(kind="tag", ref="v1"))
+        planner(configuration, PipelineTrigger(kind="tag", ref="v1"))
 
 
 def test_a_job_of_ones_own_that_needs_what_is_not_there(planner: Any) -> None:
     smoke: dict[str, Any] = {"stage": "deploy", "script": ["true"], "needs": ["containerize"]}
 
     with pytest.raises(LocalStackError) as caught:
-        planner({**PIPELINE, "smoke": smoke}, Trigger(kind="schedule"))
+        planner({**PIPELINE, "smoke": smoke}, PipelineTrigger(kind="schedule"))
     assert "'smoke' job needs 'containerize' job, but 'containerize' does not exist" in caught.value.cause
 
     smoke["needs"] = [{"job": "containerize", "optional": True}]
-    assert "smoke" in planner({**PIPELINE, "smoke": smoke}, Trigger(kind="schedule"))
+    assert "smoke" in planner({**PIPELINE, "smoke": smoke}, PipelineTrigger(kind="schedule"))
 
 
 @pytest.mark.parametrize(
     ("trigger", "smoke"),
     [
-        (Trigger(), True),
+        (PipelineTrigger(), True),
         (MERGE_REQUEST, True),
-        (Trigger(ref="topic"), False),
-        (Trigger(kind="schedule"), False),
-        (Trigger(kind="tag", ref="phishing-url/v1.3.0"), False),
+        (PipelineTrigger(ref="topic"), False),
+        (PipelineTrigger(kind="schedule"), False),
+        (PipelineTrigger(kind="tag", ref="phishing-url/v1.3.0"), False),
     ],
     ids=["push", "merge request", "branch", "schedule", "tag"],
 )
 def test_a_job_as_the_docs_show_it_leaves_every_pipeline_as_it_is(
-    planner: Any, trigger: Trigger, smoke: bool
+    planner: Any, trigger: PipelineTrigger, smoke: bool
 ) -> None:
     page = (paths.checkout() / "docs" / "templates.md").read_text(encoding="utf-8")
     assert "needs: [containerize]" not in page

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
-MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+MERGE_REQUEST = PipelineTrigger(kind="merge_request", ref="topic", merge_request=42)
 PLAN, APPLY = "terraform-plan:dev", "terraform-apply:dev"
 
 
@@ -20,12 +20,17 @@ def pipeline(*environments: dict[str, Any]) -> dict[str, Any]:
 
 
 TABLE = [
-    ("push to the default branch", Trigger(), {}, {PLAN: "on_success", APPLY: "manual"}),
-    ("started by a person", Trigger(), {"CI_PIPELINE_SOURCE": "web"}, {PLAN: "on_success", APPLY: "manual"}),
+    ("push to the default branch", PipelineTrigger(), {}, {PLAN: "on_success", APPLY: "manual"}),
+    (
+        "started by a person",
+        PipelineTrigger(),
+        {"CI_PIPELINE_SOURCE": "web"},
+        {PLAN: "on_success", APPLY: "manual"},
+    ),
     ("merge request", MERGE_REQUEST, {}, {PLAN: "on_success"}),
-    ("another branch", Trigger(ref="topic"), {}, {}),
-    ("tag", Trigger(kind="tag", ref="1.2.3"), {}, {}),
-    ("schedule", Trigger(kind="schedule"), {}, {}),
+    ("another branch", PipelineTrigger(ref="topic"), {}, {}),
+    ("tag", PipelineTrigger(kind="tag", ref="1.2.3"), {}, {}),
+    ("schedule", PipelineTrigger(kind="schedule"), {}, {}),
 ]
 
 
@@ -33,7 +38,7 @@ TABLE = [
     ("trigger", "variables", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_when_which_job_runs(
-    planner: Any, trigger: Trigger, variables: dict[str, str], expected: dict[str, str]
+    planner: Any, trigger: PipelineTrigger, variables: dict[str, str], expected: dict[str, str]
 ) -> None:
     check = {"lint": {"stage": "check", "script": ["true"]}}
     jobs = planner({**pipeline({"environment": "dev"}), **check}, trigger, **variables)
@@ -104,14 +109,14 @@ def test_gitlab_lists_the_environment(templates: Any) -> None:
     assert "environment" not in jobs["terraform-plan:prod"]
 
 
-def test_each_job_takes_its_own_role_as_all_jobs_do(templates: Any, stages: Any) -> None:
+def test_each_job_takes_its_own_role_as_all_jobs_do(templates: Any) -> None:
     filled = templates["terraform"].filled(environment="dev", plan_role_arn="$PLAN", apply_role_arn="$APPLY")
 
     assert filled[PLAN]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$PLAN"
     assert filled[APPLY]["variables"]["MLOPS_AWS_ROLE_ARN"] == "$APPLY"
     for job in filled.values():
         assert job["id_tokens"] == {"MLOPS_ID_TOKEN": {"aud": "$CI_SERVER_URL"}}
-        assert job["before_script"] == stages["train"].job["before_script"]
+        assert "before_script" not in job
         assert job["inherit"] == {"default": ["tags"]}
 
 

@@ -19,9 +19,9 @@ import pytest
 from mlops.base.errors import LocalStackError, UsageError
 from mlops_local.gitlab.projects import create_project
 from mlops_local.gitlab.users import PROJECT_TOKEN
-from mlops_local.pipelines.pipeline import Options, PipelineRun, run, run_manual
+from mlops_local.pipelines.pipeline import PipelineOptions, PipelineRun, run, run_manual
 from mlops_local.pipelines.sources import publish_templates
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 
 PROJECT = "models/phishing-url"
@@ -32,7 +32,7 @@ MLOPS = r"""#!/bin/bash
 echo "mlops $*"
 python3 -c "import json, os; print(json.dumps(dict(os.environ)))" > "$SEEN/$CI_JOB_NAME.json"
 [ -f stray.txt ] && exit 99
-if [ -n "$AWS_WEB_IDENTITY_TOKEN_FILE" ]; then cat "$AWS_WEB_IDENTITY_TOKEN_FILE" > "$SEEN/$CI_JOB_NAME.token"; fi
+if [ -n "$MLOPS_ID_TOKEN" ]; then printf '%s' "$MLOPS_ID_TOKEN" > "$SEEN/$CI_JOB_NAME.token"; fi
 [ "$1" = "$HANG" ] && sleep 60
 case "$1" in
   containerize) echo "IMAGE_VERSION=1.0.0" > containerize.env ;;
@@ -58,9 +58,11 @@ class Lab:
     git: Any
     lines: list[str]
 
-    def options(self, **variables: str) -> Options:
+    def options(self, **variables: str) -> PipelineOptions:
         seen = {"SEEN": str(self.folder / "seen"), "MLOPS_VENVS": str(self.folder / "venvs")}
-        return Options(variables={**seen, **variables}, tools=(self.folder / "tools",), limit_seconds=120)
+        return PipelineOptions(
+            variables={**seen, **variables}, tools=(self.folder / "tools",), limit_seconds=120
+        )
 
     def seen(self, job: str) -> dict[str, str]:
         """The environment a job had."""
@@ -74,7 +76,7 @@ class Lab:
         self.git(self.repository, "push", "--quiet", "--force", url, f"HEAD:refs/heads/{branch}")
         return str(self.git(self.repository, "rev-parse", "HEAD"))
 
-    def run(self, trigger: Trigger | None = None, **variables: str) -> PipelineRun:
+    def run(self, trigger: PipelineTrigger | None = None, **variables: str) -> PipelineRun:
         options = self.options(**variables)
         return run(self.stack, PROJECT, self.push(), trigger, echo=self.lines.append, options=options)
 
@@ -232,7 +234,7 @@ def test_a_failed_check_stops_the_rest_and_is_announced(lab: Lab) -> None:
 
 
 def test_a_merge_request(lab: Lab) -> None:
-    trigger = Trigger(kind="merge_request", ref="topic", merge_request=42, user="ada")
+    trigger = PipelineTrigger(kind="merge_request", ref="topic", merge_request=42, user="ada")
     done = lab.run(trigger, VENV_BIN=str(lab.folder / "venv-bin"))
 
     assert _states(done) == {"lint": "success", "test": "success", "containerize": "success"}
@@ -243,7 +245,7 @@ def test_a_merge_request(lab: Lab) -> None:
 
 
 def test_a_tag_runs_nothing(lab: Lab) -> None:
-    done = lab.run(Trigger(kind="tag", ref="v1.0.0"))
+    done = lab.run(PipelineTrigger(kind="tag", ref="v1.0.0"))
 
     assert done.jobs == ()
     assert done.succeeded
@@ -267,7 +269,7 @@ def test_a_workflow_that_lets_no_pipeline_be(lab: Lab) -> None:
 
 
 def test_a_schedule_retrains_and_builds_nothing(lab: Lab) -> None:
-    done = lab.run(Trigger(kind="schedule"))
+    done = lab.run(PipelineTrigger(kind="schedule"))
 
     # what else is there tells of a failure
     assert {job.name for job in done.jobs if job.state != "skipped"} <= {"retrain", "notify"}
@@ -275,7 +277,7 @@ def test_a_schedule_retrains_and_builds_nothing(lab: Lab) -> None:
 
 
 def test_pipelines_count_up(lab: Lab) -> None:
-    first, second = lab.run(Trigger(kind="schedule")), lab.run(Trigger(kind="schedule"))
+    first, second = lab.run(PipelineTrigger(kind="schedule")), lab.run(PipelineTrigger(kind="schedule"))
 
     assert (second.id, second.iid) == (first.id + 1, first.iid + 1) == (2, 2)
     assert first.folder != second.folder
@@ -283,7 +285,7 @@ def test_pipelines_count_up(lab: Lab) -> None:
 
 def test_an_environment_is_made_once_for_the_same_requirements(lab: Lab) -> None:
     venv = str(lab.folder / "venv-bin")
-    trigger = Trigger(ref="topic")
+    trigger = PipelineTrigger(ref="topic")
     for _ in range(2):
         assert lab.run(trigger, VENV_BIN=venv).succeeded
     same = (lab.folder / "seen" / "uv.log").read_text().count("venv --quiet")
@@ -297,7 +299,7 @@ def test_an_environment_is_made_once_for_the_same_requirements(lab: Lab) -> None
 def test_requirements_that_are_missing_are_told(lab: Lab) -> None:
     (lab.repository / "requirements.txt").unlink()
 
-    done = lab.run(Trigger(ref="topic"))
+    done = lab.run(PipelineTrigger(ref="topic"))
 
     assert _states(done) == {"lint": "failed", "test": "failed"}
     assert "There is no requirements-dev.txt and no requirements.txt" in done.job("lint").log.read_text()
@@ -334,7 +336,9 @@ def test_what_a_job_installs_is_its_own(lab: Lab) -> None:
     )
     before = metadata.version("attrs")
 
-    done = run(lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=Options(limit_seconds=120))
+    done = run(
+        lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=PipelineOptions(limit_seconds=120)
+    )
 
     assert _states(done) == {"unit": "success", "next": "success"}, "\n".join(lab.lines)
     assert metadata.version("attrs") == before != "22.2.0"
@@ -355,7 +359,7 @@ def test_jobs_talk_to_the_machines_own_docker(lab: Lab, monkeypatch: pytest.Monk
 
 
 def test_variables_lie_where_only_this_user_reads_them(lab: Lab) -> None:
-    done = lab.run(Trigger(kind="schedule"), PRIVATE_OF_THIS="value")
+    done = lab.run(PipelineTrigger(kind="schedule"), PRIVATE_OF_THIS="value")
 
     (file,) = [
         one
@@ -406,7 +410,7 @@ def test_a_pipeline_that_hangs_is_stopped_with_all_its_processes(lab: Lab) -> No
     started = time.monotonic()
 
     with pytest.raises(LocalStackError, match="did not end within 4 s"):
-        options = Options(limit_seconds=4)
+        options = PipelineOptions(limit_seconds=4)
         run(lab.stack, PROJECT, lab.push(), echo=lab.lines.append, options=options)
 
     assert time.monotonic() - started < 60
