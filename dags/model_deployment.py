@@ -1,4 +1,4 @@
-"""Put an evaluated model version into production, see that it answers, tell the channels.
+"""Put an evaluated model version into production, see that it answers, notify the channels.
 
 `conf` is `mlops.contracts.runs.DeploymentConf`, or `ApprovalConf` where somebody approved it in the model registry.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerEndpointConfigOperator
 from airflow.providers.amazon.aws.sensors.sagemaker import SageMakerEndpointSensor
-from airflow.sdk import DAG, TriggerRule, task
+from airflow.sdk import TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import DEPLOYMENT_DAG
@@ -18,12 +18,11 @@ from run_tasks import (
     ANNOUNCEMENT,
     CHECK_INTERVAL,
     GIVE_WORKER_BACK,
-    TASK_DEFAULTS,
     Context,
-    announce_timeout,
     announcement,
     at_run_time,
     fail_without_retry,
+    model_dag,
     report,
     seen,
     validated_plan,
@@ -113,7 +112,7 @@ def only_if_new(context: Context) -> None:
 def change_endpoint(**context: Any) -> bool:
     """Create or update the endpoint. No operator: the provider's drops tags and cannot repeat itself.
 
-    False when another run did it, and will tell of it.
+    False when another run did it, and will report it.
     """
     from mlops.clients.aws.session import client
     from mlops.deployment.tasks import put_endpoint
@@ -158,17 +157,7 @@ class EndpointEnd(SageMakerEndpointSensor):
         return set()
 
 
-with DAG(
-    DEPLOYMENT_DAG,
-    description=__doc__,
-    schedule=None,
-    max_active_runs=100,
-    max_active_tasks=100,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=TASK_DEFAULTS,
-    on_failure_callback=announce_timeout,
-    tags=["ml-ops"],
-):
+with model_dag(DEPLOYMENT_DAG, __doc__, RUN_TIMEOUT):
     waited = wait_for_turn()
     validated = validate()
     configured = SageMakerEndpointConfigOperator(
@@ -178,7 +167,7 @@ with DAG(
         pre_execute=only_if_new,
     )
     changed = change_endpoint()
-    # Ends on every state that does not change by itself, a rollback and UpdateRollbackFailed too: `confirm` tells
+    # Ends on every state that does not change by itself, a rollback and UpdateRollbackFailed too: `confirm` keeps
     # them apart.
     ready = EndpointEnd(  # type: ignore[no-untyped-call]
         task_id="wait_for_endpoint",

@@ -1,4 +1,4 @@
-"""Compare what an endpoint was asked in a window with what its model was trained on; tell the channels of drift.
+"""Compare what an endpoint was asked in a window with what its model was trained on; notify the channels of drift.
 
 `conf` is `mlops.contracts.runs.MonitoringConf`. Drift is a result, not a failed run; the alarm on the metric `Drift` leads to
 retraining where the model's mlops.yml wants that.
@@ -9,16 +9,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import MONITORING_DAG
 from run_tasks import (
-    TASK_DEFAULTS,
     Context,
-    announce_timeout,
     announcement,
     fail_without_retry,
+    model_dag,
     report,
     validated_plan,
 )
@@ -89,18 +88,8 @@ def measure(**context: Any) -> dict[str, Any]:
     return announcement(context, drift_found(found)) if news else {}
 
 
-with DAG(
-    MONITORING_DAG,
-    description=__doc__,
-    schedule=None,
-    max_active_runs=100,
-    # Each holds a sample in memory: mlops.monitoring.reservoir.
-    max_active_tasks=4,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=TASK_DEFAULTS,
-    on_failure_callback=announce_timeout,
-    tags=["ml-ops"],
-):
+# Each run holds a sample in memory: mlops.monitoring.reservoir.
+with model_dag(MONITORING_DAG, __doc__, RUN_TIMEOUT, active_tasks=4):
     validated = validate()
     measured = measure()
     validated >> measured

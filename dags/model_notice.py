@@ -1,4 +1,4 @@
-"""Tell a model's channel of a failure that no other run and no job tells of.
+"""Notify a model's channel of a failure that no other run and no job reports.
 
 `conf` is `mlops.contracts.runs.NoticeConf`: the Lambda makes it of an event, such as a training job that failed and no
 run waits for, or an endpoint that came back from somebody else's update.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 
 from mlops.contracts.runs import NOTICE_DAG
-from run_tasks import TASK_DEFAULTS, announce_timeout, announcement, fail_without_retry, report
+from run_tasks import announcement, fail_without_retry, model_dag, report
 
 RUN_TIMEOUT = timedelta(hours=1)
 
@@ -21,9 +21,9 @@ RUN_TIMEOUT = timedelta(hours=1)
 def validate(**context: Any) -> dict[str, Any]:
     """Check the conf."""
     from mlops.base.strict_json import encode
+    from mlops.clients.aws.parameter_store import read_settings
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
-    from mlops.contracts.platform_settings import read_settings
     from mlops.runs.conf import read_conf
 
     def check() -> dict[str, Any]:
@@ -37,8 +37,8 @@ def validate(**context: Any) -> dict[str, Any]:
 
 
 @task
-def word(**context: Any) -> dict[str, Any]:
-    """Word the message: told once, however often the event comes and whatever else tells the same."""
+def compose_message(**context: Any) -> dict[str, Any]:
+    """Compose the message: sent once, however often the event comes and whatever else reports the same."""
     from mlops.base.strict_json import decode
     from mlops.contracts.runs import NoticeConf
     from mlops.notifications.messages import noticed
@@ -47,19 +47,9 @@ def word(**context: Any) -> dict[str, Any]:
     return announcement(context, noticed(conf), conf)
 
 
-with DAG(
-    NOTICE_DAG,
-    description=__doc__,
-    schedule=None,
-    max_active_runs=100,
-    max_active_tasks=100,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=TASK_DEFAULTS,
-    on_failure_callback=announce_timeout,
-    tags=["ml-ops"],
-):
+with model_dag(NOTICE_DAG, __doc__, RUN_TIMEOUT):
     validated = validate()
-    worded = word()
+    composed = compose_message()
 
-    validated >> worded
-    report([validated, worded], "word")
+    validated >> composed
+    report([validated, composed], "compose_message")

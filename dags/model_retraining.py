@@ -10,16 +10,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import RETRAINING_DAG, TRAINING_DAG
 from run_tasks import (
-    TASK_DEFAULTS,
     Context,
-    announce_timeout,
     at_run_time,
     fail_without_retry,
+    model_dag,
     report,
     validated_plan,
 )
@@ -85,17 +84,7 @@ def only_if_new(context: Context) -> None:
         raise AirflowSkipException(f"Run {training_run(context)} is under way, or done.")
 
 
-with DAG(
-    RETRAINING_DAG,
-    description=__doc__,
-    schedule=None,
-    max_active_runs=100,
-    max_active_tasks=100,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=TASK_DEFAULTS,
-    on_failure_callback=announce_timeout,
-    tags=["ml-ops"],
-):
+with model_dag(RETRAINING_DAG, __doc__, RUN_TIMEOUT):
     validated = validate()
     train = TriggerDagRunOperator(
         task_id="train",

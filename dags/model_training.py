@@ -1,4 +1,4 @@
-"""Train a model version, register it, evaluate it beside the champion, publish the evidence, tell the channels.
+"""Train a model version, register it, evaluate it beside the champion, publish the evidence, notify the channels.
 
 `conf` is `mlops.contracts.runs.TrainingConf`. A failed gate is a result, not a failed run.
 """
@@ -9,20 +9,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerModelOperator
-from airflow.sdk import DAG, TriggerRule, task
+from airflow.sdk import TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mlops.contracts.runs import TRAINING_DAG
 from run_tasks import (
     CHECK_INTERVAL,
     GIVE_WORKER_BACK,
-    TASK_DEFAULTS,
     TRIES_LEFT,
     Context,
-    announce_timeout,
     announcement,
     at_run_time,
     fail_without_retry,
+    model_dag,
     report,
     validated_plan,
 )
@@ -252,17 +251,7 @@ def register_package(**context: Any) -> str | None:
     return arn
 
 
-with DAG(
-    TRAINING_DAG,
-    description=__doc__,
-    schedule=None,
-    max_active_runs=100,
-    max_active_tasks=100,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=TASK_DEFAULTS,
-    on_failure_callback=announce_timeout,
-    tags=["ml-ops"],
-):
+with model_dag(TRAINING_DAG, __doc__, RUN_TIMEOUT):
     validated = validate()
     train = TrainingJob(task_id="train", config=at_run_time(training_job), post_execute=check_model, **JOB)
     register = SageMakerModelOperator(

@@ -1,4 +1,4 @@
-"""What both DAGs have in common: how tasks get their input, how they fail, and how a run reports.
+"""What all DAGs have in common: how tasks get their input, how they fail, and how a run reports.
 
 Every task notes its exception (`note_failure`). `record_failure` runs as soon as a task failed: it finds the
 cause, writes failure.json and words the message; after success the last task words it. The two notification
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.amazon.aws.operators.sns import SnsPublishOperator
 from airflow.providers.slack.operators.slack_webhook import SlackWebhookOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import BaseOperator, TriggerRule, conf, task
+from airflow.sdk import DAG, BaseOperator, TriggerRule, conf, task
 from airflow.sdk.exceptions import AirflowSkipException
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, ServerErrorRetryHandler
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlops.contracts.message import Message
     from mlops.contracts.runs import NoticeConf
     from mlops.notifications.delivery_log import Way
-    from mlops.notifications.failure_cause import Subject
-    from mlops.notifications.run_notifier import Announcement, Run
+    from mlops.notifications.failure_cause import FailedRun
+    from mlops.notifications.run_notifier import Announcement, RunNotifier
 
 Context = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ GIVE_WORKER_BACK = CHECK_INTERVAL >= 5
 # The XCom that says whether Airflow would try a job's task again: one that fails without a word all the same was failed
 # by a person (`record_failure`).
 TRIES_LEFT = "tries_left"
-# The XCom of `validate` that has a message where there is nothing to do, and yet something to tell.
+# The XCom of `validate` that has a message although there is nothing to do.
 ANNOUNCEMENT = "announcement"
 # Where a task's context keeps what it has asked Airflow for.
 PULLED = "mlops_pulled"
@@ -130,9 +130,9 @@ def plan_or_best_guess(context: Context) -> dict[str, Any]:
     """The plan, or as much of it as can be found out again: settings, and the conf where it is valid."""
     from mlops.base.errors import MlopsError
     from mlops.base.strict_json import encode
+    from mlops.clients.aws.parameter_store import read_settings
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
-    from mlops.contracts.platform_settings import read_settings
     from mlops.contracts.runs import ApprovalConf
     from mlops.deployment.approval import NothingToDeploy, resolve
     from mlops.runs.conf import read_conf
@@ -164,14 +164,14 @@ def announcement(
     return encode(found) if found else {}
 
 
-def notifier_of(context: Context) -> Run:
+def notifier_of(context: Context) -> RunNotifier:
     """The notifier of this DAG run."""
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client
-    from mlops.notifications.run_notifier import Run
+    from mlops.notifications.run_notifier import RunNotifier
 
     run = context["dag_run"]
-    return Run(dag_id=run.dag_id, run_id=run.run_id, storage=Storage(client("s3")))
+    return RunNotifier(dag_id=run.dag_id, run_id=run.run_id, storage=Storage(client("s3")))
 
 
 @task(trigger_rule=TriggerRule.ONE_FAILED)
@@ -210,7 +210,7 @@ def _failed_tasks(context: Context) -> list[str]:
     return [one.task_id for one in context["dag"].topological_sort() if states.get(one.task_id) == "failed"]
 
 
-def _subject(context: Context, tasks: list[str]) -> Subject:
+def _subject(context: Context, tasks: list[str]) -> FailedRun:
     from mlops.notifications.failure_cause import subject
 
     jobs = {name: context["ti"].xcom_pull(task_ids=name, key="job") for name in tasks}
@@ -219,9 +219,9 @@ def _subject(context: Context, tasks: list[str]) -> Subject:
 
 
 def announce_timeout(context: Context) -> None:
-    """Callback of the DAG: Airflow ended a run that took too long, so none of its tasks can tell.
+    """Callback of the DAG: Airflow ended a run that took too long, so none of its tasks can report it.
 
-    Every other failure has a failed task, and is told by `record_failure`.
+    Every other failure has a failed task, and is reported by `record_failure`.
     """
     if context.get("reason") != "timed_out" or "ti" not in context:
         return
@@ -261,10 +261,32 @@ def announce_timeout(context: Context) -> None:
         try:
             send()
         except Exception:  # pylint: disable=broad-exception-caught  # it must not keep the other way back
-            logging.getLogger(__name__).exception("The time-out could not be told by %s", way)
+            logging.getLogger(__name__).exception("The time-out could not be sent by %s", way)
             run.refused(found, way)
         else:
             run.sent(found, way)
+
+
+def model_dag(dag_id: str, about: str | None, timeout: timedelta, *, active_tasks: int = 100) -> DAG:
+    """A DAG of models, which only the Lambda or another DAG starts.
+
+    Args:
+        dag_id: Its name.
+        about: What Airflow shows as its description.
+        timeout: A run that takes longer is ended by Airflow, and reported.
+        active_tasks: How many tasks of all its runs may run at once.
+    """
+    return DAG(
+        dag_id,
+        description=about,
+        schedule=None,
+        max_active_runs=100,
+        max_active_tasks=active_tasks,
+        dagrun_timeout=timeout,
+        default_args=TASK_DEFAULTS,
+        on_failure_callback=announce_timeout,
+        tags=["ml-ops"],
+    )
 
 
 def report(work: Sequence[Any], result_task: str) -> None:
@@ -287,9 +309,9 @@ class SlackMessage(SlackWebhookOperator):
 
 
 def notifications(result_task: str) -> list[BaseOperator]:
-    """The tasks that tell e-mail and Slack what `result_task` or `record_failure` has to say."""
+    """The tasks that send by e-mail and Slack what `result_task` or `record_failure` has to say."""
 
-    def told(context: Context) -> Announcement | None:
+    def to_send(context: Context) -> Announcement | None:
         from mlops.base.strict_json import decode
         from mlops.notifications.run_notifier import Announcement
 
@@ -301,18 +323,18 @@ def notifications(result_task: str) -> list[BaseOperator]:
         return decode(Announcement, found, "announcement") if found else None
 
     def part(name: str) -> Any:
-        return at_run_time(lambda context: getattr(told(context), name, ""))
+        return at_run_time(lambda context: getattr(to_send(context), name, ""))
 
     def patient(way: Way) -> dict[str, Any]:
         def claim(context: Context) -> None:
             if way == "email" and not _failed_tasks(context):
                 notifier_of(context).settle(plan_or_best_guess(context))
-            found = told(context)
+            found = to_send(context)
             if found is None or not notifier_of(context).claim(found, way):
                 raise AirflowSkipException("Nothing to say here, or it has been said.")
 
         def note_delivered(context: Context, _result: object) -> None:
-            if found := told(context):
+            if found := to_send(context):
                 notifier_of(context).sent(found, way)
 
         def note_undelivered(context: Context) -> None:
@@ -321,7 +343,7 @@ def notifications(result_task: str) -> list[BaseOperator]:
                 "is missing.",
                 context["ti"].task_id,
             )
-            if found := told(context):
+            if found := to_send(context):
                 notifier_of(context).refused(found, way)
 
         return {
@@ -345,7 +367,7 @@ def notifications(result_task: str) -> list[BaseOperator]:
         task_id="notify_slack",
         slack_webhook_conn_id=part("slack"),
         message=part("subject"),
-        blocks=at_run_time(lambda context: list(getattr(told(context), "blocks", ()))),
+        blocks=at_run_time(lambda context: list(getattr(to_send(context), "blocks", ()))),
         timeout=10,
         retry_handlers=_slack_retries(),
         **patient("slack"),

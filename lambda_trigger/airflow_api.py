@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/mwaa/latest/API/API_InvokeRestApi.html
 
 Airflow's 4xx and 5xx both arrive as HTTP 400 with the status inside, so the SDK never retries them: this
 module does, with jitter, for as long as the Lambda's own time-out leaves room for one more call. Each wait is
-told, so that a log shows what MWAA's limit of about 10 calls a second costs.
+logged, which shows what MWAA's limit of about 10 calls a second costs.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class AirflowApi:
         environment: The MWAA environment's name.
         remaining: Seconds until the Lambda is cut off.
         sleep: Waits for that many seconds.
-        told: Hears of each wait.
+        on_wait: Gets each wait.
         memory: What is kept between invocations.
     """
 
@@ -108,14 +108,14 @@ class AirflowApi:
         environment: str,
         remaining: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
-        told: Callable[[Wait], None] | None = None,
+        on_wait: Callable[[Wait], None] | None = None,
         memory: RunCache | None = None,
     ) -> None:
         self._client = client
         self._environment = environment
         self._remaining = remaining
         self._sleep = sleep
-        self._told = told
+        self._on_wait = on_wait
         self._memory = memory or RunCache()
         self.calls = 0
         self.waited = 0.0
@@ -206,7 +206,7 @@ class AirflowApi:
         """The run, or None.
 
         Raises:
-            AirflowError: when Airflow does not tell.
+            AirflowError: when Airflow does not answer.
         """
         path = f"/dags/{dag_id}/dagRuns/{run_id}"
         if len(path) > REST_PATH_LIMIT:
@@ -222,7 +222,7 @@ class AirflowApi:
         """The runs that are under way, at most 100, and those that ended after a moment, at most 100.
 
         Raises:
-            AirflowError: when Airflow does not tell.
+            AirflowError: when Airflow does not answer.
         """
         for query in ({"state": ["running", "queued"]}, {"end_date_gte": moment}):
             answer = self._call("GET", f"/dags/{dag_id}/dagRuns", query={**query, "limit": _PAGE})
@@ -232,7 +232,7 @@ class AirflowApi:
         """The run's task instances in the order they started, at most 100.
 
         Raises:
-            AirflowError: when Airflow does not tell.
+            AirflowError: when Airflow does not answer.
         """
         # With both ids in the path it would be longer than MWAA takes.
         wanted = {"dag_ids": [dag_id], "dag_run_ids": [run_id], "page_limit": _PAGE}
@@ -283,8 +283,8 @@ class AirflowApi:
         pause = random.uniform(longest / 8, longest)  # noqa: S311  # spreads load, keeps no secret
         if self._remaining() < pause + CONNECT_SECONDS + READ_SECONDS + _ANSWER_SECONDS:
             raise error
-        if self._told:
-            self._told(Wait(attempt=attempt, seconds=round(pause, 3), kind=error.problem.kind, path=path))
+        if self._on_wait:
+            self._on_wait(Wait(attempt=attempt, seconds=round(pause, 3), kind=error.problem.kind, path=path))
         self.waited += pause
         self._sleep(pause)
 

@@ -34,7 +34,7 @@ from mlops.contracts.runs import (
     Occurrence,
     RetrainingConf,
     RunRequest,
-    run_id,
+    make_run_id,
 )
 
 DAY = 86400
@@ -58,7 +58,7 @@ class Order:
     run_after: str = ""
     """When Airflow is to start it, ISO 8601; empty for at once."""
     unless_busy: str = ""
-    """Nothing is started where a run of this DAG was at work on the model: it tells of it itself."""
+    """Nothing is started where a run of this DAG was at work on the model: it reports it itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def _order(rule: Rule, event: Event, conf: EventConf, data: Data) -> Order:
             schema_version=SCHEMA_VERSION,
             action="trigger",
             dag_id=rule.dag_id,
-            run_id=run_id(conf.model, identity),
+            run_id=make_run_id(conf.model, identity),
             conf=encode(conf),
         ),
         run_after=iso(start + timedelta(seconds=window)) if rule.at_end and window else "",

@@ -60,7 +60,7 @@ _FINISHED = frozenset({"success", "failed"})
 _DATA_WINDOW = 3600
 # Asking again or keeping the event would change nothing: it is the event's own fault, or ours for good.
 _NOT_FOR_RETRY = frozenset({"malformed", "dag_not_allowed", "conf_too_large"})
-# A run that told of what happened may have ended this long before the event says it did: clocks differ.
+# A run that reported what happened may have ended this long before the event says it did: clocks differ.
 _TOLERANCE_SECONDS = 300
 
 
@@ -160,7 +160,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     """
     started = time.monotonic()
 
-    def told(wait: Wait) -> None:
+    def log_wait(wait: Wait) -> None:
         _log(
             level="WARNING",
             request_id=context.aws_request_id,
@@ -176,7 +176,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
         config.airflow_environment,
         lambda: context.get_remaining_time_in_millis() / 1000,
         sleep,
-        told,
+        log_wait,
         memory,
     )
     facts: dict[str, object] = {}
@@ -230,7 +230,7 @@ def _handle_event(
         return RunAnswer(dag_id="", run_id="")
     if len(orders) > 1:
         facts["runs"] = [order.request.run_id for order in orders]
-    # The first that fails is what is told and tried again; those before it are found by their ids then.
+    # The first that fails is reported and tried again; those before it are found by their ids then.
     answer = RunAnswer(dag_id="", run_id="")
     for order in orders:
         answer = _follow(order, event, api, config, facts)
@@ -250,7 +250,7 @@ def _follow(
     try:
         _check(request, config)
         if order.unless_busy and (run := _at_work(order, event, api)):
-            facts["ignored"] = f"run {run.run_id} of {order.unless_busy} tells of it itself"
+            facts["ignored"] = f"run {run.run_id} of {order.unless_busy} reports it itself"
             return RunAnswer(dag_id="", run_id="")
         return _ensure(order, api, config)
     except AirflowError as error:

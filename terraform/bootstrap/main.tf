@@ -33,7 +33,7 @@ locals {
 }
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18: CloudTrail tells who changed the state; a bucket of logs would need the same care as this one
+  #checkov:skip=CKV_AWS_18: CloudTrail records who changed the state; a bucket of logs would need the same care as this one
   #checkov:skip=CKV_AWS_144: an account is one region; a state that is lost can be imported from what it describes
   #checkov:skip=CKV_AWS_145: holds no secret, and must stay readable when the environment's key is destroyed with the rest
   #checkov:skip=CKV2_AWS_62: nothing reacts to a new state

@@ -3,7 +3,7 @@
 locals {
   airflow_bucket = "${var.name}-airflow-${var.environment}-${var.account_id}"
 
-  # What links to runs lead to: where people are told to go, else the web server itself.
+  # What links to runs lead to: the address given to people, else the web server itself.
   airflow_url = var.airflow_url != "" || var.airflow == null ? var.airflow_url : module.airflow[0].webserver_url
 }
 
@@ -42,7 +42,7 @@ module "airflow" {
   security_group_ids  = [module.network[0].airflow_security_group_id]
   platform_bucket_arn = module.storage.bucket_arn
   sagemaker_role_arn  = module.sagemaker.execution_role_arn
-  # As the module settings names it, which tells of the Lambda, which tells of this environment.
+  # As the module settings names it, which refers to the Lambda, which refers to this environment.
   settings_parameter   = "/${var.name}/settings"
   slack_secret_arn     = module.notifications.slack_secret_arn
   topic_arn            = module.notifications.topic_arn

@@ -301,7 +301,9 @@ def merged(imported: Person, checks: Path) -> PipelineRun:
     imported.git("ml-ops", "commit", "--quiet", "-m", "feat: serve the model spam", "-m", reason)
     imported.git("ml-ops", "push", "--quiet", "origin", "main")
     commit = imported.git("ml-ops", "rev-parse", "HEAD")
-    return pipeline.run(imported.stack, "platform/ml-ops", commit, options=pipeline.Options(tools=(checks,)))
+    return pipeline.run(
+        imported.stack, "platform/ml-ops", commit, options=pipeline.PipelineOptions(tools=(checks,))
+    )
 
 
 def test_the_pipeline_plans_and_applies_dev_in_its_own_roles(imported: Person, merged: PipelineRun) -> None:
@@ -321,7 +323,7 @@ def test_the_release_makes_the_tag_that_models_include(
     # settings of docs/release.md
     project = projects.create_project(imported.stack.folder / "gitlab", "platform/ml-ops")
     projects.let_jobs_push(project)
-    options = pipeline.Options(tools=(checks,))
+    options = pipeline.PipelineOptions(tools=(checks,))
     done = pipeline.run_manual(imported.stack, merged, "release", options=options)
     states = {name: done.job(name).state for name in ("release", "publish-image", "publish-wheel")}
     assert states == dict.fromkeys(states, "success")

@@ -17,7 +17,7 @@ from mlops_local.airflow.environment import log_in
 from mlops_local.command.run import push, upload_data
 from mlops_local.pipelines import pipeline
 from mlops_local.pipelines.pipeline import PipelineRun
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack import sdk
 from mlops_local.stack.stack import Stack
 from tests.e2e.conftest import LITTLE_CHECKED, Demo, change, commit, repository
@@ -84,7 +84,7 @@ def run_at_once(stack: Stack, folder: Path) -> AtOnce:
     time.sleep(max(0.0, 61 - age(stack)))
 
     def scheduled() -> PipelineRun:
-        return pipeline.run(stack, project, released, Trigger(kind="schedule"), echo=lambda _: None)
+        return pipeline.run(stack, project, released, PipelineTrigger(kind="schedule"), echo=lambda _: None)
 
     def pushed() -> PipelineRun:
         program = phishing / "phishing_url" / "train.py"
@@ -154,7 +154,7 @@ def test_the_next_schedule_has_nothing_to_do(at_once: AtOnce) -> None:
         at_once.stack,
         at_once.pushed.project,
         at_once.pushed.commit,
-        Trigger(kind="schedule"),
+        PipelineTrigger(kind="schedule"),
         echo=lambda _: None,
     )
     line = decisions(done)

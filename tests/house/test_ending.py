@@ -51,7 +51,7 @@ def start(folder: Path, seconds: int, sleep: float, *options: str) -> subprocess
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", *_PLUGINS, *options],
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTEST_ADDOPTS": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

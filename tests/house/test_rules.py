@@ -228,3 +228,12 @@ def test_phrases_that_went_stay_away() -> None:
         for match in pattern.finditer(file.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_a_class_is_found_by_searching_its_name_once() -> None:
+    places: dict[str, list[str]] = {}
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{identity(file)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -27,6 +27,7 @@ from mlops.contracts.runs import Conf, Origin, RunAnswer, RunProblem, TaskState,
 from mlops.contracts.versions import ModelVersion, endpoint_name, resource_name
 from mlops.manifest import reader
 from mlops.runs.airflow_runs import Clock
+from mlops.runs.platform import Platform
 
 BUCKET = "ml-ops-test"
 # What Terraform tells commands and DAGs.
@@ -103,6 +104,18 @@ class World:
     @property
     def storage(self) -> Storage:
         return Storage(self.s3)
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(
+            bucket=BUCKET,
+            runs=self.airflow,
+            storage=self.storage,
+            sagemaker=self.sagemaker,
+            ecr=self.ecr,
+            cloudwatch=None,  # type: ignore[arg-type]  # the drift alarms are given apart
+            clock=self.clock,
+        )
 
     @property
     def clock(self) -> Clock:

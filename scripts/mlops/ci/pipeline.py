@@ -1,4 +1,4 @@
-"""What GitLab tells a job about the pipeline it runs in.
+"""What a job's variables say about its pipeline.
 
 https://docs.gitlab.com/ci/variables/predefined_variables/
 """
@@ -53,25 +53,27 @@ class Pipeline:
         if variables.get("CI_PIPELINE_SOURCE") != "pipeline" or not variables.get(f"{PREFIX}CHANGE"):
             return ours
         # The job fetch has asked GitLab for these. Numbers of pipelines and jobs stay ours.
-        told = {name: variables.get(f"{PREFIX}{name}", "") for name in ("COMMIT", "REF", "CHANGE", "TITLE")}
-        if told["CHANGE"] not in get_args(Change):
+        upstream = {
+            name: variables.get(f"{PREFIX}{name}", "") for name in ("COMMIT", "REF", "CHANGE", "TITLE")
+        }
+        if upstream["CHANGE"] not in get_args(Change):
             raise SettingsError(
-                f"{PREFIX}CHANGE is {told['CHANGE']!r}", next_step="Leave it to the job fetch."
+                f"{PREFIX}CHANGE is {upstream['CHANGE']!r}", next_step="Leave it to the job fetch."
             )
         return replace(
             ours,
-            kind=cast(Kind, told["CHANGE"]),
+            kind=cast(Kind, upstream["CHANGE"]),
             merge_request_iid=_number(variables, f"{PREFIX}MERGE_REQUEST"),
-            commit_sha=told["COMMIT"],
-            ref=told["REF"],
+            commit_sha=upstream["COMMIT"],
+            ref=upstream["REF"],
             downstream=True,
             upstream_pipeline_id=variables.get(f"{PREFIX}PIPELINE_ID", ""),
             origin=replace(
                 ours.origin,
                 project_path=variables.get(f"{PREFIX}PROJECT_PATH", ""),
-                ref=told["REF"],
-                commit_sha=told["COMMIT"],
-                commit_title=told["TITLE"],
+                ref=upstream["REF"],
+                commit_sha=upstream["COMMIT"],
+                commit_title=upstream["TITLE"],
                 pipeline_source=variables.get(f"{PREFIX}SOURCE", ""),
             ),
         )

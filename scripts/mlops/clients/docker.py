@@ -81,7 +81,7 @@ def find_build_command(search_path: str) -> BuildCommand:
     )
 
 
-class DockerEngine:
+class DockerDaemon:
     """A Docker daemon, found as docker itself finds it (`DOCKER_HOST` and its kin)."""
 
     def __init__(
@@ -92,7 +92,7 @@ class DockerEngine:
         self._say = say
 
     @classmethod
-    def connect(cls, say: Callable[[str], None]) -> DockerEngine:
+    def connect(cls, say: Callable[[str], None]) -> DockerDaemon:
         """Find the build command and the daemon.
 
         Raises:

@@ -19,15 +19,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mlops.base.errors import EvidenceError
-from mlops.contracts.runs import (
-    Deployment,
-    Evaluation,
-    Monitoring,
-    Notifications,
-    Origin,
-    Retraining,
-    Training,
-)
+from mlops.contracts.runs import ModelPlan, ModelRecord, ModelVersionRecord, Origin
 
 CHALLENGER = "challenger/evaluation.json"
 CHAMPION = "champion/evaluation.json"
@@ -136,12 +128,9 @@ class MetricComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(ModelRecord):
     """comparison.json: challenger and champion on the same data, and the gate."""
 
-    schema_version: int
-    project: str
-    model: str
     challenger: str
     """A model version."""
     champion: str | None
@@ -159,13 +148,9 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lineage:
+class Lineage(ModelVersionRecord):
     """lineage.json: what a model was made from."""
 
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
     image_version: str
     image_uri: str
     training_job: str
@@ -183,13 +168,9 @@ class Lineage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class Failure(ModelVersionRecord):
     """failure.json: why a run failed."""
 
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
     dag_id: str
     run_id: str
     task_id: str
@@ -200,22 +181,14 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """recipe.json: all that training a model again takes, as its last release was trained."""
+class Recipe(ModelPlan, ModelVersionRecord):
+    """recipe.json: all that training a model again takes, as its last release was trained.
 
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
-    """The version that was trained so, and evaluated."""
+    The version is the one that was trained so, and evaluated.
+    """
+
     image_version: str
     image_uri: str
-    training: Training
-    evaluation: Evaluation
-    retraining: Retraining
-    notifications: Notifications
-    monitoring: Monitoring | None = None
-    deployment: Deployment | None = None
     origin: Origin = Origin()
     """Of the push that brought the recipe, as far as a run knew it."""
     created_at: str
@@ -244,14 +217,12 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftReport:
-    """monitoring/<window>.json: one window of an endpoint's requests against the training data."""
+class DriftReport(ModelVersionRecord):
+    """monitoring/<window>.json: one window of an endpoint's requests against the training data.
 
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
-    """The version in production."""
+    The version is the one in production.
+    """
+
     state: Literal["drifted", "stable", "too_few_rows"]
     window_start: str
     window_end: str

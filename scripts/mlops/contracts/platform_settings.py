@@ -7,13 +7,6 @@ and a conf cannot choose its own role, bucket or topic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from mlops.base.errors import ContractError, SettingsError
-from mlops.base.strict_json import loads
-
-if TYPE_CHECKING:
-    from mypy_boto3_ssm import SSMClient
 
 PARAMETER = "/ml-ops/settings"
 
@@ -32,7 +25,7 @@ class Channel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PlatformSettings:
     """One environment of the platform."""
 
     environment: str
@@ -65,27 +58,3 @@ class Settings:
         if found is not None:
             return name, found
         return DEFAULT_CHANNEL, Channel(topic_arn=self.topic_arn, slack_secret=self.slack_secret)
-
-
-def read_settings(ssm: SSMClient, parameter: str = PARAMETER) -> Settings:
-    """Read the settings of this account.
-
-    Raises:
-        SettingsError: when there are none or they do not fit this release.
-    """
-    from botocore.exceptions import ClientError
-
-    try:
-        text = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
-    except ClientError as error:
-        raise SettingsError(
-            f"The platform's settings {parameter} cannot be read",
-            cause=str(error),
-            next_step="Apply this environment's Terraform, or let the job's role read the parameter.",
-        ) from error
-    try:
-        return loads(Settings, text, parameter)
-    except ContractError as error:
-        raise SettingsError(
-            error.what, cause=error.cause, next_step="Apply the Terraform of this release of ml-ops."
-        ) from error

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -171,30 +171,6 @@ class Monitoring:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConf:
-    """The `conf` of the DAG `model_training`."""
-
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
-    """`<image version>+retrain.<n>`."""
-    image_version: str
-    image_uri: str
-    """`<registry>/<project>/<model>@sha256:<digest>`."""
-    evidence_uri: str
-    """S3 prefix with a trailing slash; evaluation, comparison and lineage land below it."""
-    training: Training
-    evaluation: Evaluation
-    retraining: Retraining = Retraining()
-    monitoring: Monitoring | None = None
-    notifications: Notifications = Notifications()
-    deployment: Deployment | None = None
-    """How the endpoint is to be when this version is approved; None leaves that to the job `deploy`."""
-    origin: Origin = Origin()
-
-
-@dataclass(frozen=True, kw_only=True)
 class SmokeTest:
     """One request that a fresh endpoint must answer with HTTP 200 and this model's version."""
 
@@ -224,6 +200,52 @@ class Deployment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelPlan:
+    """What a manifest asks for a model, as it travels."""
+
+    training: Training
+    evaluation: Evaluation
+    retraining: Retraining = Retraining()
+    monitoring: Monitoring | None = None
+    notifications: Notifications = Notifications()
+    deployment: Deployment | None = None
+    """How the endpoint is to be when a version is approved; None leaves that to the job `deploy`."""
+
+    def parts(self) -> dict[str, Any]:
+        """The plan's own fields, for another record that has the same."""
+        return {one.name: getattr(self, one.name) for one in fields(ModelPlan)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """What every record about a model begins with."""
+
+    schema_version: int
+    project: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersionRecord(ModelRecord):
+    """What every record about a version of a model begins with."""
+
+    model_version: str
+    """`<image version>+retrain.<n>`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConf(ModelPlan, ModelVersionRecord):
+    """The `conf` of the DAG `model_training`."""
+
+    image_version: str
+    image_uri: str
+    """`<registry>/<project>/<model>@sha256:<digest>`."""
+    evidence_uri: str
+    """S3 prefix with a trailing slash; evaluation, comparison and lineage land below it."""
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Override:
     """A person's decision to deploy in spite of the evidence."""
 
@@ -232,13 +254,9 @@ class Override:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeploymentConf:
+class DeploymentConf(ModelVersionRecord):
     """The `conf` of the DAG `model_deployment`."""
 
-    schema_version: int
-    project: str
-    model: str
-    model_version: str
     evidence_uri: str
     deployment: Deployment
     override: Override | None = None
@@ -263,35 +281,26 @@ class Occurrence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainingConf:
+class RetrainingConf(ModelRecord):
     """The `conf` of the DAG `model_retraining`, which decides and, where the model is due, has it trained."""
 
-    schema_version: int
-    project: str
-    model: str
     reason: Literal["drift", "data", "schedule"]
     occurrence: Occurrence
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitoringConf:
+class MonitoringConf(ModelRecord):
     """The `conf` of the DAG `model_monitoring`: what an endpoint was asked in a window, and a baseline."""
 
-    schema_version: int
-    project: str
-    model: str
     window_end: str
     """UTC, ISO 8601; the window's length is the model's own."""
     occurrence: Occurrence
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoticeConf:
-    """The `conf` of the DAG `model_notice`: a failure that no other run or job tells of."""
+class NoticeConf(ModelRecord):
+    """The `conf` of the DAG `model_notice`: a failure that no other run or job reports."""
 
-    schema_version: int
-    project: str
-    model: str
     what: str
     """What failed, in one line."""
     cause: str
@@ -301,15 +310,12 @@ class NoticeConf:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApprovalConf:
+class ApprovalConf(ModelRecord):
     """The other `conf` of the DAG `model_deployment`: somebody approved a version in SageMaker's registry.
 
     What is to be deployed, and how, is read from the registry and the evidence.
     """
 
-    schema_version: int
-    project: str
-    model: str
     package_arn: str
     """Of the model package, `...:model-package/<project>--<model>/<number>`."""
     occurrence: Occurrence
@@ -423,7 +429,7 @@ def request_fingerprint(training: Training, evaluation: Evaluation) -> str:
     return hashlib.sha256(canonical(asked)).hexdigest()
 
 
-def run_id(label: str, identity: str, attempt: int = 1) -> str:
+def make_run_id(label: str, identity: str, attempt: int = 1) -> str:
     """A run id that the same work always gets, so that a retried job finds its run.
 
     Args:

@@ -17,7 +17,7 @@ PREFIX = "MLOPS_UPSTREAM_"
 TOKEN = "MLOPS_UPSTREAM_TOKEN"  # noqa: S105  # the variable's name
 _TITLE_LIMIT = 200
 # Runners fill variables in where a dotenv report's value names one: a commit called "$MLOPS_ID_TOKEN" would
-# have that of each later job told to everybody who hears of the model.
+# send that of each later job to everybody who gets messages about the model.
 _REFERENCE = re.compile(r"[$%](?=[A-Za-z_{])")
 
 

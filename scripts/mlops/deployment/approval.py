@@ -1,4 +1,4 @@
-"""SageMaker's model registry, where people approve versions: what it is told, and what an approval asks for.
+"""SageMaker's model registry, where people approve versions: its entries, and what an approval asks for.
 
 A released version is registered once it was evaluated: pending where its gate passed, else rejected.
 What is deployed on approval stands in `deployment.json` beside the model; the package holds its URI and hash.
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mlops.base.errors import ContractError, DeploymentRefusedError, SettingsError
+from mlops.base.errors import ContractError, DeploymentRefusedError, MlopsError, SettingsError
 from mlops.base.strict_json import dumps
 from mlops.clients.aws import model_packages
-from mlops.clients.aws.sagemaker import missing
 from mlops.clients.aws.sagemaker_requests import model_package, package_description
+from mlops.clients.aws.session import explained
 from mlops.contracts.evidence import DEPLOYMENT, Comparison
 from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
     from mlops.clients.aws.s3 import Storage
-    from mlops.contracts.platform_settings import Settings
+    from mlops.contracts.platform_settings import PlatformSettings
 
 MODEL_VERSION = "mlops:model-version"
 EVIDENCE_URI = "mlops:evidence-uri"
@@ -126,8 +126,6 @@ def register(  # pylint: disable=too-many-arguments
 
 def _registered(sagemaker: SageMakerClient, group: str, description: str, artifact: str) -> str:
     """The package of this version with this artifact, or nothing; those with another are removed."""
-    from botocore.exceptions import ClientError
-
     arn = ""
     try:
         for found in list(model_packages.find(sagemaker, group, description)):
@@ -136,9 +134,7 @@ def _registered(sagemaker: SageMakerClient, group: str, description: str, artifa
                 arn = found
             elif package is not None:
                 sagemaker.delete_model_package(ModelPackageName=found)
-    except ClientError as error:
-        if not missing(error):
-            raise
+    except model_packages.NoGroupError as error:
         raise SettingsError(
             f"SageMaker has no model package group {group}",
             cause="the version is trained and evaluated, but cannot be registered",
@@ -171,7 +167,7 @@ def _keep_deployment(conf: TrainingConf, storage: Storage) -> dict[str, str]:
 def resolve(
     conf: ApprovalConf,
     storage: Storage,
-    settings: Settings,
+    settings: PlatformSettings,
     sagemaker: SageMakerClient,
     *,
     whatever_state: bool = False,
@@ -240,31 +236,35 @@ def refused(approval: Approval, objections: list[str], sagemaker: SageMakerClien
 
 
 def deployed(conf: DeploymentConf, run_id: str, sagemaker: SageMakerClient) -> None:
-    """Approve the version that was deployed by the job, so that the registry tells the truth.
+    """Approve the version that was deployed by the job, so that the registry says what is in production.
 
     Nothing is done for one that is approved, and a deployment does not fail because of its registry.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    group = endpoint_name(conf.project, conf.model)
     log = logging.getLogger(__name__)
     try:
-        arn = next(
-            model_packages.find(sagemaker, group, package_description(conf.model, conf.model_version)), None
+        with explained():
+            _approve(conf, run_id, sagemaker)
+    except (MlopsError, model_packages.NoGroupError) as error:
+        log.error("The model registry does not say that %s is deployed: %s", conf.model_version, error)
+
+
+def _approve(conf: DeploymentConf, run_id: str, sagemaker: SageMakerClient) -> None:
+    group = endpoint_name(conf.project, conf.model)
+    description = package_description(conf.model, conf.model_version)
+    arn = next(model_packages.find(sagemaker, group, description), None)
+    package = model_packages.describe(sagemaker, arn) if arn else None
+    if package is None:
+        logging.getLogger(__name__).warning(
+            "%s has no package of %s: nothing to approve", group, conf.model_version
         )
-        package = model_packages.describe(sagemaker, arn) if arn else None
-        if package is None:
-            log.warning("%s has no package of %s: nothing to approve", group, conf.model_version)
-        elif package.status != "Approved":
-            reason = f"deployed by {conf.origin.user or 'a pipeline'}, run {run_id}"
-            if conf.override is not None:
-                reason += f", override: {conf.override.reason}"
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            model_packages.decide(
-                sagemaker, package.arn, "Approved", reason, {DEPLOYED_AT: now, DEPLOYMENT_RUN: run_id}
-            )
-    except (ClientError, BotoCoreError) as error:
-        log.error("The model registry could not be told of %s: %s", conf.model_version, error)
+    elif package.status != "Approved":
+        reason = f"deployed by {conf.origin.user or 'a pipeline'}, run {run_id}"
+        if conf.override is not None:
+            reason += f", override: {conf.override.reason}"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        model_packages.decide(
+            sagemaker, package.arn, "Approved", reason, {DEPLOYED_AT: now, DEPLOYMENT_RUN: run_id}
+        )
 
 
 def moment(text: str) -> datetime:

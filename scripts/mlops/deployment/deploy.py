@@ -15,7 +15,7 @@ from mlops.base.result import Outcome
 from mlops.base.strict_json import encode
 from mlops.ci import dotenv
 from mlops.ci.merged import check_merged
-from mlops.clients.aws import ecr as images
+from mlops.clients.aws import ecr
 from mlops.clients.aws.sagemaker import (
     describe_endpoint,
     describe_endpoint_config,
@@ -23,26 +23,31 @@ from mlops.clients.aws.sagemaker import (
     find_champion,
 )
 from mlops.clients.aws.sagemaker_requests import endpoint_config
-from mlops.contracts import runs as contract
 from mlops.contracts.locations import evidence_uri
-from mlops.contracts.runs import DEPLOYMENT_DAG, DeploymentConf, Override, RunAnswer, canonical
+from mlops.contracts.runs import (
+    DEPLOYMENT_DAG,
+    SCHEMA_VERSION,
+    DeploymentConf,
+    Override,
+    RunAnswer,
+    canonical,
+)
 from mlops.contracts.versions import ModelVersion, resource_name
 from mlops.deployment.tasks import evidence_objections
 from mlops.runs import airflow_runs
+from mlops.runs.platform import Platform
 
 if TYPE_CHECKING:
-    from mypy_boto3_ecr import ECRClient
     from mypy_boto3_sagemaker import SageMakerClient
 
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.aws.s3 import Storage
     from mlops.manifest.reader import Model
 
 _SETTINGS = ("InstanceType", "InitialInstanceCount", "ContainerStartupHealthCheckTimeoutInSeconds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class DeployOptions:
     """Where the variables go and how long to wait, in seconds."""
 
     dotenv: Path
@@ -50,7 +55,7 @@ class Options:
     timeout: float
 
     @classmethod
-    def read(cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]) -> Options:
+    def read(cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]) -> DeployOptions:
         asked = str(arguments.timeout or "")
         longest = float(model.deployment.startup_timeout)
         return cls(
@@ -58,17 +63,6 @@ class Options:
             wait=not arguments.no_wait,
             timeout=0 if arguments.no_wait else airflow_runs.patience(longest, asked, variables),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Platform:
-    """The services of one environment."""
-
-    runs: airflow_runs.Runs
-    storage: Storage
-    sagemaker: SageMakerClient
-    ecr: ECRClient
-    clock: airflow_runs.Clock = airflow_runs.Clock()  # noqa: RUF009  # frozen
 
 
 def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-locals  # imports count
@@ -85,22 +79,12 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     version = dotenv.model_version(arguments.model_version, os.environ)
     reason = (arguments.override or os.environ.get("MLOPS_OVERRIDE", "")).strip()
 
-    from mlops.clients.aws.s3 import Storage
-    from mlops.clients.aws.session import client, explained
-    from mlops.clients.aws.trigger import Trigger
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.aws.session import explained
 
     with explained():
-        settings = read_settings(client("ssm"))
-        storage = Storage(client("s3"))
-        platform = Platform(
-            runs=Trigger(client("lambda"), settings.trigger_function, storage),
-            storage=storage,
-            sagemaker=client("sagemaker"),
-            ecr=client("ecr"),
-        )
-        conf = request(model, version, settings.bucket, reason, pipeline)
-        return deploy(conf, pipeline, Options.read(arguments, model, os.environ), platform)
+        platform = Platform.connect()
+        conf = request(model, version, platform.bucket, reason, pipeline)
+        return deploy(conf, pipeline, DeployOptions.read(arguments, model, os.environ), platform)
 
 
 def request(
@@ -110,7 +94,7 @@ def request(
     from mlops.manifest import reader
 
     return DeploymentConf(
-        schema_version=contract.SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION,
         project=model.project,
         model=model.name,
         model_version=str(version),
@@ -122,7 +106,7 @@ def request(
     )
 
 
-def deploy(conf: DeploymentConf, pipeline: Pipeline, options: Options, platform: Platform) -> Outcome:
+def deploy(conf: DeploymentConf, pipeline: Pipeline, options: DeployOptions, platform: Platform) -> Outcome:
     """Have Airflow deploy it, and wait; nothing is done when the endpoint serves exactly this.
 
     Raises:
@@ -190,7 +174,7 @@ def check(conf: DeploymentConf, platform: Platform) -> None:
             cause=f"there is no SageMaker model {name}: it was never trained here, or it was deleted",
             next_step="Train this version first: run the pipeline's job train.",
         )
-    if not images.exists(platform.ecr, image):
+    if not ecr.image_exists(platform.ecr, image):
         raise DeploymentRefusedError(
             what,
             cause=f"its image {image} is no longer in the registry",

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 from mlops.base.errors import ContractError, DeploymentRefusedError, MlopsError, RunFailedError
 from mlops.base.strict_json import loads
 from mlops.ci.merged import check_merged
+from mlops.clients.aws import endpoints
+from mlops.clients.aws.parameter_store import read_settings
 from mlops.clients.aws.sagemaker import (
     ServedModel,
     describe_endpoint,
     describe_endpoint_config,
     describe_model,
     find_champion,
-    missing,
 )
 from mlops.clients.aws.sagemaker_requests import Request, endpoint_config, holds, kept_instances, renamed
 from mlops.clients.aws.session import passing
 from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Comparison, Lineage
-from mlops.contracts.platform_settings import Settings, read_settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import DEPLOYMENT_DAG, SCHEMA_VERSION, ApprovalConf, DeploymentConf, is_to_come
 from mlops.contracts.versions import ModelVersion, endpoint_name, resource_name
 from mlops.deployment.approval import Approval, NothingToDeploy, OvertakenApproval, moment, refused, resolve
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from mlops.clients.aws.s3 import Storage
 
 
-# Seconds between tries while SageMaker does not see yet what it has just made.
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
-_ANSWER_LIMIT = 64 * 1024
 _CHAMPION_CHANGED = "the champion changed"
 _CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 DECIDED_AT = "mlops:decided-at"
@@ -63,7 +61,7 @@ class DeploymentPlan:
     """What the first task found out, for all others: it travels as XCom."""
 
     conf: DeploymentConf
-    settings: Settings
+    settings: PlatformSettings
     run_id: str
     endpoint_config: dict[str, Any]
     """CreateEndpointConfig's request."""
@@ -190,7 +188,7 @@ def _holds(decided: str) -> bool:
 def _objections_to(
     approval: Approval, objections: list[str], before: ServedModel | None, sagemaker: SageMakerClient
 ) -> list[str]:
-    """What remains of the objections when a person approved the version; the registry is told of it."""
+    """What remains of the objections when a person approved the version; the registry is updated."""
     if before is not None and _is_older(approval.conf.model_version, before.version):
         # A person goes back to it: what it was compared with then does not matter now.
         objections = [one for one in objections if not one.startswith(_CHAMPION_CHANGED)]
@@ -294,15 +292,10 @@ def put_endpoint(
     Raises:
         DeploymentRefusedError: when somebody else is changing the endpoint or has done so, or it is broken.
     """
-    from botocore.exceptions import ClientError
-
     try:
         return _put(plan, sagemaker, pause)
-    except ClientError as error:
+    except endpoints.EndpointTakenError:
         # Of two deployments at once SageMaker takes one; the other looks again, and sees whose turn it is.
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        if not any(words in message for words in ("already existing", "in-progress")):
-            raise
         return _put(plan, sagemaker, pause)
 
 
@@ -311,18 +304,10 @@ def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[floa
     config = plan.endpoint_config["EndpointConfigName"]
     endpoint = describe_endpoint(sagemaker, name)
     if endpoint is not None and endpoint["EndpointStatus"] == "Failed":
-        sagemaker.delete_endpoint(EndpointName=name)
-        _wait_until_gone(sagemaker, name, pause)
+        endpoints.delete(sagemaker, name, pause)
         endpoint = None
     if endpoint is None:
-        _retry_until_visible(
-            lambda: sagemaker.create_endpoint(
-                EndpointName=name,
-                EndpointConfigName=config,
-                Tags=_tags(plan.conf, plan.decided_at),
-            ),
-            pause,
-        )
+        endpoints.create(sagemaker, name, config, _tags(plan.conf, plan.decided_at), pause)
         return True
     status = endpoint["EndpointStatus"]
     serves = endpoint["EndpointConfigName"]
@@ -345,9 +330,7 @@ def _put(plan: DeploymentPlan, sagemaker: SageMakerClient, pause: Callable[[floa
             next_step="Run the job deploy again: it compares with what is in production now.",
         )
     kept = kept_instances(describe_endpoint_config(sagemaker, serves), plan.endpoint_config)
-    _retry_until_visible(
-        lambda: sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **kept), pause
-    )
+    endpoints.update(sagemaker, name, config, kept, pause)
     return True
 
 
@@ -406,26 +389,17 @@ def confirm(
 def smoke_test(conf: DeploymentConf, runtime: SageMakerRuntimeClient) -> str:
     """Ask the endpoint once, as mlops.yml says.
 
+    When it could not be asked, the SDK's error passes through: that is not a verdict on the model.
+
     Raises:
         RunFailedError: when it does not answer with HTTP 200 and this model's version.
-        ClientError, BotoCoreError: when it could not be asked, which is not a verdict on the model.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
-
     test = conf.deployment.smoke_test
     advice = "Check deployment.smoke_test in mlops.yml and the model's `serve`."
     try:
-        answer = runtime.invoke_endpoint(
-            EndpointName=conf.deployment.endpoint_name, ContentType=test.content_type, Body=test.body
-        )
-    except (ClientError, BotoCoreError) as error:
-        # A model has 60 seconds to answer, after which it is the model that failed.
-        if passing(error) and not isinstance(error, ReadTimeoutError):
-            raise
-        details = getattr(error, "response", {})
-        said = str(details.get("OriginalMessage") or error)
-        raise RunFailedError("The smoke test failed", cause=said[:2000], next_step=advice) from error
-    text = answer["Body"].read(_ANSWER_LIMIT).decode(errors="replace")
+        text = endpoints.invoke(runtime, conf.deployment.endpoint_name, test.content_type, test.body)
+    except endpoints.NoAnswerError as error:
+        raise RunFailedError("The smoke test failed", cause=str(error)[:2000], next_step=advice) from error
     try:
         version = loads(dict[str, Any], text, "the answer").get("model", {}).get("version")
     except (MlopsError, AttributeError) as error:
@@ -454,30 +428,6 @@ def _restore(plan: DeploymentPlan, sagemaker: SageMakerClient) -> str:
     kept = kept_instances(now, before) if before else {}
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=plan.before.endpoint_config, **kept)
     return f"The endpoint goes back to {plan.before.version}."
-
-
-def _retry_until_visible(call: Callable[[], object], pause: Callable[[float], None]) -> None:
-    """Repeat a call that names a configuration made a moment ago: SageMaker may not see it yet."""
-    from botocore.exceptions import ClientError
-
-    for seconds in (*_PAUSES, None):
-        try:
-            call()
-            return
-        except ClientError as error:
-            if seconds is None or not missing(error):
-                raise
-            pause(seconds)
-
-
-def _wait_until_gone(sagemaker: SageMakerClient, name: str, pause: Callable[[float], None]) -> None:
-    for seconds in (*_PAUSES, *_PAUSES):
-        if describe_endpoint(sagemaker, name) is None:
-            return
-        pause(seconds)
-    raise DeploymentRefusedError(
-        f"The failed endpoint {name} is still being deleted", next_step="Try again in a few minutes."
-    )
 
 
 def _tags(conf: DeploymentConf, decided_at: str = "") -> list[TagTypeDef]:

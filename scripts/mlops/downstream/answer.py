@@ -1,4 +1,4 @@
-"""`mlops answer`: tell the upstream how its pipeline here went, as far as a token may write there.
+"""`mlops answer`: report to the upstream how its pipeline here went, as far as a token may write there.
 
 A status on its commit leads to this pipeline, and the report stands on its merge request. Both are extras:
 the upstream's trigger job shows the same state and link without any token.
@@ -20,7 +20,7 @@ from mlops.ci.pipeline import Pipeline
 from mlops.contracts.upstream import TOKEN
 
 
-class Upstream(Protocol):
+class StatusTarget(Protocol):
     """What is needed of `clients.gitlab.GitLabProject`."""
 
     def put_note(self, merge_request: int, marker: str, text: str) -> None: ...
@@ -29,7 +29,7 @@ class Upstream(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ModelResult:
     """How the pipeline of a model went; `report` is what `evaluate` wrote, empty where it wrote nothing."""
 
     model: str
@@ -54,34 +54,34 @@ def run(arguments: argparse.Namespace) -> Outcome:
     Raises:
         SettingsError: when a variable of the pipeline is wrong.
     """
-    from mlops.clients.gitlab import project as gitlab
+    from mlops.clients.gitlab.project import connect_upstream
 
     pipeline = Pipeline.from_environment(os.environ)
     report = Path(arguments.report) / "evaluation.md"
-    result = Result(
+    result = ModelResult(
         model=arguments.model,
         state=arguments.state,
         gate=os.environ.get("GATE", ""),
         version=os.environ.get("MODEL_VERSION", "") or os.environ.get("IMAGE_VERSION", ""),
         report=report.read_text(encoding="utf-8") if report.is_file() else "",
     )
-    return answer(result, pipeline, gitlab.connect_upstream())
+    return answer(result, pipeline, connect_upstream())
 
 
-def answer(result: Result, pipeline: Pipeline, project: Upstream | None) -> Outcome:
+def answer(result: ModelResult, pipeline: Pipeline, project: StatusTarget | None) -> Outcome:
     """Set the status and write the note; what GitLab refuses is one line, and no failure."""
     if not pipeline.downstream:
-        return Outcome(summary="Nobody is told: what the upstream is was not found out")
+        return Outcome(summary="Nothing is reported: the upstream is not known")
     upstream = pipeline.origin.project_path
     if project is None:
         return Outcome(summary=f"{upstream} has the trigger job's state and link; {TOKEN} is not set")
-    told: list[str] = []
+    reported: list[str] = []
     refused: list[str] = []
 
-    def tell(what: str, write: Callable[[Upstream], None]) -> None:
+    def write_to(what: str, write: Callable[[StatusTarget], None]) -> None:
         try:
             write(project)
-            told.append(what)
+            reported.append(what)
         except GitLabError as error:
             refused.append(f"{error.what} ({error.cause})")
 
@@ -92,20 +92,22 @@ def answer(result: Result, pipeline: Pipeline, project: Upstream | None) -> Outc
         "description": result.sentence[:255],
         **({"pipeline_id": pipeline.upstream_pipeline_id} if pipeline.upstream_pipeline_id else {}),
     }
-    tell(f"the commit {pipeline.commit_sha[:8]}", lambda desk: desk.set_status(pipeline.commit_sha, status))
+    write_to(
+        f"the commit {pipeline.commit_sha[:8]}", lambda desk: desk.set_status(pipeline.commit_sha, status)
+    )
     number, marker = pipeline.merge_request_iid, f"<!-- ml-ops:pipeline:{result.model} -->"
     if number is not None:
         text = _note(result, pipeline)
-        tell(f"the merge request !{number}", lambda desk: desk.put_note(number, marker, text))
+        write_to(f"the merge request !{number}", lambda desk: desk.put_note(number, marker, text))
     if refused:
-        console.warn(f"{upstream} is not told everything: {'; '.join(refused)}")
-    where = " and ".join(told) or "nothing"
+        console.warn(f"{upstream} did not get the whole report: {'; '.join(refused)}")
+    where = f"to {' and '.join(reported)} of" if reported else "nothing to"
     return Outcome(
-        summary=f"Told {where} of {upstream}: {result.sentence}",
-        data={"project": upstream, "told": told, "state": result.state},
+        summary=f"Reported {where} {upstream}: {result.sentence}",
+        data={"project": upstream, "told": reported, "state": result.state},
     )
 
 
-def _note(result: Result, pipeline: Pipeline) -> str:
+def _note(result: ModelResult, pipeline: Pipeline) -> str:
     link = f"[Pipeline]({pipeline.origin.pipeline_url}) of {pipeline.commit_sha[:8]}: {result.sentence}."
     return f"{result.report.rstrip()}\n\n{link}" if result.report else link

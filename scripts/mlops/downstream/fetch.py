@@ -29,7 +29,7 @@ from mlops.contracts import upstream
 from mlops.contracts.upstream import TOKEN, Change, Claim, Upstream
 
 if TYPE_CHECKING:
-    from mlops.clients.gitlab.upstream_project import Job, Project
+    from mlops.clients.gitlab.upstream_project import UpstreamDetails, UpstreamJob
 
 BUNDLE, CHECKSUM = "code.bundle", "code.sha256"
 _BUNDLE_LIMIT = 1 << 30
@@ -37,16 +37,16 @@ _ARCHIVE_LIMIT = _BUNDLE_LIMIT + (1 << 20)
 _DOCS = "Look at docs/downstream.md."
 
 
-class Source(Protocol):
+class UpstreamSource(Protocol):
     """What is needed of `clients.upstream_project.UpstreamProject`."""
 
-    def project(self) -> Project: ...
+    def project(self) -> UpstreamDetails: ...
 
     def newest_pipeline(self, commit: str, source_is_merge_request: bool) -> int: ...
 
     def find_job(self, pipeline_id: int, name: str) -> int: ...
 
-    def job(self, job_id: int) -> Job: ...
+    def job(self, job_id: int) -> UpstreamJob: ...
 
     def download(self, job_id: int, target: Path, limit: int) -> None: ...
 
@@ -58,7 +58,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class CodeFolder:
     """Where the code goes: its files, and git's folder beside them."""
 
     files: Path
@@ -70,7 +70,7 @@ class Place:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    """Fetch and check the code, and tell the other jobs whose it is.
+    """Fetch and check the code, and hand its origin to the other jobs.
 
     Raises:
         UpstreamError: when the trigger does not say what GitLab says.
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """
     claim = read_claim(arguments, os.environ)
     refuse_variables(os.environ)
-    place = Place(files=Path(arguments.directory), manifest=arguments.manifest)
+    place = CodeFolder(files=Path(arguments.directory), manifest=arguments.manifest)
     if not place.files.name:
         raise UsageError(f"--directory {place.files} is not a folder to make", next_step="Give it a name.")
     server, token = os.environ.get("CI_SERVER_URL", ""), os.environ.get(TOKEN, "")
@@ -160,7 +160,7 @@ class Known:
     artifact_sha256: str
 
 
-def ask(claim: Claim, source: Source, accepted: str) -> Known:
+def ask(claim: Claim, source: UpstreamSource, accepted: str) -> Known:
     """What GitLab says of the job that made the artifact, where a token reads the project.
 
     Raises:
@@ -207,7 +207,7 @@ def ask(claim: Claim, source: Source, accepted: str) -> Known:
     )
 
 
-def ask_with_job_token(claim: Claim, source: Source, accepted: str) -> Known:
+def ask_with_job_token(claim: Claim, source: UpstreamSource, accepted: str) -> Known:
     """What GitLab says to a job's own token: whose newest commit it is, and no more.
 
     Raises:
@@ -255,7 +255,7 @@ def ask_with_job_token(claim: Claim, source: Source, accepted: str) -> Known:
     )
 
 
-def fetch(known: Known, source: Source, place: Place) -> Upstream:
+def fetch(known: Known, source: UpstreamSource, place: CodeFolder) -> Upstream:
     """Download the artifact of exactly that job, check it, and put the code where other jobs look for it.
 
     Raises:
@@ -290,7 +290,7 @@ def fetch(known: Known, source: Source, place: Place) -> Upstream:
     return replace(known.upstream, title=title)
 
 
-def _find_job(claim: Claim, source: Source) -> int:
+def _find_job(claim: Claim, source: UpstreamSource) -> int:
     if not (claim.pipeline_id or claim.commit):
         raise _untold()
     pipeline_id = claim.pipeline_id or source.newest_pipeline(claim.commit, claim.change == "merge_request")
@@ -324,7 +324,7 @@ def _check_accepted(path: str, member: bool, accepted: str) -> None:
     )
 
 
-def _change(job: Job, default_branch: str) -> Change:
+def _change(job: UpstreamJob, default_branch: str) -> Change:
     if job.tag or job.source == "schedule":
         raise UpstreamError(
             "The upstream's pipeline was not started by a change",

@@ -28,6 +28,7 @@ from mlops.contracts.runs import TRAINING_DAG, RunAnswer
 from mlops.contracts.versions import ModelVersion
 from mlops.evaluation import report
 from mlops.runs import airflow_runs
+from mlops.runs.platform import Platform
 
 if TYPE_CHECKING:
     from mlops.ci.pipeline import Pipeline
@@ -42,7 +43,7 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class EvaluationTarget:
     """Which training to report on; `run_id` is empty when nothing was trained."""
 
     project: str
@@ -55,7 +56,7 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class EvaluateOptions:
     """Where the results go and how long to wait for them, in seconds."""
 
     directory: Path
@@ -64,7 +65,9 @@ class Options:
     timeout: float
 
     @classmethod
-    def read(cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]) -> Options:
+    def read(
+        cls, arguments: argparse.Namespace, model: Model, variables: Mapping[str, str]
+    ) -> EvaluateOptions:
         asked = str(arguments.timeout or variables.get("MLOPS_WAIT_SECONDS", ""))
         return cls(
             directory=Path(arguments.report),
@@ -97,23 +100,19 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     # The template names it in a variable: the image of an earlier release does not know the option.
     environment = arguments.environment or os.environ.get("MLOPS_ENVIRONMENT", "")
     model = reader.load(arguments.manifest, environment).model(arguments.model)
-    options = Options.read(arguments, model, os.environ)
+    options = EvaluateOptions.read(arguments, model, os.environ)
     version, run_id = requested(arguments, os.environ)
 
-    from mlops.clients.aws.s3 import Storage
-    from mlops.clients.aws.session import client, explained
-    from mlops.clients.aws.trigger import Trigger
-    from mlops.clients.gitlab import project as gitlab
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.aws.session import explained
+    from mlops.clients.gitlab.project import connect
 
     with explained():
-        settings = read_settings(client("ssm"))
-        storage = Storage(client("s3"))
-        subject = Subject(
+        platform = Platform.connect()
+        subject = EvaluationTarget(
             project=model.project,
             model=model.name,
             version=version,
-            evidence_uri=evidence_uri(settings.bucket, model.project, model.name, version),
+            evidence_uri=evidence_uri(platform.bucket, model.project, model.name, version),
             run_id=run_id,
             request=os.environ.get("TRAINING_REQUEST", "")
             if str(version) == os.environ.get("MODEL_VERSION")
@@ -123,10 +122,9 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
             subject,
             options,
             pipeline,
-            runs=Trigger(client("lambda"), settings.trigger_function, storage),
-            storage=storage,
-            # Of another project's change, the job answer tells that project.
-            notes=None if pipeline.downstream else gitlab.connect(),
+            platform,
+            # Of another project's change, the job answer reports to that project.
+            notes=None if pipeline.downstream else connect(),
         )
 
 
@@ -143,36 +141,34 @@ def requested(arguments: argparse.Namespace, variables: Mapping[str, str]) -> tu
     return version, arguments.run_id or inherited
 
 
-def evaluate(  # pylint: disable=too-many-arguments
-    subject: Subject,
-    options: Options,
+def evaluate(
+    subject: EvaluationTarget,
+    options: EvaluateOptions,
     pipeline: Pipeline,
+    platform: Platform,
     *,
-    runs: airflow_runs.Runs,
-    storage: Storage,
     notes: Notes | None,
-    clock: airflow_runs.Clock = airflow_runs.Clock(),  # noqa: B008  # frozen
 ) -> Outcome:
     """Write all reports; a failed gate is an exit code, not an exception.
 
     Raises:
         RunFailedError: with the real cause, when the training failed.
         RunTimeoutError: when it is not over in time; a retry of the job waits on.
-        TriggerError: when Airflow does not tell for long.
+        TriggerError: when Airflow does not answer for long.
         EvidenceError: when the training left no usable evidence.
     """
     answer: RunAnswer | None = None
     if subject.run_id:
-        answer = _answer(subject, options, runs, clock)
+        answer = _answer(subject, options, platform)
         if answer.state == "failed":
-            raise _failed(subject, options, storage, answer)
+            raise _failed(subject, options, platform.storage, answer)
         if answer.state != "success":
             return _not_over(answer)
     else:
         console.say(
             f"{subject.model} {subject.version} was not trained by this pipeline: nothing new to evaluate"
         )
-    evaluated = read_evidence(subject, storage, _links(answer, pipeline, options))
+    evaluated = read_evidence(subject, platform.storage, _links(answer, pipeline, options))
     comparison = evaluated.comparison
     text = report.write(options.directory, evaluated)
     dotenv.write(
@@ -189,7 +185,7 @@ def evaluate(  # pylint: disable=too-many-arguments
 
 
 def read_evidence(
-    subject: Subject, storage: Storage, links: tuple[report.Link, ...] = ()
+    subject: EvaluationTarget, storage: Storage, links: tuple[report.Link, ...] = ()
 ) -> report.Evaluated:
     """The comparison and both evaluations.
 
@@ -226,7 +222,7 @@ def read_evidence(
     )
 
 
-def _check_request(subject: Subject, storage: Storage) -> None:
+def _check_request(subject: EvaluationTarget, storage: Storage) -> None:
     """The run of a version is joined by every pipeline of it, whatever its manifest says by now."""
     try:
         made_from = storage.read_record(Lineage, subject.evidence_uri + LINEAGE)
@@ -244,12 +240,10 @@ def _check_request(subject: Subject, storage: Storage) -> None:
         )
 
 
-def _answer(
-    subject: Subject, options: Options, runs: airflow_runs.Runs, clock: airflow_runs.Clock
-) -> RunAnswer:
+def _answer(subject: EvaluationTarget, options: EvaluateOptions, platform: Platform) -> RunAnswer:
     if options.wait:
-        return airflow_runs.wait(runs, TRAINING_DAG, subject.run_id, options.timeout, clock)
-    answer = runs.status(TRAINING_DAG, subject.run_id)
+        return airflow_runs.wait(platform.runs, TRAINING_DAG, subject.run_id, options.timeout, platform.clock)
+    answer = platform.runs.status(TRAINING_DAG, subject.run_id)
     if answer.problem is not None:
         raise airflow_runs.refusal(answer)
     return answer
@@ -264,7 +258,9 @@ def _not_over(answer: RunAnswer) -> Outcome:
     )
 
 
-def _failed(subject: Subject, options: Options, storage: Storage, answer: RunAnswer) -> RunFailedError:
+def _failed(
+    subject: EvaluationTarget, options: EvaluateOptions, storage: Storage, answer: RunAnswer
+) -> RunFailedError:
     what = f"Training of {subject.model} {subject.version}"
     error = airflow_runs.run_failed(storage, subject.evidence_uri, answer, what)
     links = [("Log", error.link), ("Airflow run", answer.run_url)]
@@ -272,7 +268,7 @@ def _failed(subject: Subject, options: Options, storage: Storage, answer: RunAns
     return error
 
 
-def _links(answer: RunAnswer | None, pipeline: Pipeline, options: Options) -> tuple[report.Link, ...]:
+def _links(answer: RunAnswer | None, pipeline: Pipeline, options: EvaluateOptions) -> tuple[report.Link, ...]:
     links = []
     if pipeline.origin.job_url and not options.directory.is_absolute():
         path = f"{options.directory.as_posix()}/{report.MARKDOWN}"
@@ -282,7 +278,7 @@ def _links(answer: RunAnswer | None, pipeline: Pipeline, options: Options) -> tu
     return tuple(links)
 
 
-def _write_note(notes: Notes, merge_request: int, subject: Subject, text: str) -> None:
+def _write_note(notes: Notes, merge_request: int, subject: EvaluationTarget, text: str) -> None:
     marker = f"<!-- ml-ops:evaluation:{subject.project}/{subject.model} -->"
     try:
         notes.put_note(merge_request, marker, text)
@@ -291,7 +287,7 @@ def _write_note(notes: Notes, merge_request: int, subject: Subject, text: str) -
             console.warn(line)
 
 
-def _outcome(subject: Subject, comparison: Comparison, directory: Path) -> Outcome:
+def _outcome(subject: EvaluationTarget, comparison: Comparison, directory: Path) -> Outcome:
     lines = [report.verdict(comparison), "", report.table(comparison), ""]
     if comparison.gate == "passed" and subject.version.image.prerelease:
         steps = ["Merge it: the default branch trains a release. A pre-release is never deployed."]

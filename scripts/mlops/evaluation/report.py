@@ -215,7 +215,10 @@ def _sources(evaluated: Evaluated) -> list[str]:
 
 
 def _details(summary: str, lines: list[str]) -> list[str]:
-    """Folded, with the blank lines that Markdown inside HTML needs; nothing when there is nothing to tell."""
+    """Folded, with the blank lines that Markdown inside HTML needs.
+
+    Nothing when there is nothing to report.
+    """
     return ["<details>", f"<summary>{summary}</summary>", "", *lines, "</details>", ""] if lines else []
 
 

@@ -21,7 +21,7 @@ from mlops.images.content_key import Content
 from mlops.manifest.reader import Model
 
 if TYPE_CHECKING:
-    from mlops.clients.docker import DockerEngine
+    from mlops.clients.docker import DockerDaemon
 
 KEY_LABEL = "org.ml-ops.content-key"
 REVISION_LABEL = "org.opencontainers.image.revision"
@@ -30,7 +30,7 @@ SOURCE_LABEL = "org.opencontainers.image.source"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class BuildSource:
     """What is to become an image."""
 
     model: Model
@@ -78,7 +78,7 @@ class Builder(Protocol):
 
     name: ClassVar[str]
 
-    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+    def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
         """Build and push.
 
         Raises:
@@ -92,12 +92,12 @@ class DockerBuilder:
     name: ClassVar[str] = "docker"
 
     @cached_property
-    def _engine(self) -> DockerEngine:
-        from mlops.clients.docker import DockerEngine
+    def _engine(self) -> DockerDaemon:
+        from mlops.clients.docker import DockerDaemon
 
-        return DockerEngine.connect(console.say)
+        return DockerDaemon.connect(console.say)
 
-    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+    def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
         """See `Builder`."""
         content, uri = source.content, registry.uri
         with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
@@ -123,7 +123,7 @@ class ProcessBuilder:
 
     name: ClassVar[str] = "process"
 
-    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+    def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
         """See `Builder`."""
         console.warn(
             "Without a container engine the image holds the source alone: its jobs will run as processes."

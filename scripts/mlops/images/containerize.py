@@ -42,11 +42,11 @@ from mlops.base.result import Outcome
 from mlops.ci import dotenv
 from mlops.ci.pipeline import Pipeline
 from mlops.clients.aws import session
-from mlops.clients.aws.oci_registry import RELEASE_AGAIN, Image, Registry, unsupported
+from mlops.clients.aws.oci_registry import RELEASE_AGAIN, Registry, RegistryImage, unsupported
 from mlops.clients.git.repository import Repository
-from mlops.clients.gitlab import project as gitlab
+from mlops.clients.gitlab.project import GitLabProject, connect
 from mlops.contracts import versions
-from mlops.images.builders import BUILDERS, KEY_LABEL, REVISION_LABEL, Builder, Source
+from mlops.images.builders import BUILDERS, KEY_LABEL, REVISION_LABEL, Builder, BuildSource
 from mlops.images.content_key import read_content
 from mlops.manifest import reader
 from mlops.manifest.reader import Model
@@ -62,7 +62,7 @@ _REBUILD = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ContainerizedImage:
     """An image in the registry that has the content."""
 
     version: Version
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             return rehearse(source, registry)
         result = containerize(source, registry, BUILDERS[engine]())
         if result.built and pipeline.kind == "default_branch":
-            announce(source, result.version, None if pipeline.downstream else gitlab.connect())
+            announce(source, result.version, None if pipeline.downstream else connect())
     return finish(model, registry, result, Path(arguments.dotenv))
 
 
@@ -114,7 +114,7 @@ def parse_build_arguments(words: list[str]) -> dict[str, str]:
 
 def read_source(
     model: Model, pipeline: Pipeline, build_arguments: Mapping[str, str], assembler: str
-) -> Source:
+) -> BuildSource:
     """What the checked-out commit has for a model.
 
     Raises:
@@ -136,7 +136,7 @@ def read_source(
             next_step="Keep source/ and source.git/ of the job fetch together, as ci-templates do.",
         )
     content = read_content(repository, model, build_arguments, assembler)
-    return Source(
+    return BuildSource(
         model=model,
         repository=repository,
         content=content,
@@ -145,7 +145,7 @@ def read_source(
     )
 
 
-def containerize(source: Source, registry: Registry, builder: Builder) -> Result:
+def containerize(source: BuildSource, registry: Registry, builder: Builder) -> ContainerizedImage:
     """The image that has this content: the one there is, or a new one under the next version.
 
     Raises:
@@ -217,7 +217,7 @@ def check_owner(registry: Registry, pipeline: Pipeline) -> None:
     )
 
 
-def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result:
+def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> ContainerizedImage:
     """The release that a tag names, or the newest for a schedule.
 
     Raises:
@@ -239,10 +239,12 @@ def find_release(model: Model, pipeline: Pipeline, registry: Registry) -> Result
         )
     check_owner(registry, pipeline)
     found.check(f"{model.repository}:{version}", RELEASE_AGAIN)
-    return Result(version=version, digest=found.digest, built=False, note="it is the release asked for")
+    return ContainerizedImage(
+        version=version, digest=found.digest, built=False, note="it is the release asked for"
+    )
 
 
-def newest_release(registry: Registry) -> tuple[Version, Image | None]:
+def newest_release(registry: Registry) -> tuple[Version, RegistryImage | None]:
     """The highest release there is; 0.0.0 and None before the first."""
     releases = (
         (version, found)
@@ -253,7 +255,9 @@ def newest_release(registry: Registry) -> tuple[Version, Image | None]:
     return max(releases, key=lambda pair: pair[0], default=(Version(0), None))
 
 
-def next_release(source: Source, last: tuple[Version, Image] | None, registry: Registry) -> Version:
+def next_release(
+    source: BuildSource, last: tuple[Version, RegistryImage] | None, registry: Registry
+) -> Version:
     """The release that follows the last one, by the commits since."""
     if last is None:
         return versions.FIRST_RELEASE
@@ -270,7 +274,7 @@ def next_release(source: Source, last: tuple[Version, Image] | None, registry: R
     return versions.next_release(version, (commit.message for commit in commits))
 
 
-def rehearse(source: Source, registry: Registry) -> Outcome:
+def rehearse(source: BuildSource, registry: Registry) -> Outcome:
     """What a pipeline of the default branch would do; nothing is pushed."""
     changed = [
         path for path in source.repository.changes(*source.content.paths) if source.content.matters(path)
@@ -292,7 +296,7 @@ def rehearse(source: Source, registry: Registry) -> Outcome:
     )
 
 
-def announce(source: Source, version: Version, project: gitlab.GitLabProject | None) -> None:
+def announce(source: BuildSource, version: Version, project: GitLabProject | None) -> None:
     """A git tag and a GitLab release, where a token allows; the registry stays the source of truth."""
     if project is None:
         return
@@ -304,7 +308,7 @@ def announce(source: Source, version: Version, project: gitlab.GitLabProject | N
         console.show_error(error)
 
 
-def finish(model: Model, registry: Registry, result: Result, file: Path) -> Outcome:
+def finish(model: Model, registry: Registry, result: ContainerizedImage, file: Path) -> Outcome:
     """Write the variables for later jobs and say what there is."""
     uri = f"{registry.uri}@{result.digest}"
     dotenv.write(
@@ -332,11 +336,11 @@ def finish(model: Model, registry: Registry, result: Result, file: Path) -> Outc
     )
 
 
-def _of_merge_request(source: Source) -> bool:
+def _of_merge_request(source: BuildSource) -> bool:
     return source.pipeline.kind == "merge_request"
 
 
-def _known(source: Source, registry: Registry) -> tuple[Version, Image] | None:
+def _known(source: BuildSource, registry: Registry) -> tuple[Version, RegistryImage] | None:
     """The image with this content, and its version: the release, or, for a merge request, the candidate."""
     for tag in source.key_tags:
         found = registry.find(tag)
@@ -347,13 +351,13 @@ def _known(source: Source, registry: Registry) -> tuple[Version, Image] | None:
     return None
 
 
-def _version(found: Image, *, candidates: bool) -> Version | None:
+def _version(found: RegistryImage, *, candidates: bool) -> Version | None:
     known = _versions(found)
     releases = [version for version in known if not version.prerelease]
     return max(releases or (known if candidates else []), default=None)
 
 
-def _versions(found: Image) -> list[Version]:
+def _versions(found: RegistryImage) -> list[Version]:
     """All that an image is called, in releases and in merge requests."""
     known = []
     for tag in found.tags:
@@ -365,7 +369,9 @@ def _versions(found: Image) -> list[Version]:
     return known
 
 
-def _taken(source: Source, registry: Registry, version: Version, found: Image, note: str) -> Result:
+def _taken(
+    source: BuildSource, registry: Registry, version: Version, found: RegistryImage, note: str
+) -> ContainerizedImage:
     """An image that is there, as this pipeline calls it.
 
     A merge request never goes by a release's number, for what it trains is none. So a released image gets one
@@ -375,12 +381,12 @@ def _taken(source: Source, registry: Registry, version: Version, found: Image, n
         RegistryError: when the registry does not take the tag.
     """
     if version.prerelease or not _of_merge_request(source):
-        return Result(version=version, digest=found.digest, built=False, note=note)
+        return ContainerizedImage(version=version, digest=found.digest, built=False, note=note)
     note = f"the content is that of {version}"
     mine = f"mr{source.pipeline.merge_request_iid or 0}."
     own = [one for one in _versions(found) if (one.prerelease or "").startswith(mine)]
     if own:
-        return Result(version=max(own), digest=found.digest, built=False, note=note)
+        return ContainerizedImage(version=max(own), digest=found.digest, built=False, note=note)
     if len(found.tags) >= TAGS_OF_AN_IMAGE:
         raise RegistryError(
             f"The image of {registry.repository} {version} has {len(found.tags)} tags, and ECR takes no more",
@@ -399,7 +405,7 @@ def _taken(source: Source, registry: Registry, version: Version, found: Image, n
                 raise
             if holder.digest != found.digest:  # this pipeline has made another image before
                 continue
-        return Result(version=candidate, digest=found.digest, built=False, note=note)
+        return ContainerizedImage(version=candidate, digest=found.digest, built=False, note=note)
     raise RegistryError(
         f"{registry.repository} has no free pre-release for this merge request",
         cause=f"{ATTEMPTS} in a row are other images, the last is {candidate}",
@@ -407,14 +413,16 @@ def _taken(source: Source, registry: Registry, version: Version, found: Image, n
     )
 
 
-def _has_content(source: Source, registry: Registry, image: Image) -> bool:
+def _has_content(source: BuildSource, registry: Registry, image: RegistryImage) -> bool:
     """Whether an image has this content, and SageMaker takes it."""
     return registry.labels(image.digest).get(KEY_LABEL) == source.content.key and not registry.flaw(
         image.digest
     )
 
 
-def _next(source: Source, registry: Registry, taken: set[Version]) -> tuple[Version, Image | None]:
+def _next(
+    source: BuildSource, registry: Registry, taken: set[Version]
+) -> tuple[Version, RegistryImage | None]:
     """The version to try, and the image that has it and this content but lacks the content's tag."""
     version, newest = newest_release(registry)
     if newest and _has_content(source, registry, newest):
@@ -425,7 +433,9 @@ def _next(source: Source, registry: Registry, taken: set[Version]) -> tuple[Vers
     return source.version(following), None
 
 
-def _complete(source: Source, registry: Registry, version: Version, digest: str, why: str) -> Result:
+def _complete(
+    source: BuildSource, registry: Registry, version: Version, digest: str, why: str
+) -> ContainerizedImage:
     """Give a pushed image the tag of its content; where another image has it already, that one is taken."""
     try:
         registry.tag(digest, source.key_tag)
@@ -438,4 +448,4 @@ def _complete(source: Source, registry: Registry, version: Version, digest: str,
             if earlier:
                 note = "the same content was released just now"
                 return _taken(source, registry, earlier, holder, note)
-    return Result(version=version, digest=digest, built=False, note=why)
+    return ContainerizedImage(version=version, digest=digest, built=False, note=why)

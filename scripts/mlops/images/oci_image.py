@@ -28,7 +28,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ImageConfig:
     """What a Dockerfile's last stage says of how the image runs."""
 
     entrypoint: tuple[str, ...]
@@ -45,7 +45,7 @@ class AssembledImage:
     blobs: Mapping[str, bytes]
 
 
-def read_settings(dockerfile: str, build_arguments: Mapping[str, str]) -> Settings:
+def read_settings(dockerfile: str, build_arguments: Mapping[str, str]) -> ImageConfig:
     """Read the last stage of a Dockerfile.
 
     Raises:
@@ -86,13 +86,13 @@ def read_settings(dockerfile: str, build_arguments: Mapping[str, str]) -> Settin
         raise BuildError(
             f"The Dockerfile's WORKDIR {directory} is not valid", next_step="Write it without `..`."
         )
-    return Settings(
+    return ImageConfig(
         entrypoint=entrypoint, command=command, environment=environment, working_directory=str(directory)
     )
 
 
 def assemble(
-    root: Path, files: Sequence[str], settings: Settings, labels: Mapping[str, str]
+    root: Path, files: Sequence[str], settings: ImageConfig, labels: Mapping[str, str]
 ) -> AssembledImage:
     """Make an image of files below `root`, named by their paths in the working directory.
 

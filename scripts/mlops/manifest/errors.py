@@ -52,7 +52,7 @@ _PATTERNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class ManifestProblem:
     """One thing to change in a manifest; `key` is the whole way to it, such as `models.a.training.spot`."""
 
     place: Place
@@ -71,7 +71,7 @@ class Problem:
         return text.lstrip(".") or "the manifest"
 
 
-def manifest_error(path: Path, problems: Iterable[Problem]) -> ManifestError:
+def manifest_error(path: Path, problems: Iterable[ManifestProblem]) -> ManifestError:
     """One error with all problems, in the order of their lines."""
     found = sorted(problems, key=lambda problem: problem.line)
     if len(found) == 1:
@@ -102,7 +102,7 @@ def manifest_error(path: Path, problems: Iterable[Problem]) -> ManifestError:
 
 
 def problems_of(error: ValidationError) -> list[tuple[Place, dict[str, str]]]:
-    """Each problem of a validation as its place and the fields of a `Problem` that pydantic knows of."""
+    """Each problem of a validation: its place, and the fields of a `ManifestProblem` that pydantic knows."""
     details = error.errors(include_url=False)
     misspelt = {
         (*detail["loc"][:-1], near)

@@ -23,8 +23,8 @@ from mlops.base.errors import ManifestError, UsageError, VersionError
 from mlops.contracts import locations, runs, versions
 from mlops.manifest import schema
 from mlops.manifest import source as manifest_source
-from mlops.manifest.errors import Problem, manifest_error, problems_of
-from mlops.manifest.source import Place, Source
+from mlops.manifest.errors import ManifestProblem, manifest_error, problems_of
+from mlops.manifest.source import ManifestSource, Place
 
 # With everything else in a conf, this stays below runs.CONF_LIMIT.
 BODY_LIMIT = 8 * 1024
@@ -38,13 +38,13 @@ class Model:
     name: str
     directory: Path
     """The manifest's own; paths of `image` are below it."""
-    image: schema.Image
-    training: schema.Training
-    evaluation: schema.Evaluation
-    retraining: schema.Retraining
-    monitoring: schema.Monitoring | None
-    deployment: schema.Deployment
-    notifications: schema.Notifications
+    image: schema.ImageSection
+    training: schema.TrainingSection
+    evaluation: schema.EvaluationSection
+    retraining: schema.RetrainingSection
+    monitoring: schema.MonitoringSection | None
+    deployment: schema.DeploymentSection
+    notifications: schema.NotificationsSection
     smoke_test_body: str
 
     @property
@@ -108,6 +108,18 @@ def load(path: Path | str, environment: str = "") -> Manifest:
         project=chosen.project,
         models={name: _model(source, chosen.project, name, model) for name, model in chosen.models.items()},
         environments=tuple(plain.environments),
+    )
+
+
+def plan(model: Model, bucket: str) -> runs.ModelPlan:
+    """All that is asked for a model; relative data lies in `bucket`."""
+    return runs.ModelPlan(
+        training=training(model, bucket),
+        evaluation=evaluation(model, bucket),
+        retraining=retraining(model),
+        monitoring=monitoring(model, bucket),
+        notifications=notifications(model),
+        deployment=deployment(model, bucket),
     )
 
 
@@ -205,14 +217,14 @@ def data_uri(path: str, bucket: str) -> str:
     return path if path.startswith("s3://") else f"s3://{bucket}/{path}"
 
 
-def _validate(source: Source, data: Mapping[str, Any], environment: str) -> schema.Document:
+def _validate(source: ManifestSource, data: Mapping[str, Any], environment: str) -> schema.Document:
     try:
         document = schema.Document.model_validate(data)
     except ValidationError as error:
         raise manifest_error(
             source.path,
             [
-                Problem(place=where, line=source.line(where), **facts)
+                ManifestProblem(place=where, line=source.line(where), **facts)
                 for place, facts in problems_of(error)
                 for where in [_written(source, place, environment)]
             ],
@@ -229,7 +241,7 @@ def _validate(source: Source, data: Mapping[str, Any], environment: str) -> sche
     return document
 
 
-def _written(source: Source, place: Place, environment: str) -> Place:
+def _written(source: ManifestSource, place: Place, environment: str) -> Place:
     """Where a value of the merged document was written: in the override, as far as that has it."""
     override = ("environments", environment, *place[1:])
     if (
@@ -255,7 +267,7 @@ def _merge(base: Any, override: Any) -> Any:
     return base | {key: _merge(base.get(key), value) for key, value in override.items()}
 
 
-def _check_overrides(source: Source, document: schema.Document) -> None:
+def _check_overrides(source: ManifestSource, document: schema.Document) -> None:
     problems = []
     for environment, overrides in document.environments.items():
         for name, override in overrides.items():
@@ -263,7 +275,7 @@ def _check_overrides(source: Source, document: schema.Document) -> None:
             if name not in document.models:
                 near = get_close_matches(name, document.models, n=1)
                 problems.append(
-                    Problem(
+                    ManifestProblem(
                         place=place,
                         line=source.line(place),
                         what="is not a model of this manifest",
@@ -274,7 +286,7 @@ def _check_overrides(source: Source, document: schema.Document) -> None:
             if "image" in override:
                 place = (*place, "image")
                 problems.append(
-                    Problem(
+                    ManifestProblem(
                         place=place,
                         line=source.line(place),
                         what="cannot differ: an image is the same in every environment",
@@ -284,7 +296,7 @@ def _check_overrides(source: Source, document: schema.Document) -> None:
         raise manifest_error(source.path, problems)
 
 
-def _model(source: Source, project: str, name: str, section: schema.Model) -> Model:
+def _model(source: ManifestSource, project: str, name: str, section: schema.ModelSection) -> Model:
     return Model(
         project=project,
         name=name,
@@ -300,7 +312,7 @@ def _model(source: Source, project: str, name: str, section: schema.Model) -> Mo
     )
 
 
-def _body(source: Source, name: str, smoke_test: schema.SmokeTest) -> str:
+def _body(source: ManifestSource, name: str, smoke_test: schema.SmokeTestSection) -> str:
     place: Place = (
         "models",
         name,
@@ -322,7 +334,7 @@ def _body(source: Source, name: str, smoke_test: schema.SmokeTest) -> str:
         hint = "Write only finite numbers."
         raise _unusable(source, place, "cannot be sent as JSON", str(error), hint) from error
     if len(raw) > BODY_LIMIT:
-        problem = Problem(
+        problem = ManifestProblem(
             place=place, line=source.line(place), what="is too long", allowed=f"at most {BODY_LIMIT} bytes"
         )
         raise manifest_error(source.path, [problem])
@@ -335,6 +347,6 @@ def _body(source: Source, name: str, smoke_test: schema.SmokeTest) -> str:
     return text
 
 
-def _unusable(source: Source, place: Place, what: str, found: str, hint: str) -> ManifestError:
-    problem = Problem(place=place, line=source.line(place), what=what, found=found, hint=hint)
+def _unusable(source: ManifestSource, place: Place, what: str, found: str, hint: str) -> ManifestError:
+    problem = ManifestProblem(place=place, line=source.line(place), what=what, found=found, hint=hint)
     return manifest_error(source.path, [problem])

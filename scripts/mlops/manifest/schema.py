@@ -11,15 +11,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlops.contracts.runs import DriftThresholds, Monitoring, Notifications, Retraining
+
 Goal = Literal["maximize", "minimize"]
 
 _MAXIMIZED = """
-accuracy average_precision auc balanced_accuracy bleu dice explained_variance f1 f1_macro f1_micro f1_weighted f2
-iou jaccard kappa map mcc ndcg pr_auc precision r2 recall roc_auc rouge sensitivity silhouette specificity
+accuracy average_precision auc balanced_accuracy bleu dice explained_variance f1 f1_macro f1_micro
+f1_weighted f2 iou jaccard kappa map mcc ndcg pr_auc precision r2 recall roc_auc rouge sensitivity silhouette
+specificity
 """
 _MINIMIZED = """
-brier_score cer error_rate false_negative_rate false_positive_rate hamming_loss latency_ms log_loss loss mae mape
-max_error medae mse msle perplexity rmse rmsle smape wer
+brier_score cer error_rate false_negative_rate false_positive_rate hamming_loss latency_ms log_loss loss mae
+mape max_error medae mse msle perplexity rmse rmsle smape wer
 """
 KNOWN_GOALS: dict[str, Goal] = {
     **dict.fromkeys(_MAXIMIZED.split(), "maximize"),
@@ -88,6 +91,12 @@ HyperParameter = Annotated[
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+# What a job or an endpoint gets that does not say otherwise. Other defaults are those of the records that
+# travel.
+_INSTANCE_TYPE = "ml.m5.large"
+_VOLUME_GB = 30
+
+
 class Section(BaseModel):
     """Frozen; unknown keys and wrong types are errors, and nothing is guessed from the wrong type."""
 
@@ -96,7 +105,7 @@ class Section(BaseModel):
     )
 
 
-class Image(Section):
+class ImageSection(Section):
     """What the image is built from."""
 
     context: RelativePath = "."
@@ -105,14 +114,14 @@ class Image(Section):
     """Default: `Dockerfile` in the context."""
 
 
-class Training(Section):
+class TrainingSection(Section):
     """A SageMaker training job."""
 
     channels: Annotated[dict[ChannelName, DataPath], Field(min_length=1, max_length=20)]
     """Data by channel, one of them `train`: a path in the platform's bucket; its roles read no other yet."""
-    instance_type: InstanceType = "ml.m5.large"
+    instance_type: InstanceType = _INSTANCE_TYPE
     instance_count: Annotated[int, Field(ge=1, le=100)] = 1
-    volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
+    volume_gb: Annotated[int, Field(ge=1, le=16384)] = _VOLUME_GB
     """Disk of each instance."""
     max_runtime: Annotated[Duration, Field(ge=60, le=28 * 86400)] = 3600
     """The job is stopped after this time."""
@@ -136,7 +145,7 @@ class Training(Section):
         return self
 
 
-class Metric(Section):
+class MetricSection(Section):
     """A metric of evaluation.json and its gate."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$", examples=["f1"])]
@@ -160,14 +169,14 @@ class Metric(Section):
         return self
 
 
-class Evaluation(Section):
+class EvaluationSection(Section):
     """A SageMaker processing job that evaluates the new model and the one in production on the same data."""
 
     data: DataPath
     """The test data, written like a channel."""
-    metrics: Annotated[list[Metric], Field(min_length=1, max_length=50)]
-    instance_type: InstanceType = "ml.m5.large"
-    volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
+    metrics: Annotated[list[MetricSection], Field(min_length=1, max_length=50)]
+    instance_type: InstanceType = _INSTANCE_TYPE
+    volume_gb: Annotated[int, Field(ge=1, le=16384)] = _VOLUME_GB
     max_runtime: Annotated[Duration, Field(ge=60, le=5 * 86400)] = 1800
 
     @model_validator(mode="after")
@@ -178,16 +187,16 @@ class Evaluation(Section):
         return self
 
 
-class Retraining(Section):
+class RetrainingSection(Section):
     """When a schedule or an event trains the newest released image again."""
 
     max_age: Annotated[Duration, Field(ge=3600)] | None = None
     """A model older than this is trained again. Default: never because of its age."""
-    min_interval: Annotated[Duration, Field(ge=60)] = 20 * 3600
+    min_interval: Annotated[Duration, Field(ge=60)] = Retraining.min_interval_seconds
     """Never more often than this, whatever the reason. The default lets a daily schedule train daily."""
-    on_new_data: bool = True
+    on_new_data: bool = Retraining.on_new_data
     """Train again when objects of its channels were added, removed or rewritten."""
-    on_drift: bool = False
+    on_drift: bool = Retraining.on_drift
     """Train again when monitoring finds that requests are no longer like the training data."""
 
     @model_validator(mode="after")
@@ -197,27 +206,27 @@ class Retraining(Section):
         return self
 
 
-class DriftThresholds(Section):
+class DriftThresholdsSection(Section):
     """From this size on, a significant difference counts as drift."""
 
-    significance: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
+    significance: Annotated[Number, Field(gt=0, le=0.2)] = DriftThresholds.significance
     """The chance of a false alarm in one run, all columns and tests together."""
-    psi: Annotated[Number, Field(gt=0)] = 0.2
+    psi: Annotated[Number, Field(gt=0)] = DriftThresholds.psi
     """Population stability index of a column."""
-    ks: Annotated[Number, Field(gt=0, le=1)] = 0.15
+    ks: Annotated[Number, Field(gt=0, le=1)] = DriftThresholds.ks
     """Kolmogorov-Smirnov statistic of a column of numbers."""
-    missing: Annotated[Number, Field(gt=0, le=1)] = 0.05
+    missing: Annotated[Number, Field(gt=0, le=1)] = DriftThresholds.missing
     """By how much the share of missing values grew."""
-    unseen: Annotated[Number, Field(gt=0, le=1)] = 0.02
+    unseen: Annotated[Number, Field(gt=0, le=1)] = DriftThresholds.unseen
     """The share of values that training never saw."""
 
 
-class Monitoring(Section):
+class MonitoringSection(Section):
     """Requests to the endpoint against the data it was trained on. Left out: nothing is kept or compared."""
 
-    sampling_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    sampling_percent: Annotated[int, Field(ge=1, le=100)] = Monitoring.sampling_percent
     """Of the requests, which the endpoint keeps with its answers."""
-    window: Annotated[Duration, Field(ge=3600, le=30 * 86400)] = 7 * 86400
+    window: Annotated[Duration, Field(ge=3600, le=30 * 86400)] = Monitoring.window_seconds
     """The time up to a monitoring run whose requests it looks at."""
     baseline: DataPath | None = None
     """What they are compared with, columns named as in the requests. Default: the channel `train`."""
@@ -225,12 +234,12 @@ class Monitoring(Section):
         list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=500)
     ] = []
     """Such as the label, which no request has, and keys that are new in every request."""
-    min_rows: Annotated[int, Field(ge=30, le=20_000)] = 200
+    min_rows: Annotated[int, Field(ge=30, le=20_000)] = Monitoring.min_rows
     """Of fewer captured rows nothing is concluded."""
-    thresholds: DriftThresholds = DriftThresholds()
+    thresholds: DriftThresholdsSection = DriftThresholdsSection()
 
 
-class SmokeTest(Section):
+class SmokeTestSection(Section):
     """One request that a fresh endpoint must answer with HTTP 200 and this model's version."""
 
     content_type: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9.+-]+(; ?[a-z]+=[A-Za-z0-9-]+)?$")] = (
@@ -252,35 +261,37 @@ class SmokeTest(Section):
         return self
 
 
-class Deployment(Section):
+class DeploymentSection(Section):
     """A SageMaker endpoint."""
 
-    smoke_test: SmokeTest
-    instance_type: InstanceType = "ml.m5.large"
+    smoke_test: SmokeTestSection
+    instance_type: InstanceType = _INSTANCE_TYPE
     instance_count: Annotated[int, Field(ge=1, le=100)] = 1
     startup_timeout: Annotated[Duration, Field(ge=60, le=3600)] = 600
     """How long a container may take until it answers /ping."""
 
 
-class Notifications(Section):
+class NotificationsSection(Section):
     """Who hears of this model."""
 
-    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,29}$", examples=["fraud-team"])] = "default"
+    channel: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,29}$", examples=["fraud-team"])] = (
+        Notifications.channel
+    )
     """A channel of the platform: an e-mail topic and a Slack webhook. Terraform's `channels` lists them."""
-    slack: bool = True
-    email: bool = True
+    slack: bool = Notifications.slack
+    email: bool = Notifications.email
 
 
-class Model(Section):
+class ModelSection(Section):
     """One model."""
 
-    training: Training
-    evaluation: Evaluation
-    deployment: Deployment
-    image: Image = Image()
-    retraining: Retraining = Retraining()
-    monitoring: Monitoring | None = None
-    notifications: Notifications = Notifications()
+    training: TrainingSection
+    evaluation: EvaluationSection
+    deployment: DeploymentSection
+    image: ImageSection = ImageSection()
+    retraining: RetrainingSection = RetrainingSection()
+    monitoring: MonitoringSection | None = None
+    notifications: NotificationsSection = NotificationsSection()
 
 
 class Document(Section):
@@ -288,7 +299,7 @@ class Document(Section):
 
     project: Name
     """What the models belong to; part of every name on AWS."""
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelSection], Field(min_length=1)]
     environments: dict[Name, dict[Name, dict[str, Any]]] = {}
     """By environment and model: keys that differ there. Mappings are merged, all else is replaced."""
 
@@ -316,12 +327,12 @@ def json_schema() -> dict[str, Any]:
     schema = Document.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     definitions.update({f"{name}Override": _override(part) for name, part in definitions.items()})
-    for unused in ("ImageOverride", "MetricOverride"):
+    for unused in ("ImageSectionOverride", "MetricSectionOverride"):
         del definitions[unused]
-    del definitions["ModelOverride"]["properties"]["image"]
+    del definitions["ModelSectionOverride"]["properties"]["image"]
     (by_model,) = schema["properties"]["environments"]["patternProperties"].values()
     by_model["patternProperties"] = {
-        pattern: {"$ref": "#/$defs/ModelOverride"} for pattern in by_model["patternProperties"]
+        pattern: {"$ref": "#/$defs/ModelSectionOverride"} for pattern in by_model["patternProperties"]
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mlops.yml", **_tidy(schema)}
 

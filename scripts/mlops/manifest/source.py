@@ -61,7 +61,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ManifestSource:
     """A manifest as written: `lines` has the line of every key and list item, from 1."""
 
     path: Path
@@ -75,7 +75,7 @@ class Source:
         return self.lines.get(place, 1)
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> ManifestSource:
     """Read a manifest's text.
 
     Raises:
@@ -105,7 +105,7 @@ def read(path: Path) -> Source:
     return parse(text, path)
 
 
-def parse(text: str, path: Path) -> Source:
+def parse(text: str, path: Path) -> ManifestSource:
     """What `read` does with the text of a file.
 
     Raises:
@@ -139,7 +139,7 @@ def parse(text: str, path: Path) -> Source:
         raise ManifestError(
             f"{path}:{loader.get_mark().line + 1}: this is not valid YAML", cause=str(error), next_step=_LOOK
         ) from error
-    return Source(path, data, walk.lines)
+    return ManifestSource(path, data, walk.lines)
 
 
 _LOOK = "Look at the indentation and the quotes of this line and the one above."

@@ -88,9 +88,9 @@ def table(rows: list[Mapping[str, object]], names: Iterable[str]) -> Rows:
 
 
 def predictions(report: EvaluationReport) -> list[Value] | None:
-    """What the model predicted on the test data, one value a row; None where the report does not tell.
+    """What the model predicted on the test data, one value a row; None if the report does not say.
 
-    Labels count as often as they were predicted. Without `predictions`, the confusion matrix's columns tell.
+    Labels count as often as they were predicted. Without `predictions`, the confusion matrix's columns count.
     """
     told = report.predictions
     if told is not None and told.numbers:

@@ -54,7 +54,7 @@ def read(files: Files, prefix: str, start: datetime, end: datetime, version: str
         version: The model version whose predictions are wanted.
 
     Raises:
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     bucket = prefix.removeprefix("s3://").partition("/")[0]
     chosen = reservoir.Reservoir[tuple[str, int]](reservoir.FILES, prefix)

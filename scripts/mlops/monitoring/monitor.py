@@ -10,17 +10,14 @@ from mlops.base import console
 from mlops.base.errors import MonitoringError, UsageError
 from mlops.base.result import Outcome
 from mlops.base.strict_json import encode
-from mlops.contracts import runs as contract
 from mlops.contracts.evidence import DriftReport, monitoring_key
-from mlops.contracts.runs import MONITORING_DAG, MonitoringConf, Occurrence
+from mlops.contracts.runs import MONITORING_DAG, SCHEMA_VERSION, MonitoringConf, Occurrence
 from mlops.notifications.messages import drift_table
 from mlops.runs import airflow_runs
+from mlops.runs.platform import Platform
 
 if TYPE_CHECKING:
-    from mlops.clients.aws.s3 import Storage
     from mlops.manifest.reader import Model
-
-_CLOCK = airflow_runs.Clock()
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -34,16 +31,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
     model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
     end = window_end(arguments.window_end, datetime.now(UTC))
 
-    from mlops.clients.aws.s3 import Storage
-    from mlops.clients.aws.session import client, explained
-    from mlops.clients.aws.trigger import Trigger
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.aws.session import explained
 
     with explained():
-        settings = read_settings(client("ssm"))
-        storage = Storage(client("s3"))
-        trigger = Trigger(client("lambda"), settings.trigger_function, storage)
-        return monitor(model, end, settings.bucket, trigger, storage, arguments.timeout)
+        return monitor(model, end, Platform.connect(), arguments.timeout)
 
 
 def window_end(asked: str, now: datetime) -> str:
@@ -68,36 +59,29 @@ def window_end(asked: str, now: datetime) -> str:
     return end.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def monitor(  # pylint: disable=too-many-arguments,too-many-positional-arguments
-    model: Model,
-    end: str,
-    bucket: str,
-    runs: airflow_runs.Runs,
-    storage: Storage,
-    timeout: float,
-    clock: airflow_runs.Clock = _CLOCK,
-) -> Outcome:
-    """Have Airflow compare the window, and tell what it found.
+def monitor(model: Model, end: str, platform: Platform, timeout: float) -> Outcome:
+    """Have Airflow compare the window, and report what it found.
 
     Raises:
         UsageError: when the manifest asks for no monitoring.
         TriggerError, RunTimeoutError: when Airflow does not take the run, or it takes too long.
         RunFailedError: with its cause.
         MonitoringError: when there was nothing to compare.
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     if model.monitoring is None:
         raise UsageError(
             f"{model.name} is not monitored",
             cause="its mlops.yml has no section `monitoring`, so its endpoint keeps no requests",
-            next_step="Add `monitoring: {}`, train and deploy; docs/monitoring.md tells more.",
+            next_step="Add `monitoring: {}`, train and deploy; docs/monitoring.md explains it.",
         )
-    prefix = f"s3://{bucket}/{model.project}/{model.name}/"
+    runs, storage = platform.runs, platform.storage
+    prefix = f"s3://{platform.bucket}/{model.project}/{model.name}/"
     uri = prefix + monitoring_key(end)
     answer = airflow_runs.start_or_join(runs, _work(model, end, prefix), lambda: storage.exists(uri))
     if answer.run_url:
         console.say(f"Airflow run: {answer.run_url}")
-    answer = airflow_runs.wait(runs, MONITORING_DAG, answer.run_id, timeout, clock)
+    answer = airflow_runs.wait(runs, MONITORING_DAG, answer.run_id, timeout, platform.clock)
     if answer.state == "failed":
         raise airflow_runs.run_failed(storage, f"{prefix}monitoring/", answer, f"Monitoring of {model.name}")
     if not storage.exists(uri):
@@ -123,7 +107,7 @@ def _work(model: Model, end: str, prefix: str) -> airflow_runs.Work:
         label=model.name,
         identity=f"{MONITORING_DAG}|{model.project}|{model.name}|{end}|by hand",
         conf=MonitoringConf(
-            schema_version=contract.SCHEMA_VERSION,
+            schema_version=SCHEMA_VERSION,
             project=model.project,
             model=model.name,
             window_end=end,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlops.base.errors import ContractError, EvidenceError, MlopsError, MonitoringError
+from mlops.clients.aws.parameter_store import read_settings
 from mlops.clients.aws.sagemaker import describe_endpoint_config, find_champion
 from mlops.clients.aws.sagemaker_requests import VARIANT
 from mlops.contracts.evidence import (
@@ -21,7 +22,7 @@ from mlops.contracts.evidence import (
     monitoring_key,
 )
 from mlops.contracts.locations import capture_uri, evidence_uri
-from mlops.contracts.platform_settings import Settings, read_settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import (
     MONITORING_DAG,
     SCHEMA_VERSION,
@@ -46,7 +47,7 @@ class MonitoringPlan:
     """What the first task found out, for all others: it travels as XCom."""
 
     conf: MonitoringConf
-    settings: Settings
+    settings: PlatformSettings
     run_id: str
     notifications: Notifications
     monitoring: Monitoring | None
@@ -65,7 +66,7 @@ def prepare(
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
         EvidenceError: when the endpoint serves what is not a version of this model.
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     settings = read_settings(ssm)
     parsed = read_conf(MONITORING_DAG, conf, storage, settings)
@@ -108,10 +109,10 @@ def prepare(
 def measure(plan: MonitoringPlan, storage: Storage, created_at: str) -> tuple[DriftReport, bool]:
     """Compare the window with the baseline, keep the report, and say whether it is news.
 
-    It is when something drifted that had not in the window before: a drift that lasts is told once.
+    It is when something drifted that had not in the window before: a drift that lasts is reported once.
 
     Raises:
-        StorageError: when S3 does not tell or take.
+        StorageError: when S3 does not answer.
         MonitoringError: when requests and baseline cannot be compared.
     """
     prefix = model_uri(plan.settings.bucket, plan.conf)
@@ -126,12 +127,12 @@ def conclude(plan: MonitoringPlan, report: DriftReport, storage: Storage) -> Non
     """Make this the newest report, unless there is one of a later window.
 
     Too few rows conclude nothing, so what was concluded before them stands: a quiet night is not a reason to
-    tell of a drift anew, nor to forget which columns requests used to have.
+    report a drift anew, nor to forget which columns requests used to have.
 
     It comes last, so that a retry finds the one before.
 
     Raises:
-        StorageError: when S3 does not tell or take.
+        StorageError: when S3 does not answer.
     """
     uri = model_uri(plan.settings.bucket, plan.conf) + MONITORING_LATEST
     now = _before(storage, uri)
@@ -305,7 +306,7 @@ def _notes(material: _Material, predictions: ColumnDrift | None) -> list[str]:
         notes.append(f"Training never saw these columns of requests: {', '.join(unknown)[:300]}.")
     if material.enough and predictions is None:
         notes.append(
-            "Predictions were not compared: evaluation.json or the answers do not tell enough of them."
+            "Predictions were not compared: evaluation.json or the answers do not say enough of them."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Who was told what, kept on S3, so that neither a retry nor a second teller tells it again.
+"""Which messages were delivered, kept on S3, so that neither a retry nor a second sender sends one again.
 
 Below `s3://<bucket>/<project>/<model>/told/`, or `<project>/-/told/` for what is not a model's own:
 
@@ -39,7 +39,7 @@ _ACCIDENTAL = re.compile(r"https?://\S+|s3://\S+|arn:\S+|\b[0-9a-f]{7,}\b|\S*\d\
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Delivery:
     """One message by one way."""
 
     schema_version: int
@@ -57,13 +57,13 @@ class Success:
     what: str
 
 
-class Ledger:
+class DeliveryLog:
     """The records of one model, or of what is not a model's own.
 
     Args:
         storage: Where they are kept.
-        folder: `folder_of`; empty where nobody knows the project: then everything is told.
-        teller: Who tells; a retry is the same teller, and goes on where it was.
+        folder: `folder_of`; empty if the project is not known: then everything is sent.
+        sender: The run or pipeline that sends; a retry is the same sender, and goes on where it was.
         sleep: Waits for that many seconds.
     """
 
@@ -76,7 +76,7 @@ class Ledger:
         self._sleep = sleep
 
     def claim(self, identity: str, channel: str, way: Way, subject: str) -> bool:
-        """Whether this teller is to send the message now; if S3 does not tell, it is."""
+        """Whether this sender is to send the message now; if S3 does not answer, it is."""
         if not self._folder:
             return True
         record = self._record(subject, "sending")
@@ -93,7 +93,7 @@ class Ledger:
                 self._storage.write_record(record, uri)
                 return True
         except StorageError as error:
-            _warn("cannot see who was told, so it is told now", error)
+            _warn("cannot see whether it was sent, so it is sent now", error)
         return True
 
     def sent(self, identity: str, channel: str, way: Way, subject: str) -> None:
@@ -105,7 +105,7 @@ class Ledger:
         self._close(identity, channel, way, self._record(subject, "refused"))
 
     def succeeded(self, scope: str, what: str) -> None:
-        """Settle the failures of this scope: those that come after it are new ones, and told.
+        """Settle the failures of this scope: those that come after it are new ones, and reported.
 
         Args:
             scope: A DAG's id, or a CI job's name without its prefix.
@@ -118,7 +118,7 @@ class Ledger:
                 Success(schema_version=SCHEMA_VERSION, what=what), self._success(scope)
             )
         except StorageError as error:
-            _warn("a success was not noted, so an earlier failure that comes again is not told", error)
+            _warn("a success was not noted, so an earlier failure that comes again is not reported", error)
 
     def last_success(self, scope: str) -> str:
         """The name of the last success; empty when there was none."""
@@ -133,24 +133,24 @@ class Ledger:
 
     def _free(self, uri: str) -> bool:
         try:
-            found = self._storage.read_record(Told, uri)
+            found = self._storage.read_record(Delivery, uri)
         except ContractError as error:
-            _warn("a record of who was told is broken", error)
+            _warn("a record of a delivery is broken", error)
             return True
         if found.state == "sent":
             return False
         return found.state == "refused" or found.teller == self._teller or self._storage.age(uri) > LEASE
 
-    def _close(self, identity: str, channel: str, way: Way, record: Told) -> None:
+    def _close(self, identity: str, channel: str, way: Way, record: Delivery) -> None:
         if not self._folder:
             return
         try:
             self._storage.write_record(record, self._uri(identity, channel, way))
         except StorageError as error:
-            _warn("it was not noted who was told, so a retry tells it again", error)
+            _warn("the delivery was not recorded, so a retry sends it again", error)
 
-    def _record(self, subject: str, state: Literal["sending", "sent", "refused"]) -> Told:
-        return Told(schema_version=SCHEMA_VERSION, subject=subject, teller=self._teller, state=state)
+    def _record(self, subject: str, state: Literal["sending", "sent", "refused"]) -> Delivery:
+        return Delivery(schema_version=SCHEMA_VERSION, subject=subject, teller=self._teller, state=state)
 
     def _uri(self, identity: str, channel: str, way: Way) -> str:
         return f"{self._folder}{identity}.{channel}.{way}.json"
@@ -174,7 +174,7 @@ def of_result(dag_id: str, run_id: str) -> str:
     return identity_of("result", dag_id, run_id)
 
 
-def of_failure(failure: Failure, origin: Origin, ledger: Ledger) -> str:
+def of_failure(failure: Failure, origin: Origin, deliveries: DeliveryLog) -> str:
     """The identity of a run's failure: that of the run, but where nobody pushed it is that of the cause."""
     if started_by_push(origin):
         return identity_of("failure", failure.dag_id, failure.run_id)
@@ -186,13 +186,13 @@ def of_failure(failure: Failure, origin: Origin, ledger: Ledger) -> str:
         failure.model_version,
         failure.task_id,
         essence(failure.cause),
-        ledger.last_success(failure.dag_id),
+        deliveries.last_success(failure.dag_id),
     )
 
 
-def of_notice(conf: NoticeConf, ledger: Ledger) -> str:
-    """The identity of a failure that an event told of: its cause, until something is trained or deployed."""
-    since = (ledger.last_success(TRAINING_DAG), ledger.last_success(DEPLOYMENT_DAG))
+def of_notice(conf: NoticeConf, deliveries: DeliveryLog) -> str:
+    """The identity of a failure that an event reported: its cause, until something is trained or deployed."""
+    since = (deliveries.last_success(TRAINING_DAG), deliveries.last_success(DEPLOYMENT_DAG))
     return identity_of("notice", conf.project, conf.model, essence(conf.what), essence(conf.cause), *since)
 
 

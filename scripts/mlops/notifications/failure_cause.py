@@ -11,7 +11,8 @@ from mlops.base.errors import MlopsError, StorageError
 from mlops.base.strict_json import decode
 from mlops.clients.aws.job_logs import LogTail, tail, tail_since
 from mlops.clients.aws.oci_registry import RELEASE_AGAIN
-from mlops.clients.aws.sagemaker import LOG_GROUPS, JobKind, job_failure, job_runs
+from mlops.clients.aws.sagemaker import LOG_GROUPS, JobKind, job_failure, job_runs, stop_job
+from mlops.clients.aws.session import explained
 from mlops.contracts.evidence import FAILURE, Failure
 from mlops.contracts.runs import SCHEMA_VERSION, Origin
 from mlops.notifications.messages import storable
@@ -67,7 +68,7 @@ class TaskError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class StartedJob:
     """The SageMaker job a task had started."""
 
     kind: JobKind
@@ -75,7 +76,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class FailedRun:
     """The run a failure belongs to; model and version are empty when its conf could not be read."""
 
     dag_id: str
@@ -90,7 +91,7 @@ class Subject:
     changed_since: str = ""
     """When the deployment began, ISO 8601: what wrote to that log before is not what was deployed."""
     log_url_template: str = ""
-    jobs: Mapping[str, Job] = field(default_factory=dict)
+    jobs: Mapping[str, StartedJob] = field(default_factory=dict)
     """By task."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """A runs.Origin, encoded."""
@@ -102,7 +103,7 @@ def subject(
     conf: Mapping[str, Any],
     plan: Mapping[str, Any],
     jobs: Mapping[str, Mapping[str, str] | None],
-) -> Subject:
+) -> FailedRun:
     """What is known of a run.
 
     Args:
@@ -110,21 +111,21 @@ def subject(
         run_id: Of the run.
         conf: As it came; nobody has checked it.
         plan: The encoded plan of the first task, or what of it could be found out when that failed.
-        jobs: For each task, the `Job` it had started, encoded; None when it had not.
+        jobs: For each task, the `StartedJob` it had started, encoded; None when it had not.
     """
     checked = plan.get("conf", {})
     loose = {key: conf.get(key) for key in ("project", "model", "model_version")}
     names = {key: str(checked.get(key) or value or "")[:100] for key, value in loose.items()}
     origin = checked.get("origin") or conf.get("origin")
     known = {one.name for one in fields(Origin)}
-    return Subject(
+    return FailedRun(
         dag_id=dag_id,
         run_id=run_id,
         evidence_uri=checked.get("evidence_uri", ""),
         endpoint=(checked.get("deployment") or {}).get("endpoint_name", ""),
         changed_since=plan.get("began_at", ""),
         log_url_template=plan.get("settings", {}).get("log_group_url", ""),
-        jobs={task: decode(Job, dict(job), task) for task, job in jobs.items() if job},
+        jobs={task: decode(StartedJob, dict(job), task) for task, job in jobs.items() if job},
         origin={key: str(value) for key, value in origin.items() if key in known}
         if isinstance(origin, dict)
         else {},
@@ -147,7 +148,7 @@ def task_error(task_id: str, error: BaseException | None, log_url: str) -> TaskE
 
 
 def explain(
-    about: Subject, errors: list[TaskError], sagemaker: SageMakerClient, logs: CloudWatchLogsClient
+    about: FailedRun, errors: list[TaskError], sagemaker: SageMakerClient, logs: CloudWatchLogsClient
 ) -> Failure:
     """The failure of a run from what its failed tasks left, the first of them first."""
     first = errors[0] if errors else TaskError(task_id="run")
@@ -199,42 +200,39 @@ def explain(
     )
 
 
-def _fate(sagemaker: SageMakerClient, job: Job) -> tuple[str, bool]:
+def _fate(sagemaker: SageMakerClient, job: StartedJob) -> tuple[str, bool]:
     """Why SageMaker ended a job, and whether it still runs; empty and False where it does not say.
 
-    The failure is told all the same.
+    The failure is reported all the same.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
-        reason = job_failure(sagemaker, job.kind, job.name)
-        return reason, not reason and job_runs(sagemaker, job.kind, job.name)
-    except (ClientError, BotoCoreError) as error:
-        logging.getLogger(__name__).error("SageMaker does not say what became of %s: %s", job.name, error)
+        with explained():
+            reason = job_failure(sagemaker, job.kind, job.name)
+            return reason, not reason and job_runs(sagemaker, job.kind, job.name)
+    except MlopsError as error:
+        logging.getLogger(__name__).error(
+            "SageMaker does not say what became of %s: %s", job.name, error.cause
+        )
         return "", False
 
 
-def stop_jobs(jobs: Mapping[str, Job], sagemaker: SageMakerClient) -> None:
+def stop_jobs(jobs: Mapping[str, StartedJob], sagemaker: SageMakerClient) -> None:
     """Stop what still runs of jobs whose task a person ended: nothing waits for it, and it costs money.
 
     A job whose task died of anything else is left alone. It may be days of work, and the next try of its task
     goes on with it.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     for job in jobs.values():
         try:
-            if job.kind == "training":
-                sagemaker.stop_training_job(TrainingJobName=job.name)
-            else:
-                sagemaker.stop_processing_job(ProcessingJobName=job.name)
-        except (ClientError, BotoCoreError) as error:
+            with explained():
+                stop_job(sagemaker, job.kind, job.name)
+        except MlopsError as error:
             logging.getLogger(__name__).warning(
-                "%s was not stopped: it ended, never began, or goes on: %s", job.name, error
+                "%s was not stopped: it ended, never began, or goes on: %s", job.name, error.cause
             )
 
 
-def keep(failure: Failure, about: Subject, storage: Storage) -> None:
+def keep(failure: Failure, about: FailedRun, storage: Storage) -> None:
     """Write failure.json for the CI job that waits; a message goes out even where that fails."""
     if not about.evidence_uri:
         return
@@ -249,7 +247,7 @@ def advice(reason: str) -> str:
     return next((step for word, step in _ADVICE if word in reason), _RETRY)
 
 
-def timed_out(about: Subject, limit: str, log_url: str) -> Failure:
+def timed_out(about: FailedRun, limit: str, log_url: str) -> Failure:
     """The failure of a run that Airflow ended because it took too long; no task of it may run any more."""
     return Failure(
         schema_version=SCHEMA_VERSION,

@@ -16,7 +16,7 @@ from mlops.contracts.evidence import COMPARISON, Comparison, DriftReport, Failur
 from mlops.contracts.message import Message
 from mlops.contracts.runs import UNSTORABLE, DeploymentConf, NoticeConf, Origin, TrainingConf
 from mlops.contracts.versions import endpoint_name
-from mlops.notifications import metric_table as metric_rows
+from mlops.notifications import metric_table
 
 SUBJECT_LIMIT = 99
 BODY_LIMIT = 256 * 1024
@@ -43,7 +43,7 @@ def training_finished(conf: TrainingConf, comparison: Comparison, lineage: Linea
     against = f"against {comparison.champion}" if comparison.champion else "with nothing in production yet"
     parts = [
         _Part(f"Evaluated on {comparison.evaluated_on}, {against}."),
-        _Part(metric_table(comparison), code=True),
+        _Part(metric_text(comparison), code=True),
     ]
     prerelease = "-" in conf.image_version
     if comparison.gate == "passed":
@@ -145,7 +145,7 @@ def run_failed(failure: Failure, origin: Origin) -> Message:
 
 
 def noticed(conf: NoticeConf) -> Message:
-    """Something failed that no run and no job tells of."""
+    """Something failed that no run and no job reports."""
     parts = [
         *([_cause(conf.cause, conf.log_url)] if conf.cause else []),
         _Part(f"Next: {conf.next_step}"),
@@ -198,9 +198,9 @@ def with_note(message: Message, note: str) -> Message:
     return replace(message, body=body, blocks=(*message.blocks[: BLOCK_LIMIT - 1], context))
 
 
-def metric_table(comparison: Comparison) -> str:
+def metric_text(comparison: Comparison) -> str:
     """champion, challenger, change and gate of every metric, in aligned columns."""
-    rows = [metric_rows.HEADERS, *metric_rows.rows(comparison, why=False)]
+    rows = [metric_table.HEADERS, *metric_table.rows(comparison, why=False)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -1,7 +1,7 @@
-"""`mlops notify`: tell a model's channel which job of the pipeline failed, and why, once.
+"""`mlops notify`: notify a model's channel which job of the pipeline failed, and why, once.
 
-A failed run of Airflow makes the job fail that waits for it. Both tell it by the same identity, so the ledger
-lets only the first of them.
+A failed run of Airflow makes the job fail that waits for it. Both report it by the same identity, so the
+delivery log lets only the first of them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from mlops.contracts.message import Message
 from mlops.contracts.platform_settings import DEFAULT_CHANNEL
 from mlops.contracts.runs import Notifications
 from mlops.contracts.versions import ModelVersion
-from mlops.notifications import delivery_log as ledger
-from mlops.notifications import messages
-from mlops.notifications.delivery_log import Ledger, Way, identity_of
+from mlops.notifications import delivery_log, messages
+from mlops.notifications.delivery_log import DeliveryLog, Way, identity_of
 from mlops.runs import airflow_runs
 
 if TYPE_CHECKING:
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.gitlab.project import Job
+    from mlops.clients.gitlab.project import FailedJob
     from mlops.contracts.evidence import Failure
-    from mlops.contracts.platform_settings import Settings
+    from mlops.contracts.platform_settings import PlatformSettings
 
 # A broken runner can fail every job at once; Slack takes one message a second.
 _JOB_LIMIT = 5
@@ -46,13 +45,13 @@ _STAGES = frozenset(
 class Jobs(Protocol):
     """What is needed of `clients.gitlab.GitLabProject`."""
 
-    def failed_jobs(self, pipeline_id: str) -> list[Job]: ...
+    def failed_jobs(self, pipeline_id: str) -> list[FailedJob]: ...
 
     def end_of_log(self, job_id: int) -> str: ...
 
 
 @dataclass(frozen=True)
-class Channel:
+class Route:
     """One way to the people of a channel; `send` raises NotificationError."""
 
     name: str
@@ -62,7 +61,7 @@ class Channel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class ReportedPipeline:
     """What the pipeline is about; `failures` are those of its runs, by the job that waits for the run."""
 
     project: str
@@ -75,11 +74,11 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """One thing to tell."""
+    """One message to send."""
 
     message: Message
     identity: str
-    ledger: Ledger
+    deliveries: DeliveryLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +98,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         MlopsError: of other kinds, when the platform's settings cannot be read.
     """
     from mlops.ci.pipeline import Pipeline
+    from mlops.clients.aws.parameter_store import read_settings
     from mlops.clients.aws.s3 import Storage
     from mlops.clients.aws.session import client, explained
-    from mlops.clients.gitlab import project as gitlab
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.gitlab.project import connect
 
     pipeline = Pipeline.from_environment(os.environ)
     with explained():
@@ -111,7 +110,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             return check_channels(_all_channels(settings, arguments), pipeline)
         about = _about(arguments)
         storage = Storage(client("s3"))
-        subject = Subject(
+        subject = ReportedPipeline(
             project=about.project,
             model=about.model,
             pipeline=pipeline,
@@ -119,16 +118,19 @@ def run(arguments: argparse.Namespace) -> Outcome:
             failures=_failures(about, settings.bucket, os.environ, storage),
         )
 
-        def records(model: str) -> Ledger:
-            folder = ledger.folder_of(settings.bucket, about.project, model) if about.project else ""
-            return Ledger(storage, folder, f"pipeline {pipeline.project_id}/{pipeline.pipeline_id}")
+        def records(model: str) -> DeliveryLog:
+            folder = delivery_log.folder_of(settings.bucket, about.project, model) if about.project else ""
+            return DeliveryLog(storage, folder, f"pipeline {pipeline.project_id}/{pipeline.pipeline_id}")
 
         channels = _channels(settings, about.notifications)
-        return notify(subject, channels, gitlab.connect(), records)
+        return notify(subject, channels, connect(), records)
 
 
 def notify(
-    subject: Subject, channels: Sequence[Channel], jobs: Jobs | None, records: Callable[[str], Ledger]
+    subject: ReportedPipeline,
+    channels: Sequence[Route],
+    jobs: Jobs | None,
+    records: Callable[[str], DeliveryLog],
 ) -> Outcome:
     """Announce the pipeline's failed jobs. Without a project token the pipeline is all that can be named.
 
@@ -136,7 +138,7 @@ def notify(
         subject: What the pipeline is about.
         channels: Who hears of it.
         jobs: GitLab, where it may be asked.
-        records: The ledger of a model; that of the project's shared jobs for an empty name.
+        records: The delivery log of a model; that of the project's shared jobs for an empty name.
 
     Raises:
         NotificationError: when a channel did not take a message; the others have it.
@@ -148,17 +150,17 @@ def notify(
     if not channels:
         return _nothing("mlops.yml switches off all channels: nothing sent", names)
     stories = _stories(subject, failed, jobs, records)
-    told, results = _tell(stories, channels)
+    sent, results = _send(stories, channels)
     _raise_refusals(results)
-    if not told:
-        return _nothing("This failure has been told already: nothing to send", names)
+    if not sent:
+        return _nothing("This failure has been reported already: nothing to send", names)
     return Outcome(
-        summary="Told " + " and ".join(results) + f": {'; '.join(told)}",
-        data={"jobs": names, "sent": told, "channels": _words(results)},
+        summary="Notified " + " and ".join(results) + f": {'; '.join(sent)}",
+        data={"jobs": names, "sent": sent, "channels": _words(results)},
     )
 
 
-def check_channels(channels: Sequence[Channel], pipeline: Pipeline) -> Outcome:
+def check_channels(channels: Sequence[Route], pipeline: Pipeline) -> Outcome:
     """Send a test message to every one of the channels and say how each did.
 
     Raises:
@@ -183,7 +185,7 @@ def failures_of_runs(
     """What runs of this pipeline left of their failure, by the job that waits for the run.
 
     Raises:
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     found = {
         job: airflow_runs.failure(records, evidence, variables[variable])
@@ -239,7 +241,7 @@ def _guess(arguments: argparse.Namespace) -> _About:
     )
 
 
-def _all_channels(settings: Settings, arguments: argparse.Namespace) -> list[Channel]:
+def _all_channels(settings: PlatformSettings, arguments: argparse.Namespace) -> list[Route]:
     """Those of every model of the manifest; all of the platform's, where there is no manifest."""
     from mlops.manifest import reader
 
@@ -257,7 +259,7 @@ def _all_channels(settings: Settings, arguments: argparse.Namespace) -> list[Cha
     return list(found.values())
 
 
-def _channels(settings: Settings, wanted: Notifications) -> list[Channel]:
+def _channels(settings: PlatformSettings, wanted: Notifications) -> list[Route]:
     from mlops.clients.aws.email import Email
     from mlops.clients.aws.session import client
     from mlops.clients.slack import Slack, webhook
@@ -280,14 +282,17 @@ def _channels(settings: Settings, wanted: Notifications) -> list[Channel]:
     label = "" if name == DEFAULT_CHANNEL else f" of {name}"
     found = []
     if wanted.email:
-        found.append(Channel(Email.name + label, "email", send(to_email), name))
+        found.append(Route(Email.name + label, "email", send(to_email), name))
     if wanted.slack:
-        found.append(Channel(Slack.name + label, "slack", send(to_slack), name))
+        found.append(Route(Slack.name + label, "slack", send(to_slack), name))
     return found
 
 
-def _failed(subject: Subject, jobs: Jobs | None) -> list[Job] | None:
-    """The failed jobs that make the pipeline fail, and are no other model's; None when nobody can tell."""
+def _failed(subject: ReportedPipeline, jobs: Jobs | None) -> list[FailedJob] | None:
+    """The failed jobs that make the pipeline fail, and are no other model's.
+
+    None when GitLab does not answer.
+    """
     if jobs is None:
         return None
     try:
@@ -301,7 +306,7 @@ def _failed(subject: Subject, jobs: Jobs | None) -> list[Job] | None:
     return [job for job in failed if not _is_anothers(job, subject)] if failed else None
 
 
-def _is_anothers(job: Job, subject: Subject) -> bool:
+def _is_anothers(job: FailedJob, subject: ReportedPipeline) -> bool:
     """Whether it comes from our templates, with the prefix of another model of this repository."""
     return bool(
         subject.prefix
@@ -312,7 +317,10 @@ def _is_anothers(job: Job, subject: Subject) -> bool:
 
 
 def _stories(
-    subject: Subject, failed: list[Job] | None, jobs: Jobs | None, records: Callable[[str], Ledger]
+    subject: ReportedPipeline,
+    failed: list[FailedJob] | None,
+    jobs: Jobs | None,
+    records: Callable[[str], DeliveryLog],
 ) -> list[Story]:
     own, shared = records(subject.model), records("")
     pipeline = subject.pipeline
@@ -320,7 +328,7 @@ def _stories(
         runs = [_of_run(failure, subject, own) for failure in subject.failures.values()]
         message = messages.pipeline_failed(subject.model if not subject.prefix else "", pipeline.origin)
         identity = _identity(subject, shared, "pipeline", "")
-        return runs or [Story(message=message, identity=identity, ledger=shared)]
+        return runs or [Story(message=message, identity=identity, deliveries=shared)]
     stories = []
     for job in failed[:_JOB_LIMIT]:
         mine = not subject.prefix or job.name.startswith(subject.prefix)
@@ -333,13 +341,13 @@ def _stories(
             Story(
                 message=_of_job(job, subject, jobs, subject.model if mine else ""),
                 identity=_identity(subject, where, job.name, job.reason),
-                ledger=where,
+                deliveries=where,
             )
         )
     return stories
 
 
-def _identity(subject: Subject, records: Ledger, job: str, reason: str) -> str:
+def _identity(subject: ReportedPipeline, records: DeliveryLog, job: str, reason: str) -> str:
     """Of a job in a pipeline; where nobody pushed, the same every day until a commit or a success."""
     pipeline = subject.pipeline
     if pipeline.kind != "schedule":
@@ -348,16 +356,16 @@ def _identity(subject: Subject, records: Ledger, job: str, reason: str) -> str:
     return identity_of("job", pipeline.project_id, pipeline.commit_sha, job, reason, success)
 
 
-def _of_run(failure: Failure, subject: Subject, records: Ledger) -> Story:
+def _of_run(failure: Failure, subject: ReportedPipeline, records: DeliveryLog) -> Story:
     origin = subject.pipeline.origin
     return Story(
         message=messages.run_failed(failure, origin),
-        identity=ledger.of_failure(failure, origin, records),
-        ledger=records,
+        identity=delivery_log.of_failure(failure, origin, records),
+        deliveries=records,
     )
 
 
-def _of_job(job: Job, subject: Subject, jobs: Jobs | None, model: str) -> Message:
+def _of_job(job: FailedJob, subject: ReportedPipeline, jobs: Jobs | None, model: str) -> Message:
     # The job that sends this is not the one that failed.
     origin = replace(subject.pipeline.origin, job_url="")
     cause = f"GitLab says: {job.reason}" if job.reason else ""
@@ -376,11 +384,11 @@ def _plain(name: str) -> str:
     return re.split(r"[-:.]", name)[-1]
 
 
-def _tell(
-    stories: Sequence[Story], channels: Sequence[Channel]
+def _send(
+    stories: Sequence[Story], channels: Sequence[Route]
 ) -> tuple[list[str], dict[str, NotificationError | None]]:
     """Each story by each way that has not got it; a way that refused one gets no more."""
-    told: dict[str, None] = {}
+    sent: dict[str, None] = {}
     results: dict[str, NotificationError | None] = {}
     for story in stories:
         subject = story.message.subject
@@ -388,18 +396,18 @@ def _tell(
             if results.get(channel.name) is not None:
                 continue
             about = (story.identity, channel.channel, channel.way, subject)
-            if not story.ledger.claim(*about):
+            if not story.deliveries.claim(*about):
                 continue
             results[channel.name] = _refusal(channel, story.message)
             if results[channel.name] is None:
-                story.ledger.sent(*about)
-                told[subject] = None
+                story.deliveries.sent(*about)
+                sent[subject] = None
             else:
-                story.ledger.refused(*about)
-    return list(told), results
+                story.deliveries.refused(*about)
+    return list(sent), results
 
 
-def _refusal(channel: Channel, message: Message) -> NotificationError | None:
+def _refusal(channel: Route, message: Message) -> NotificationError | None:
     try:
         channel.send(message)
     except NotificationError as error:
@@ -423,7 +431,7 @@ def _raise_refusals(results: Mapping[str, NotificationError | None]) -> None:
     raise NotificationError(
         "; ".join(error.what for error in refusals),
         cause="\n".join(
-            [*(error.cause for error in refusals), f"told all the same: {', '.join(reached) or 'nobody'}"]
+            [*(error.cause for error in refusals), f"notified all the same: {', '.join(reached) or 'nobody'}"]
         ),
         next_step=" ".join(error.next_step for error in refusals),
     )

@@ -1,4 +1,7 @@
-"""What a DAG run has to tell, to whom, and whether it was told already. Travels between tasks as XCom."""
+"""What a DAG run has to send, to which channel, and whether it was sent already.
+
+Travels between tasks as XCom.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from mlops.base.errors import MlopsError
 from mlops.base.strict_json import decode
 from mlops.contracts.evidence import Failure, Recipe
 from mlops.contracts.locations import recipe_uri
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import EVENT_SOURCE, NoticeConf, Notifications, Origin
 from mlops.notifications import delivery_log, messages
-from mlops.notifications.delivery_log import Ledger, Way
+from mlops.notifications.delivery_log import DeliveryLog, Way
 
 if TYPE_CHECKING:
     from mlops.clients.aws.s3 import Storage
@@ -34,7 +37,7 @@ class Announcement:
     channel: str
     identity: str
     folder: str
-    """Of the ledger; empty where the model is not known."""
+    """Of the delivery log; empty where the model is not known."""
 
     def wants(self, way: Way) -> bool:
         """Whether it goes this way at all."""
@@ -42,7 +45,7 @@ class Announcement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunNotifier:
     """Sends a DAG run's messages; its tasks and their retries count as one sender."""
 
     dag_id: str
@@ -55,7 +58,7 @@ class Run:
         """The message, addressed to the model's channel, or the default one where there is no such.
 
         Args:
-            message: What to tell.
+            message: What to send.
             about: The plan of the run's first task, encoded, or what of it could be found out.
             failure: What it is about; None for a result.
 
@@ -64,7 +67,7 @@ class Run:
         """
         if "settings" not in about:
             return None
-        settings = decode(Settings, about["settings"], "settings")
+        settings = decode(PlatformSettings, about["settings"], "settings")
         conf = about.get("conf", {})
         wanted = self._audience(conf, settings)
         channel, target = settings.channel_or_default(wanted.channel)
@@ -73,9 +76,9 @@ class Run:
         folder = folder_of(about)
         identity = delivery_log.of_result(self.dag_id, self.run_id)
         if isinstance(failure, Failure):
-            identity = delivery_log.of_failure(failure, _origin(conf), self._ledger(folder))
+            identity = delivery_log.of_failure(failure, _origin(conf), self._deliveries(folder))
         elif failure is not None:
-            identity = delivery_log.of_notice(failure, self._ledger(folder))
+            identity = delivery_log.of_notice(failure, self._deliveries(folder))
         return Announcement(
             subject=message.subject,
             body=message.body,
@@ -92,24 +95,24 @@ class Run:
         """Whether this run is to send it by this way now."""
         if not found.wants(way):
             return False
-        return self._ledger(found.folder).claim(found.identity, found.channel, way, found.subject)
+        return self._deliveries(found.folder).claim(found.identity, found.channel, way, found.subject)
 
     def sent(self, found: Announcement, way: Way) -> None:
         """The channel took it."""
-        self._ledger(found.folder).sent(found.identity, found.channel, way, found.subject)
+        self._deliveries(found.folder).sent(found.identity, found.channel, way, found.subject)
 
     def refused(self, found: Announcement, way: Way) -> None:
-        """The channel did not take it, and this run gives up: whoever tells the same may try."""
-        self._ledger(found.folder).refused(found.identity, found.channel, way, found.subject)
+        """The channel did not take it, and this run gives up: another sender of the same message may try."""
+        self._deliveries(found.folder).refused(found.identity, found.channel, way, found.subject)
 
     def settle(self, about: Mapping[str, Any]) -> None:
-        """The run succeeded: a failure like one before it is a new one, and told."""
-        self._ledger(folder_of(about)).succeeded(self.dag_id, self.run_id)
+        """The run succeeded: a failure like one before it is a new one, and reported."""
+        self._deliveries(folder_of(about)).succeeded(self.dag_id, self.run_id)
 
-    def _ledger(self, folder: str) -> Ledger:
-        return Ledger(self.storage, folder, f"{self.dag_id} {self.run_id}")
+    def _deliveries(self, folder: str) -> DeliveryLog:
+        return DeliveryLog(self.storage, folder, f"{self.dag_id} {self.run_id}")
 
-    def _audience(self, conf: Mapping[str, Any], settings: Settings) -> Notifications:
+    def _audience(self, conf: Mapping[str, Any], settings: PlatformSettings) -> Notifications:
         """As the conf says; what runs for an event knows no manifest, but the last release had one."""
         if conf.get("notifications"):
             return decode(Notifications, conf["notifications"], "conf.notifications")
@@ -123,7 +126,7 @@ class Run:
 
 
 def folder_of(about: Mapping[str, Any]) -> str:
-    """The ledger of the model that a run is about; empty where it is not known."""
+    """The delivery log of the model that a run is about; empty where it is not known."""
     conf = about.get("conf", {})
     if not (conf.get("model") and conf.get("project") and "settings" in about):
         return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops.base.errors import AuthenticationError, StateUnreachableError
+from mlops.clients.aws.buckets import BucketClosedError, S3UnreachableError, bucket_region
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,26 +55,24 @@ def state_bucket_exists(environment: Environment, s3: S3Client) -> bool:
     Raises:
         StateUnreachableError: when it is closed to us, or in another region.
     """
-    from botocore.exceptions import ClientError, EndpointConnectionError
-
     bucket, where = environment.bucket, environment.backend
     try:
-        found = s3.head_bucket(Bucket=bucket)
-    except EndpointConnectionError as error:
+        region = bucket_region(s3, bucket)
+    except S3UnreachableError as error:
         raise StateUnreachableError(
             "Terraform's state cannot be reached",
             cause=str(error),
             next_step=f"Look at the network between this machine and S3, and at the region in {where}.",
         ) from error
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return False
+    except BucketClosedError as error:
         raise StateUnreachableError(
             f"The bucket {bucket} of Terraform's state is closed to us",
             cause=f"{error}. Another account may have a bucket of this name.",
             next_step=f"Let this role list, read and write the bucket, or correct {where}.",
         ) from error
-    actual = found.get("BucketRegion") or environment.bucket_region
+    if region is None:
+        return False
+    actual = region or environment.bucket_region
     if actual != environment.bucket_region:
         raise StateUnreachableError(
             f"The bucket {bucket} of Terraform's state is in another region",

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from mlops.base import console
 from mlops.base.errors import StateUnreachableError, UsageError
 from mlops.base.result import Outcome
-from mlops.platform import account, guards, preparation
-from mlops.platform import plan as terraform_plan
+from mlops.platform import account, guards, preparation, terraform_plan
 from mlops.platform.environment import Environment
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def bootstrap(environment: Environment, arguments: argparse.Namespace) -> Outcom
         values=(more,) if (more := environment.values.with_name(VALUES)).is_file() else (),
         timeout=arguments.timeout,
         lock_timeout=arguments.lock_timeout,
-        tell=console.say,
+        report=console.say,
     )
     # Between the bucket's creation and the move of the state into it, the state is here.
     kept = home / _STATE

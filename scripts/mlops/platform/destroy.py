@@ -9,8 +9,7 @@ from typing import Any
 from mlops.base import console
 from mlops.base.errors import PlanRefusedError, UsageError
 from mlops.base.result import Outcome
-from mlops.platform import guards, preparation
-from mlops.platform import plan as terraform_plan
+from mlops.platform import guards, preparation, terraform_plan
 from mlops.platform.environment import Environment
 
 # An attribute that must be true in the state, or AWS refuses to delete what is not empty, half-way.

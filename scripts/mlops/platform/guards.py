@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops.base.errors import PlanRefusedError, UsageError
-from mlops.clients.aws import ecr as images
-from mlops.clients.aws import model_packages
+from mlops.base.errors import AwsError, PlanRefusedError, UsageError
+from mlops.clients.aws import model_packages, subscriptions
+from mlops.clients.aws.ecr import count_images
 from mlops.clients.aws.sagemaker import describe_endpoint
 from mlops.contracts.versions import endpoint_name
 from mlops.platform.environment import Environment
-from mlops.platform.plan import Change, Plan, resources
+from mlops.platform.terraform_plan import Change, Plan, resources
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -139,7 +139,7 @@ def refuse_full(
     causes, commands = [], []
     for change in changes:
         if change.kind == "aws_ecr_repository":
-            found, noun = images.count(ecr, str(change.before["name"])), "image"
+            found, noun = count_images(ecr, str(change.before["name"])), "image"
         else:
             group = str(change.before["model_package_group_name"])
             found, noun = model_packages.count(sagemaker, group), "version"
@@ -194,23 +194,16 @@ def topics_of_state(state: Mapping[str, Any]) -> list[str]:
 
 def unconfirmed(sns: SNSClient, topic_arns: Iterable[str]) -> list[str]:
     """A note for each e-mail subscription that nobody confirmed; SNS forgets these after 48 hours."""
-    from botocore.exceptions import ClientError
-
     notes = []
     for arn in topic_arns:
         try:
-            pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=arn)
-            found = [one for page in pages for one in page["Subscriptions"]]
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code not in ("NotFound", "NotFoundException"):
-                notes.append(f"Whether everybody on {arn} confirmed cannot be told: {code}")
+            addresses = subscriptions.pending(sns, arn)
+        except AwsError as error:
+            notes.append(f"Whether everybody on {arn} confirmed is not known: {error.cause}")
             continue
         notes += [
-            f"{one['Endpoint']} has not confirmed the subscription to {arn.rpartition(':')[2]} and gets no"
+            f"{address} has not confirmed the subscription to {arn.rpartition(':')[2]} and gets no"
             " messages: the link is in AWS's e-mail"
-            for one in found
-            if one.get("Protocol", "").startswith("email")
-            and one.get("SubscriptionArn") == "PendingConfirmation"
+            for address in addresses
         ]
     return notes

@@ -31,7 +31,7 @@ def client(
     values: tuple[Path, ...] = (),
     timeout: float = 600,
     lock_timeout: int = 0,
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Terraform:
     """Terraform for a root, with this process's credentials.
 
@@ -56,7 +56,7 @@ def client(
         log=log,
         timeout=timeout,
         lock_timeout=lock_timeout,
-        tell=tell,
+        report=report,
     )
 
 
@@ -116,7 +116,7 @@ def ready(environment: Environment, timeout: float, lock_timeout: int) -> Terraf
         values=(environment.values,),
         timeout=timeout,
         lock_timeout=lock_timeout,
-        tell=console.say,
+        report=console.say,
     )
     with console.section("terraform init"):
         # The versions that were tested; Terraform checks their hashes, and adds none to what is checked in.

@@ -11,8 +11,8 @@ from pathlib import Path
 from mlops.base.errors import ContractError, PlanOutdatedError, SourceError
 from mlops.base.strict_json import dumps, loads
 from mlops.platform.environment import Environment
-from mlops.platform.plan import Plan, gitlab_report, markdown
 from mlops.platform.preparation import AIRFLOW_PACKAGE, LAMBDA_PACKAGE
+from mlops.platform.terraform_plan import Plan, gitlab_report, markdown
 
 PLAN_FILE = "plan.tfplan"
 SUMMARY = "summary.md"

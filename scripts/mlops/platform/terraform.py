@@ -15,8 +15,7 @@ from typing import Any
 from mlops.base import console
 from mlops.base.errors import PlanRefusedError, UsageError
 from mlops.base.result import Outcome
-from mlops.platform import guards, preparation, review
-from mlops.platform import plan as terraform_plan
+from mlops.platform import guards, preparation, review, terraform_plan
 from mlops.platform.environment import Environment, find
 
 ALLOW_REPLACE = "MLOPS_ALLOW_REPLACE"

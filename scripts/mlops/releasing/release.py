@@ -26,10 +26,9 @@ from mlops.base.errors import ReleaseError, SettingsError, UsageError
 from mlops.base.result import Outcome
 from mlops.ci import dotenv
 from mlops.ci.pipeline import Pipeline
-from mlops.clients.git.origin import Author, Origin
+from mlops.clients.git.origin import Author, RemoteRepository
 from mlops.clients.git.repository import Commit, Repository
-from mlops.clients.gitlab import project as gitlab
-from mlops.clients.gitlab.project import GitLabProject
+from mlops.clients.gitlab.project import GitLabProject, connect_job
 from mlops.contracts import versions
 from mlops.releasing import changelog
 
@@ -57,7 +56,7 @@ _LINE = re.compile(r"(?P<major>0|[1-9]\d*)(?:\.(?P<minor>0|[1-9]\d*))?\.x")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ReleaseRequest:
     """What is asked for. `at_least` is the smallest step, where commits call for a smaller one."""
 
     branch: str
@@ -97,10 +96,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
     repository = Repository.open(Path.cwd())
     dry_run = arguments.dry_run or pipeline.kind == "local"
     if pipeline.kind == "local":
-        origin, project = Origin(repository, "origin"), None
+        origin, project = RemoteRepository(repository, "origin"), None
     else:
         origin, project = _connect(repository, pipeline, os.environ)
-    request = Request(
+    request = ReleaseRequest(
         branch=pipeline.ref or pipeline.default_branch,
         day=datetime.now(UTC).date(),
         author=Author(os.environ.get("GITLAB_USER_NAME", ""), os.environ.get("GITLAB_USER_EMAIL", "")),
@@ -115,7 +114,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
     return _outcome(found, dry_run=dry_run)
 
 
-def release(origin: Origin, project: GitLabProject | None, request: Request) -> Release | None:
+def release(
+    origin: RemoteRepository, project: GitLabProject | None, request: ReleaseRequest
+) -> Release | None:
     """The release that this commit is part of, made where it is due; None when there is nothing to release.
 
     Raises:
@@ -150,7 +151,7 @@ def release(origin: Origin, project: GitLabProject | None, request: Request) -> 
 
 def _connect(
     repository: Repository, pipeline: Pipeline, variables: Mapping[str, str]
-) -> tuple[Origin, GitLabProject]:
+) -> tuple[RemoteRepository, GitLabProject]:
     token = variables.get("CI_JOB_TOKEN", "")
     path = pipeline.origin.project_path
     if not (token and path and pipeline.server_url and pipeline.project_id):
@@ -159,8 +160,8 @@ def _connect(
             cause="a release needs CI_JOB_TOKEN, CI_PROJECT_PATH, CI_PROJECT_ID and CI_SERVER_URL",
             next_step="Run this as a job of the platform's own project.",
         )
-    origin = Origin(repository, f"{pipeline.server_url}/{path}.git", token)
-    return origin, gitlab.connect_job(pipeline.server_url, pipeline.project_id, token)
+    origin = RemoteRepository(repository, f"{pipeline.server_url}/{path}.git", token)
+    return origin, connect_job(pipeline.server_url, pipeline.project_id, token)
 
 
 def _check_branch(pipeline: Pipeline) -> None:
@@ -173,7 +174,7 @@ def _check_branch(pipeline: Pipeline) -> None:
     )
 
 
-def _known(origin: Origin, refs: Mapping[str, str]) -> Release | None:
+def _known(origin: RemoteRepository, refs: Mapping[str, str]) -> Release | None:
     """The first release that this commit is part of."""
     containing = origin.releases("--contains", origin.repository.head)
     if not containing:
@@ -188,7 +189,7 @@ def _known(origin: Origin, refs: Mapping[str, str]) -> Release | None:
     )
 
 
-def _plan(origin: Origin, request: Request) -> Release | None:
+def _plan(origin: RemoteRepository, request: ReleaseRequest) -> Release | None:
     """What would be released; None when nothing of it changed since the last release.
 
     Raises:
@@ -230,7 +231,7 @@ def _commits(repository: Repository, since: str) -> list[Commit]:
     return list(repository.commits(revisions, RELEASED, lambda path: "/tests/" not in path))
 
 
-def _check_version(origin: Origin, branch: str, version: Version) -> None:
+def _check_version(origin: RemoteRepository, branch: str, version: Version) -> None:
     line = _LINE.fullmatch(branch)
     minor = line and line["minor"]
     if line and (version.major != int(line["major"]) or (minor and version.minor != int(minor))):
@@ -247,7 +248,9 @@ def _check_version(origin: Origin, branch: str, version: Version) -> None:
         )
 
 
-def _push(origin: Origin, request: Request, planned: Release, refs: Mapping[str, str]) -> Release | None:
+def _push(
+    origin: RemoteRepository, request: ReleaseRequest, planned: Release, refs: Mapping[str, str]
+) -> Release | None:
     """Push the planned release; None when somebody else was faster."""
     head = origin.repository.head
     source, count = _VERSION_LINE.subn(f'__version__ = "{planned.version}"', origin.file(head, VERSION_FILE))
@@ -267,7 +270,7 @@ def _push(origin: Origin, request: Request, planned: Release, refs: Mapping[str,
     return replace(planned, commit=commit)
 
 
-def _announce(made: Release, project: GitLabProject | None, request: Request) -> Release:
+def _announce(made: Release, project: GitLabProject | None, request: ReleaseRequest) -> Release:
     """Make GitLab's release, unless it is there."""
     if project and not request.dry_run:
         project.create_release(made.tag, made.commit, made.notes)

@@ -10,9 +10,8 @@ from typing import Protocol
 
 from mlops.base import console
 from mlops.base.errors import MlopsError, RunFailedError, RunTimeoutError, SettingsError, TriggerError
-from mlops.contracts import runs as contract
 from mlops.contracts.evidence import FAILURE, Failure
-from mlops.contracts.runs import Conf, EventConf, RunAnswer, RunProblem
+from mlops.contracts.runs import Conf, EventConf, RunAnswer, RunProblem, make_run_id
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
@@ -82,7 +81,7 @@ def start_or_join(runs: Runs, work: Work, done: Callable[[], bool], clock: Clock
         TriggerError: when Airflow does not take it.
     """
     for attempt in range(1, _ATTEMPTS + 1):
-        run_id = contract.run_id(work.label, work.identity, attempt)
+        run_id = make_run_id(work.label, work.identity, attempt)
         answer = runs.status(work.dag_id, run_id)
         if _kind(answer) == "run_not_found" or (answer.problem is not None and answer.problem.retryable):
             answer = runs.start(work.dag_id, run_id, work.conf, work.spill_uri)
@@ -124,7 +123,7 @@ def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool
         TriggerError: when too many runs of this work failed.
     """
     for attempt in range(1, _ATTEMPTS + 1):
-        run_id = contract.run_id(work.label, work.identity, attempt)
+        run_id = make_run_id(work.label, work.identity, attempt)
         state = state_of(run_id)
         if not state:
             return run_id, True
@@ -254,7 +253,7 @@ def failure(records: Records, evidence_uri: str, run_id: str) -> Failure | None:
     """What this run wrote of its failure; None when it could not, or the file is of an earlier run.
 
     Raises:
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     uri = evidence_uri + FAILURE
     if not records.exists(uri):
@@ -277,7 +276,7 @@ def run_failed(records: Records, evidence_uri: str, answer: RunAnswer, what: str
         what: What failed, as a person calls it: `Training of phishing-url 1.3.0+retrain.0`.
 
     Raises:
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     found = failure(records, evidence_uri, answer.run_id)
     if found is not None:

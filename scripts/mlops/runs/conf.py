@@ -24,10 +24,12 @@ from mlops.contracts.versions import ModelVersion, check_names
 
 if TYPE_CHECKING:
     from mlops.clients.aws.s3 import Storage
-    from mlops.contracts.platform_settings import Settings
+    from mlops.contracts.platform_settings import PlatformSettings
 
 
-def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: Settings) -> Conf | EventConf:
+def read_conf(
+    dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: PlatformSettings
+) -> Conf | EventConf:
     """The typed conf of a run, fetched from S3 where only a pointer travelled.
 
     Raises:
@@ -51,7 +53,7 @@ def read_conf(dag_id: str, conf: Mapping[str, Any], storage: Storage, settings: 
     return parsed
 
 
-def _check_version(parsed: Conf, settings: Settings) -> None:
+def _check_version(parsed: Conf, settings: PlatformSettings) -> None:
     version = ModelVersion.parse(parsed.model_version)
     evidence = evidence_uri(settings.bucket, parsed.project, parsed.model, version)
     if parsed.evidence_uri != evidence:
@@ -72,7 +74,7 @@ def _check_version(parsed: Conf, settings: Settings) -> None:
         )
 
 
-def _follow(uri: str, sha256: str, storage: Storage, settings: Settings) -> dict[str, Any]:
+def _follow(uri: str, sha256: str, storage: Storage, settings: PlatformSettings) -> dict[str, Any]:
     if not uri.startswith(f"s3://{settings.bucket}/"):
         raise ContractError(
             "conf_uri leads out of the platform's bucket",

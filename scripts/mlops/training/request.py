@@ -29,13 +29,8 @@ def of_manifest(
         image_version=str(version.image),
         image_uri=image_uri,
         evidence_uri=evidence_uri(bucket, model.project, model.name, version),
-        training=reader.training(model, bucket),
-        evaluation=reader.evaluation(model, bucket),
-        retraining=reader.retraining(model),
-        monitoring=reader.monitoring(model, bucket),
-        notifications=reader.notifications(model),
-        deployment=reader.deployment(model, bucket),
         origin=origin,
+        **reader.plan(model, bucket).parts(),
     )
 
 
@@ -49,13 +44,8 @@ def of_recipe(recipe: Recipe, version: ModelVersion, bucket: str, origin: Origin
         image_version=recipe.image_version,
         image_uri=recipe.image_uri,
         evidence_uri=evidence_uri(bucket, recipe.project, recipe.model, version),
-        training=recipe.training,
-        evaluation=recipe.evaluation,
-        retraining=recipe.retraining,
-        monitoring=recipe.monitoring,
-        notifications=recipe.notifications,
-        deployment=recipe.deployment,
         origin=origin,
+        **recipe.parts(),
     )
 
 

@@ -15,35 +15,21 @@ from mlops.base.errors import MlopsError, RetrainingError, UsageError
 from mlops.base.result import Outcome
 from mlops.base.strict_json import dumps, encode
 from mlops.notifications import delivery_log
-from mlops.notifications.delivery_log import Ledger
+from mlops.notifications.delivery_log import DeliveryLog
 from mlops.runs import airflow_runs
-from mlops.training import due, request
+from mlops.runs.platform import Platform
+from mlops.training import model_versions, request, retraining_rules
 
 if TYPE_CHECKING:
-    from mypy_boto3_ecr import ECRClient
-    from mypy_boto3_sagemaker import SageMakerClient
-
     from mlops.ci.pipeline import Pipeline
     from mlops.clients.aws.releases import ReleasedImage
-    from mlops.clients.aws.s3 import Storage
+    from mlops.contracts.versions import ModelVersion
     from mlops.manifest.reader import Model
-    from mlops.training.due import Decision
+    from mlops.training.retraining_rules import Decision, ModelToRetrain
 
 # The name by which `mlops notify` knows what settles an earlier failure of this job.
 JOB = "retrain"
 _HEADERS = ("model", "due", "why", "since", "last", "training")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Platform:
-    """The services of one environment."""
-
-    bucket: str
-    runs: airflow_runs.Runs
-    storage: Storage
-    sagemaker: SageMakerClient
-    ecr: ECRClient
-    alarms: due.Alarms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,49 +67,110 @@ def run(arguments: argparse.Namespace) -> Outcome:  # pylint: disable=too-many-l
     models = [loaded.model(arguments.model)] if arguments.model else list(loaded.models.values())
 
     from mlops.clients.aws.alarms import DriftAlarms
-    from mlops.clients.aws.s3 import Storage
-    from mlops.clients.aws.session import client, explained
-    from mlops.clients.aws.trigger import Trigger
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.aws.session import explained
 
     with explained():
-        settings = read_settings(client("ssm"))
-        storage = Storage(client("s3"))
-        platform = Platform(
-            bucket=settings.bucket,
-            runs=Trigger(client("lambda"), settings.trigger_function, storage),
-            storage=storage,
-            sagemaker=client("sagemaker"),
-            ecr=client("ecr"),
-            alarms=DriftAlarms(client("cloudwatch"), loaded.project),
+        platform = Platform.connect()
+    retrainer = Retrainer(
+        pipeline=pipeline,
+        platform=platform,
+        alarms=DriftAlarms(platform.cloudwatch, loaded.project),
+        dry_run=arguments.dry_run,
+    )
+    return retrainer.retrain(models, Path(arguments.table))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrainer:
+    """Looks after the models of one manifest, on behalf of one pipeline."""
+
+    pipeline: Pipeline
+    platform: Platform
+    alarms: retraining_rules.Alarms
+    dry_run: bool
+
+    def retrain(self, models: Iterable[Model], table: Path) -> Outcome:
+        """One line a model, and the training of those that are due.
+
+        Trouble with one does not stop the others.
+
+        Args:
+            models: Those to look after.
+            table: The file that gets the lines, as Markdown; JSON lies beside it.
+
+        Returns:
+            The outcome, with RetrainingError's exit code when there was trouble with one.
+
+        Raises:
+            UsageError: in a merge request or a branch, whose mlops.yml is not merged yet; --dry-run is free.
+        """
+        if self.pipeline.kind in {"merge_request", "branch"} and not self.dry_run:
+            raise UsageError(
+                "What is not merged retrains nothing",
+                cause="releases would be trained as an mlops.yml says that is not merged yet",
+                next_step="Add --dry-run, or let a schedule of the default branch run this.",
+            )
+        lines = []
+        for model in models:
+            line = self._look_after(model)
+            lines.append(line)
+            console.say(_sentence(line))
+            write(table, lines)  # after each: a job that is stopped has reported those before
+        return _outcome(lines, table, dry_run=self.dry_run)
+
+    def _look_after(self, model: Model) -> Line:
+        from mlops.clients.aws.releases import newest_release
+        from mlops.clients.aws.session import explained
+
+        line = Line(model=model.name)
+        try:
+            with explained():
+                image = newest_release(self.platform.ecr, model.repository)
+                wanted = retraining_rules.of_manifest(
+                    model, str(image.version), image.released_at, self.platform.bucket
+                )
+                decision = self._decide(wanted)
+                line = _decided(line, image, decision)
+                if decision.due and not self.dry_run:
+                    version = model_versions.next_version(
+                        self.platform.storage, wanted, self.platform.bucket, decision.last
+                    )
+                    line = self._start(replace(line, model_version=str(version)), model, image, version)
+        except MlopsError as error:
+            return replace(line, trouble=tuple(error.lines()))
+        if self.pipeline.kind == "schedule" and not self.dry_run:
+            folder = delivery_log.folder_of(self.platform.bucket, model.project, model.name)
+            sender = DeliveryLog(self.platform.storage, folder, f"pipeline {self.pipeline.pipeline_id}")
+            sender.succeeded(JOB, self.pipeline.pipeline_id)
+        return line
+
+    def _decide(self, wanted: ModelToRetrain) -> Decision:
+        return retraining_rules.decide(
+            wanted,
+            self.platform.bucket,
+            sagemaker=self.platform.sagemaker,
+            storage=self.platform.storage,
+            alarms=self.alarms,
         )
-    return retrain(models, pipeline, platform, dry_run=arguments.dry_run, table=Path(arguments.table))
 
+    def _start(self, line: Line, model: Model, image: ReleasedImage, version: ModelVersion) -> Line:
+        """Start its training, or join the run that another pipeline started in the same moment."""
+        from mlops.clients.aws import releases
 
-def retrain(
-    models: Iterable[Model], pipeline: Pipeline, platform: Platform, *, dry_run: bool, table: Path
-) -> Outcome:
-    """One line a model, and the training of those that are due; trouble with one does not stop the others.
-
-    Returns:
-        The outcome, with RetrainingError's exit code when there was trouble with one.
-
-    Raises:
-        UsageError: in a merge request or a branch, whose mlops.yml is not merged yet; --dry-run is free.
-    """
-    if pipeline.kind in {"merge_request", "branch"} and not dry_run:
-        raise UsageError(
-            "What is not merged retrains nothing",
-            cause="releases would be trained as an mlops.yml says that is not merged yet",
-            next_step="Add --dry-run, or let a schedule of the default branch run this.",
+        platform = self.platform
+        uri = releases.uri(platform.ecr, model.repository, image.digest)
+        conf = request.of_manifest(model, uri, version, platform.bucket, self.pipeline.origin)
+        answer = airflow_runs.start_or_join(
+            platform.runs,
+            request.work(conf, self.pipeline.pipeline_id),
+            lambda: model_versions.is_trained(conf, platform.sagemaker, platform.storage),
         )
-    lines = []
-    for model in models:
-        line = _look_after(model, pipeline, platform, dry_run=dry_run)
-        lines.append(line)
-        console.say(_sentence(line))
-        write(table, lines)  # after each: a job that is stopped has told of those before
-    return _outcome(lines, table, dry_run=dry_run)
+        return replace(
+            line,
+            run_id=answer.run_id,
+            run_state="started" if answer.created else str(answer.state),
+            run_url=answer.run_url,
+        )
 
 
 def write(table: Path, lines: Sequence[Line]) -> None:
@@ -137,40 +184,6 @@ def write(table: Path, lines: Sequence[Line]) -> None:
     table.with_suffix(".json").write_text(dumps(lines), encoding="utf-8")
 
 
-def _look_after(model: Model, pipeline: Pipeline, platform: Platform, *, dry_run: bool) -> Line:
-    from mlops.clients.aws.session import explained
-
-    line = Line(model=model.name)
-    try:
-        with explained():
-            image, decision = _decide(model, platform)
-            line = _decided(line, image, decision)
-            if decision.due and not dry_run:
-                line = _start(line, model, image, decision, pipeline, platform)
-    except MlopsError as error:
-        return replace(line, trouble=tuple(error.lines()))
-    if pipeline.kind == "schedule" and not dry_run:
-        folder = delivery_log.folder_of(platform.bucket, model.project, model.name)
-        teller = Ledger(platform.storage, folder, f"pipeline {pipeline.pipeline_id}")
-        teller.succeeded(JOB, pipeline.pipeline_id)
-    return line
-
-
-def _decide(model: Model, platform: Platform) -> tuple[ReleasedImage, Decision]:
-    from mlops.clients.aws.releases import newest_release
-
-    image = newest_release(platform.ecr, model.repository)
-    subject = due.of_manifest(model, str(image.version), image.released_at, platform.bucket)
-    decision = due.decide(
-        subject,
-        platform.bucket,
-        sagemaker=platform.sagemaker,
-        storage=platform.storage,
-        alarms=platform.alarms,
-    )
-    return image, decision
-
-
 def _decided(line: Line, image: ReleasedImage, decision: Decision) -> Line:
     return replace(
         line,
@@ -181,36 +194,6 @@ def _decided(line: Line, image: ReleasedImage, decision: Decision) -> Line:
         last_version=decision.last.version if decision.last else "",
         last_trained_at=_utc(datetime.fromisoformat(decision.last.created_at)) if decision.last else "",
         image_version=str(image.version),
-    )
-
-
-# pylint: disable-next=too-many-arguments,too-many-positional-arguments
-def _start(
-    line: Line,
-    model: Model,
-    image: ReleasedImage,
-    decision: Decision,
-    pipeline: Pipeline,
-    platform: Platform,
-) -> Line:
-    """Have it trained. Who decided in the same moment meets us in the same run."""
-    from mlops.clients.aws import releases
-
-    subject = due.of_manifest(model, str(image.version), image.released_at, platform.bucket)
-    version = due.next_version(platform.storage, subject, platform.bucket, decision.last)
-    line = replace(line, model_version=str(version))
-    uri = releases.uri(platform.ecr, model.repository, image.digest)
-    conf = request.of_manifest(model, uri, version, platform.bucket, pipeline.origin)
-    answer = airflow_runs.start_or_join(
-        platform.runs,
-        request.work(conf, pipeline.pipeline_id),
-        lambda: due.trained(conf, platform.sagemaker, platform.storage),
-    )
-    return replace(
-        line,
-        run_id=answer.run_id,
-        run_state="started" if answer.created else str(answer.state),
-        run_url=answer.run_url,
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops.base.errors import ContractError
+from mlops.clients.aws.parameter_store import read_settings
 from mlops.contracts.evidence import Recipe
 from mlops.contracts.locations import recipe_uri
-from mlops.contracts.platform_settings import Settings, read_settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import (
     EVENT_SOURCE,
     RETRAINING_DAG,
@@ -20,7 +21,7 @@ from mlops.contracts.runs import (
 )
 from mlops.runs import airflow_runs
 from mlops.runs.conf import read_conf
-from mlops.training import due, request
+from mlops.training import model_versions, request, retraining_rules
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -34,7 +35,7 @@ class RetrainingPlan:
     """What was decided. It travels as XCom."""
 
     conf: RetrainingConf
-    settings: Settings
+    settings: PlatformSettings
     notifications: Notifications
     why: str
     """Why the model is due, or why it is not."""
@@ -51,7 +52,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
     ssm: SSMClient,
     storage: Storage,
     sagemaker: SageMakerClient,
-    alarms: Callable[[str], due.Alarms],
+    alarms: Callable[[str], retraining_rules.Alarms],
     state_of: Callable[[str], str],
 ) -> RetrainingPlan:
     """Decide by the recipe of the last release. The event is a hint: what it says is looked at, not believed.
@@ -66,7 +67,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
 
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.
-        StorageError, AwsError: when S3 or CloudWatch do not tell.
+        StorageError, AwsError: when S3 or CloudWatch does not answer.
     """
     settings = read_settings(ssm)
     parsed = read_conf(RETRAINING_DAG, conf, storage, settings)
@@ -81,8 +82,8 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
         return replace(
             plan, why="its recipe is a merge request's: a training of the default branch replaces it"
         )
-    decision = due.decide(
-        due.of_recipe(recipe),
+    decision = retraining_rules.decide(
+        retraining_rules.of_recipe(recipe),
         settings.bucket,
         sagemaker=sagemaker,
         storage=storage,
@@ -93,12 +94,16 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
         return plan
     training = _training(recipe, decision, settings.bucket, storage)
     work = request.work(training, parsed.occurrence.id)
-    run_id, starts = airflow_runs.find_run(work, state_of, lambda: due.trained(training, sagemaker, storage))
+    run_id, starts = airflow_runs.find_run(
+        work, state_of, lambda: model_versions.is_trained(training, sagemaker, storage)
+    )
     return replace(plan, training=training, training_run=run_id, starts=starts)
 
 
-def _training(recipe: Recipe, decision: due.Decision, bucket: str, storage: Storage) -> TrainingConf:
+def _training(
+    recipe: Recipe, decision: retraining_rules.Decision, bucket: str, storage: Storage
+) -> TrainingConf:
     """The next training of the recipe's image. Who pushed it stays known; the link to that pipeline goes."""
-    version = due.next_version(storage, due.of_recipe(recipe), bucket, decision.last)
+    version = model_versions.next_version(storage, retraining_rules.of_recipe(recipe), bucket, decision.last)
     origin = replace(recipe.origin, pipeline_source=EVENT_SOURCE, pipeline_url="", job_url="", user="")
     return request.of_recipe(recipe, version, bucket, origin)

@@ -33,7 +33,7 @@ class Wish:
     take_ownership: bool = False
 
 
-class Schedules(Protocol):
+class ProjectSchedules(Protocol):
     """What is needed of `clients.gitlab.schedules.Schedules`."""
 
     def who(self) -> str: ...
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         if not value:
             raise SettingsError(
                 f"Nobody says which {name} is meant",
-                cause="outside a pipeline no variable tells",
+                cause="outside a pipeline no variable says so",
                 next_step=f"Give {option}.",
             )
     wish = Wish(
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     return ensure(gitlab_schedules.connect(url, project, token), wish)
 
 
-def ensure(schedules: Schedules, wish: Wish) -> Outcome:
+def ensure(schedules: ProjectSchedules, wish: Wish) -> Outcome:
     """Make the schedule where there is none, else repair what is wrong with it; twice is as good as once.
 
     Raises:
@@ -146,7 +146,7 @@ def _changes(kept: Schedule, wish: Wish, default_branch: str) -> dict[str, Any]:
 
 
 def _repair(
-    schedules: Schedules, kept: Schedule, changes: dict[str, Any], wish: Wish, done: list[str]
+    schedules: ProjectSchedules, kept: Schedule, changes: dict[str, Any], wish: Wish, done: list[str]
 ) -> None:
     missing = kept.variables.get(VARIABLE) != PURPOSE
     if kept.orphaned or wish.take_ownership or changes or missing:

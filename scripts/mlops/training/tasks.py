@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semver import Version
 
 from mlops.base.errors import ContractError, EvidenceError, RunFailedError, StorageError
+from mlops.clients.aws.parameter_store import read_settings
 from mlops.clients.aws.sagemaker import ServedModel, describe_model, find_champion
 from mlops.contracts.evidence import (
     CHALLENGER,
@@ -25,7 +26,7 @@ from mlops.contracts.evidence import (
     Recipe,
 )
 from mlops.contracts.locations import recipe_uri
-from mlops.contracts.platform_settings import Settings, read_settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import SCHEMA_VERSION, TRAINING_DAG, TrainingConf, of_merge_request, started_by_push
 from mlops.contracts.versions import ModelVersion, resource_name
 from mlops.runs.conf import read_conf
@@ -46,7 +47,7 @@ class TrainingPlan:
     """What the first task found out, for all others: it travels as XCom."""
 
     conf: TrainingConf
-    settings: Settings
+    settings: PlatformSettings
     run_id: str
     fingerprint: str
     champion: ServedModel | None
@@ -176,7 +177,7 @@ def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: s
     origin = conf.origin
     pushed = before is not None and before.image_uri == conf.image_uri and not of_merge_request(before.origin)
     if before is not None and pushed and not started_by_push(origin):
-        origin = before.origin  # what is told of a model's making stays what its push said
+        origin = before.origin  # what is said of a model's making stays what its push said
     recipe = Recipe(
         schema_version=SCHEMA_VERSION,
         project=conf.project,
@@ -184,14 +185,9 @@ def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: s
         model_version=conf.model_version,
         image_version=conf.image_version,
         image_uri=conf.image_uri,
-        training=conf.training,
-        evaluation=conf.evaluation,
-        retraining=conf.retraining,
-        monitoring=conf.monitoring,
-        notifications=conf.notifications,
-        deployment=conf.deployment,
         origin=origin,
         created_at=created_at,
+        **conf.parts(),
     )
     storage.write_record(recipe, uri)
 

@@ -18,20 +18,18 @@ from mlops.contracts.locations import evidence_uri
 from mlops.contracts.runs import TRAINING_DAG, TrainingConf, request_fingerprint
 from mlops.contracts.versions import ModelVersion, parse_image_version
 from mlops.runs import airflow_runs
-from mlops.training import due, request
+from mlops.runs.platform import Platform
+from mlops.training import model_versions, request
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
-
     from mlops.ci.pipeline import Pipeline
-    from mlops.clients.aws.s3 import Storage
     from mlops.manifest.reader import Model
 
 _IMAGE = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class TrainingImage:
     """What containerize handed over."""
 
     uri: str
@@ -39,7 +37,7 @@ class Image:
     version: str
 
     @classmethod
-    def read(cls, arguments: argparse.Namespace, variables: Mapping[str, str]) -> Image:
+    def read(cls, arguments: argparse.Namespace, variables: Mapping[str, str]) -> TrainingImage:
         """From the command line, or from the variables of the job containerize.
 
         Raises:
@@ -78,38 +76,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     pipeline = Pipeline.from_environment(os.environ)
     model = reader.load(arguments.manifest, arguments.environment).model(arguments.model)
-    image = Image.read(arguments, os.environ)
+    image = TrainingImage.read(arguments, os.environ)
 
-    from mlops.clients.aws.s3 import Storage
-    from mlops.clients.aws.session import client, explained
-    from mlops.clients.aws.trigger import Trigger
-    from mlops.contracts.platform_settings import read_settings
+    from mlops.clients.aws.session import explained
 
     with explained():
-        settings = read_settings(client("ssm"))
-        storage = Storage(client("s3"))
-        return train(
-            model,
-            image,
-            pipeline,
-            settings.bucket,
-            runs=Trigger(client("lambda"), settings.trigger_function, storage),
-            storage=storage,
-            sagemaker=client("sagemaker"),
-            report=Path(arguments.dotenv),
-        )
+        return train(model, image, pipeline, Platform.connect(), report=Path(arguments.dotenv))
 
 
-def train(  # pylint: disable=too-many-arguments
-    model: Model,
-    image: Image,
-    pipeline: Pipeline,
-    bucket: str,
-    *,
-    runs: airflow_runs.Runs,
-    storage: Storage,
-    sagemaker: SageMakerClient,
-    report: Path,
+def train(
+    model: Model, image: TrainingImage, pipeline: Pipeline, platform: Platform, *, report: Path
 ) -> Outcome:
     """Train the image as the manifest asks, once: a run under way is joined, a failed one repeated.
 
@@ -117,7 +93,7 @@ def train(  # pylint: disable=too-many-arguments
         UsageError: in a schedule, which never trains here, and when a merge request or a branch would train
             a release.
         TriggerError: when Airflow does not take the run.
-        StorageError: when S3 does not tell.
+        StorageError: when S3 does not answer.
     """
     if pipeline.kind == "schedule":
         raise UsageError(
@@ -131,17 +107,20 @@ def train(  # pylint: disable=too-many-arguments
             cause="its mlops.yml is not merged yet, and retraining repeats what a release's training says",
             next_step="Take IMAGE_VERSION of this pipeline's job containerize: it is a pre-release.",
         )
-    version = due.version_to_train(sagemaker, storage, model, image.version, bucket)
+    bucket, sagemaker, storage = platform.bucket, platform.sagemaker, platform.storage
+    version = model_versions.version_to_train(sagemaker, storage, model, image.version, bucket)
     evidence = evidence_uri(bucket, model.project, model.name, version)
 
     conf = request.of_manifest(model, image.uri, version, bucket, pipeline.origin)
-    if due.trained(conf, sagemaker, storage):
+    if model_versions.is_trained(conf, sagemaker, storage):
         _hand_over(report, conf, run_id="")
         summary = f"{model.name} {version} is trained and evaluated already: nothing to train"
         return Outcome(summary=summary, data=_data(version, evidence, run_id="", state="success", url=""))
 
     work = request.work(conf, pipeline.pipeline_id)
-    answer = airflow_runs.start_or_join(runs, work, lambda: due.trained(conf, sagemaker, storage))
+    answer = airflow_runs.start_or_join(
+        platform.runs, work, lambda: model_versions.is_trained(conf, sagemaker, storage)
+    )
     _hand_over(report, conf, answer.run_id)
     verb = "started" if answer.created else f"joined, it is {answer.state}"
     if answer.run_url:

@@ -22,7 +22,7 @@ from mlops_local.aws import account
 from mlops_local.aws.access.gate import Gate, unsigned
 from mlops_local.aws.account import Service, Traffic
 from mlops_local.aws.events import mail
-from mlops_local.aws.events.inbox import Inbox, Slack
+from mlops_local.aws.events.inbox import Inbox, SlackInbox
 from mlops_local.aws.repeats import Repeats
 from mlops_local.base import snapshots
 from mlops_local.base.children import Children
@@ -54,7 +54,7 @@ class LocalAws:
         from mlops_local.aws.mwaa.api import Mwaa
         from mlops_local.aws.sagemaker.service import SageMaker
         from mlops_local.aws.sdk import Sdk
-        from mlops_local.registry.api import Registry
+        from mlops_local.registry.api import LocalRegistry
 
         self.config = config
         self._traffic = Traffic()
@@ -63,8 +63,8 @@ class LocalAws:
         self._moto = _moto(config)
         self._children = Children()
         self._inbox = Inbox(config.home / "inbox.jsonl")
-        self._slack = Slack(self._inbox)
-        self._registry = Registry(config)
+        self._slack = SlackInbox(self._inbox)
+        self._registry = LocalRegistry(config)
         self._ecr = Ecr(config, self._registry, self._moto)
         self._engine = engines.create(config, self._registry, self._children)
         self._principals = Principals(config)

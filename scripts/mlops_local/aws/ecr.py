@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import AMZ_JSON, json_response
-from mlops_local.registry.api import Registry
+from mlops_local.registry.api import LocalRegistry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -26,7 +26,7 @@ _TOKEN_SECONDS = 12 * 3600
 class Ecr:
     """ECR in front of moto's."""
 
-    def __init__(self, config: LocalAwsConfig, registry: Registry, moto: WSGIApplication) -> None:
+    def __init__(self, config: LocalAwsConfig, registry: LocalRegistry, moto: WSGIApplication) -> None:
         self._config = config
         self._registry = registry
         self._moto = moto

@@ -15,7 +15,7 @@ def serve(config: LocalAwsConfig) -> Iterator[LocalAws]:
     """Serve on 127.0.0.1 until the block ends, then stop everything."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Handler(WSGIRequestHandler):
+    class AwsHandler(WSGIRequestHandler):
         """Leaves requests out of the log: thousands of polls would bury what matters."""
 
         protocol_version = "HTTP/1.1"
@@ -24,7 +24,7 @@ def serve(config: LocalAwsConfig) -> Iterator[LocalAws]:
             """Say nothing."""
 
     app = create_app(config)
-    server = make_server("127.0.0.1", config.port, app, threaded=True, request_handler=Handler)
+    server = make_server("127.0.0.1", config.port, app, threaded=True, request_handler=AwsHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

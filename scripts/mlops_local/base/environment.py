@@ -18,7 +18,7 @@ _VALUE = re.compile(r'^(account_id|region|airflow_environment)\s*=\s*"([^"]+)"',
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment:
+class LocalEnvironment:
     """What the local stack has to know of an environment before Terraform reads its values."""
 
     name: str
@@ -35,7 +35,7 @@ class Environment:
         return self.name != QUICK
 
 
-def find_environment(name: str, folder: Path | None = None) -> Environment:
+def find_environment(name: str, folder: Path | None = None) -> LocalEnvironment:
     """The environment of that name.
 
     Args:
@@ -55,7 +55,7 @@ def find_environment(name: str, folder: Path | None = None) -> Environment:
     missing = {"account_id", "region"} - set(values)
     if missing:
         raise UsageError(f"{file} does not set {' and '.join(sorted(missing))}")
-    return Environment(
+    return LocalEnvironment(
         name=name,
         account=values["account_id"],
         region=values["region"],

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_local.base import paths
-from mlops_local.base.environment import Environment
+from mlops_local.base.environment import LocalEnvironment
 
 # 5 MB each, and 60 MB that of a whole environment: a few environments, before and after a change.
 _KEPT = 6
@@ -51,7 +51,7 @@ class Snapshot:
         return f"{datetime.fromtimestamp(self.made).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def key(environment: Environment, packages: Mapping[str, Path], settings: object) -> str:
+def key(environment: LocalEnvironment, packages: Mapping[str, Path], settings: object) -> str:
     """The digest of everything that an apply depends on.
 
     Args:

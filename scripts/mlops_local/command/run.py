@@ -15,7 +15,7 @@ from mlops_local.gitlab.projects import DEFAULT_BRANCH, create_project
 from mlops_local.pipelines import pipeline
 from mlops_local.pipelines.job_board import JobResult
 from mlops_local.pipelines.pipeline import PipelineRun
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack import sdk
 from mlops_local.stack.stack import Stack, require
 
@@ -257,7 +257,7 @@ def document(done: PipelineRun) -> dict[str, object]:
     }
 
 
-def _trigger(arguments: Namespace) -> Trigger:
+def _trigger(arguments: Namespace) -> PipelineTrigger:
     if arguments.merge_request:
-        return Trigger(kind="merge_request", ref="topic", merge_request=arguments.merge_request)
-    return Trigger(kind="schedule") if arguments.schedule else Trigger()
+        return PipelineTrigger(kind="merge_request", ref="topic", merge_request=arguments.merge_request)
+    return PipelineTrigger(kind="schedule") if arguments.schedule else PipelineTrigger()

@@ -100,10 +100,10 @@ def choose_engine(wanted: str) -> Engine:
     """
     if wanted == "process":
         return "process"
-    from mlops.clients.docker import DockerEngine
+    from mlops.clients.docker import DockerDaemon
 
     try:
-        DockerEngine.connect(console.say)
+        DockerDaemon.connect(console.say)
     except EngineError:
         if wanted == "docker":
             raise

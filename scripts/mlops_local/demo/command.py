@@ -21,7 +21,7 @@ from mlops_local.demo.pushes import EXAMPLE, PUSHES, Push, commit, start_reposit
 from mlops_local.pipelines import pipeline
 from mlops_local.pipelines.job_board import JobResult
 from mlops_local.pipelines.pipeline import PipelineRun
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack import sdk
 from mlops_local.stack.stack import Stack, require
 
@@ -81,7 +81,7 @@ def _push(stack: Stack, repository: Path, number: int, push: Push) -> tuple[Pipe
     started = time.monotonic()
     commit(repository, push)
     project, sha = push_repository(stack, repository)
-    done = pipeline.run(stack, project, sha, Trigger(user="ada"), echo=_quiet)
+    done = pipeline.run(stack, project, sha, PipelineTrigger(user="ada"), echo=_quiet)
     if not done.succeeded:
         failed = next(job for job in _all_jobs(done)[::-1] if job.state == "failed")
         raise LocalStackError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from mlops_local.base.children import Children
     from mlops_local.base.config import LocalAwsConfig
-    from mlops_local.registry.api import Registry
+    from mlops_local.registry.api import LocalRegistry
 
 
 class ImageError(Exception):
@@ -19,7 +19,7 @@ class ImageError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ContainerJob:
     """What to run, and with what around it."""
 
     name: str
@@ -57,7 +57,7 @@ class Engine(Protocol):
             ImageError: when there is no such image, or it cannot be made to run.
         """
 
-    def start(self, job: Job) -> Container:
+    def start(self, job: ContainerJob) -> Container:
         """Run a prepared image.
 
         Raises:
@@ -69,13 +69,13 @@ class Engine(Protocol):
 
 
 class _Module(Protocol):
-    def create(self, config: LocalAwsConfig, registry: Registry, children: Children) -> Engine: ...
+    def create(self, config: LocalAwsConfig, registry: LocalRegistry, children: Children) -> Engine: ...
 
 
 ENGINES = {"process": "mlops_local.engines.process", "docker": "mlops_local.engines.docker"}
 
 
-def create(config: LocalAwsConfig, registry: Registry, children: Children) -> Engine:
+def create(config: LocalAwsConfig, registry: LocalRegistry, children: Children) -> Engine:
     """The engine that the configuration names."""
     module = cast(_Module, importlib.import_module(ENGINES[config.engine]))
     return module.create(config, registry, children)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_local.base.children import Children
 from mlops_local.base.config import LocalAwsConfig
-from mlops_local.engines import ImageError, Job
-from mlops_local.registry.api import Registry
+from mlops_local.engines import ContainerJob, ImageError
+from mlops_local.registry.api import LocalRegistry
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -65,7 +65,7 @@ class DockerContainer:
 class DockerEngine:
     """See `Engine`."""
 
-    def __init__(self, client: DockerClient, config: LocalAwsConfig, registry: Registry) -> None:
+    def __init__(self, client: DockerClient, config: LocalAwsConfig, registry: LocalRegistry) -> None:
         self._client = client
         self._environment = config.child_environment()
         del self._environment["PATH"]  # the image's own
@@ -88,7 +88,7 @@ class DockerEngine:
         except (DockerException, RequestException) as error:
             raise ImageError(f"Requested image {image} cannot be pulled: {error}") from error
 
-    def start(self, job: Job) -> DockerContainer:
+    def start(self, job: ContainerJob) -> DockerContainer:
         """See `Engine`."""
         from docker.errors import DockerException
         from requests.exceptions import RequestException
@@ -130,7 +130,7 @@ class DockerEngine:
                     container.remove(v=True, force=True)
 
 
-def create(config: LocalAwsConfig, registry: Registry, _children: Children) -> DockerEngine:
+def create(config: LocalAwsConfig, registry: LocalRegistry, _children: Children) -> DockerEngine:
     """The engine of one account; Docker is found as its own command finds it."""
     import docker
 

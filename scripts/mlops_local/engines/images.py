@@ -12,11 +12,11 @@ from typing import Any
 
 from mlops_local.base.archives import ArchiveError, unpack
 from mlops_local.engines import ImageError
-from mlops_local.registry.api import INDEXES, Registry, RegistryError
+from mlops_local.registry.api import INDEXES, LocalRegistry, LocalRegistryError
 
 
 @dataclass(frozen=True)
-class Image:
+class UnpackedImage:
     """An unpacked image."""
 
     root: Path
@@ -39,13 +39,13 @@ class Image:
 class Images:
     """Images of one account's registry, unpacked once."""
 
-    def __init__(self, folder: Path, host: str, registry: Registry) -> None:
+    def __init__(self, folder: Path, host: str, registry: LocalRegistry) -> None:
         self._folder = folder
         self._host = host
         self._registry = registry
         self._lock = threading.Lock()
 
-    def unpacked(self, uri: str) -> Image:
+    def unpacked(self, uri: str) -> UnpackedImage:
         """An image by tag or digest.
 
         Raises:
@@ -57,10 +57,10 @@ class Images:
             config = self._json(repository, manifest["config"]["digest"])
             with self._lock:
                 root = self._root(repository, digest, manifest)
-        except (RegistryError, ArchiveError, KeyError, ValueError, OSError) as error:
+        except (LocalRegistryError, ArchiveError, KeyError, ValueError, OSError) as error:
             raise ImageError(f"Requested image {uri} cannot be used: {error}") from error
         settings = config.get("config") or {}
-        return Image(
+        return UnpackedImage(
             root=root,
             entrypoint=tuple(settings.get("Entrypoint") or ()),
             command=tuple(settings.get("Cmd") or ()),

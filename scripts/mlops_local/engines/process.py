@@ -12,11 +12,11 @@ from pathlib import Path
 
 from mlops_local.base.children import Children
 from mlops_local.base.config import LocalAwsConfig
-from mlops_local.engines import ImageError, Job
-from mlops_local.engines.images import Image, Images
-from mlops_local.engines.spares import Kind, Spares, libraries
+from mlops_local.engines import ContainerJob, ImageError
+from mlops_local.engines.images import Images, UnpackedImage
+from mlops_local.engines.spares import SpareKind, Spares, libraries
 from mlops_local.engines.venvs import Venvs
-from mlops_local.registry.api import Registry
+from mlops_local.registry.api import LocalRegistry
 
 _ML = "/opt/ml"
 
@@ -58,7 +58,7 @@ class ProcessEngine:
         """See `Engine`."""
         self._venv(self._images.unpacked(image))
 
-    def start(self, job: Job) -> ProcessContainer:
+    def start(self, job: ContainerJob) -> ProcessContainer:
         """See `Engine`."""
         image = self._images.unpacked(job.image)
         venv = self._venv(image)
@@ -82,19 +82,19 @@ class ProcessEngine:
     def close(self) -> None:
         """See `Engine`; the processes are closed by whoever owns them."""
 
-    def _venv(self, image: Image) -> Path:
+    def _venv(self, image: UnpackedImage) -> Path:
         candidates = (image.inside(f"{image.folder}/requirements.txt"), image.inside("/requirements.txt"))
         return self._venvs.ensure(next((one for one in candidates if one.is_file()), None))
 
-    def _kind(self, image: Image, folder: Path, venv: Path) -> Kind:
+    def _kind(self, image: UnpackedImage, folder: Path, venv: Path) -> SpareKind:
         key = (folder, venv)
         if key not in self._libraries:
             (site_packages,) = venv.glob("lib/python3*/site-packages")
             self._libraries[key] = libraries(folder, site_packages)
         variables = {**self._environment, **_own(image), **self._pythons(venv)}
-        return Kind(venv / "bin" / "python", self._libraries[key], tuple(sorted(variables.items())))
+        return SpareKind(venv / "bin" / "python", self._libraries[key], tuple(sorted(variables.items())))
 
-    def _variables(self, job: Job, image: Image, venv: Path) -> dict[str, str]:
+    def _variables(self, job: ContainerJob, image: UnpackedImage, venv: Path) -> dict[str, str]:
         temporary = job.base / "tmp"
         temporary.mkdir(exist_ok=True)
         given = {name: value.replace(_ML, str(job.base)) for name, value in job.environment.items()}
@@ -117,7 +117,7 @@ class ProcessEngine:
         }
 
 
-def _own(image: Image) -> dict[str, str]:
+def _own(image: UnpackedImage) -> dict[str, str]:
     """The image's variables."""
     return {
         name: ":".join(image.located(part) for part in value.split(":"))
@@ -126,7 +126,7 @@ def _own(image: Image) -> dict[str, str]:
     }
 
 
-def create(config: LocalAwsConfig, registry: Registry, children: Children) -> ProcessEngine:
+def create(config: LocalAwsConfig, registry: LocalRegistry, children: Children) -> ProcessEngine:
     """The engine of one account."""
     return ProcessEngine(
         Images(config.home / "images", config.registry, registry),

@@ -30,14 +30,14 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
 @dataclass(frozen=True)
-class Kind:
+class SpareKind:
     """What has to be the same for a job to take a spare."""
 
     python: Path
     modules: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
 
-    def serves(self, wanted: Kind) -> bool:
+    def serves(self, wanted: SpareKind) -> bool:
         """Whether a spare of this kind has imported nothing that a job of the other would not."""
         same = self.python == wanted.python and self.environment == wanted.environment
         return same and set(self.modules) <= set(wanted.modules)
@@ -50,11 +50,11 @@ class Spares:
         self._children = children
         self._lock = threading.Lock()
         # the kind that was wanted last comes last
-        self._waiting: dict[Kind, list[subprocess.Popen[bytes]]] = {}
+        self._waiting: dict[SpareKind, list[subprocess.Popen[bytes]]] = {}
 
     def start(  # pylint: disable=too-many-arguments  # what a process starts with
         self,
-        kind: Kind,
+        kind: SpareKind,
         command: Sequence[str],
         *,
         environment: Mapping[str, str],
@@ -81,7 +81,7 @@ class Spares:
             self._fill(kind)
         return taken
 
-    def _fill(self, kind: Kind) -> None:
+    def _fill(self, kind: SpareKind) -> None:
         while len(self._waiting) > KINDS:
             for process in self._waiting.pop(next(iter(self._waiting))):
                 self._children.stop(process, grace=0)
@@ -91,7 +91,7 @@ class Spares:
             while len(waiting) < COUNT:
                 waiting.append(self._spare(kind))
 
-    def _spare(self, kind: Kind) -> subprocess.Popen[bytes]:
+    def _spare(self, kind: SpareKind) -> subprocess.Popen[bytes]:
         # What imports print is the job's, which has no log yet.
         with tempfile.TemporaryFile() as words:
             return self._children.start(

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlops.base.errors import LocalStackError
 from mlops_local.gitlab import projects, records
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 
 Document = dict[str, Any]
 
@@ -33,7 +33,7 @@ class RefusedError(Exception):
     message: Any
 
 
-def project_document(project: Project, url: str) -> Document:
+def project_document(project: LocalProject, url: str) -> Document:
     """GET /projects/:id"""
     group, _, name = project.path.rpartition("/")
     return {
@@ -53,7 +53,7 @@ def project_document(project: Project, url: str) -> Document:
     }
 
 
-def get_commit(project: Project, ref: str, url: str) -> Document:
+def get_commit(project: LocalProject, ref: str, url: str) -> Document:
     """GET /projects/:id/repository/commits/:sha, which may be a branch or a tag too"""
     commit = commit_of(project, ref)
     if not commit:
@@ -65,7 +65,7 @@ def get_commit(project: Project, ref: str, url: str) -> Document:
     }
 
 
-def list_branches(project: Project, query: Mapping[str, str], url: str) -> list[Document]:
+def list_branches(project: LocalProject, query: Mapping[str, str], url: str) -> list[Document]:
     """GET /projects/:id/repository/branches; `search` knows `^start` and `end$`, and both make a name"""
     shape = ("for-each-ref", "--format=%(refname:strip=2)", "refs/heads")
     search = query.get("search", "")
@@ -78,14 +78,14 @@ def list_branches(project: Project, query: Mapping[str, str], url: str) -> list[
     ]
 
 
-def get_branch(project: Project, name: str, url: str) -> Document:
+def get_branch(project: LocalProject, name: str, url: str) -> Document:
     """GET /projects/:id/repository/branches/:branch"""
     if not commit_of(project, f"refs/heads/{name}"):
         raise RefusedError(404, "404 Branch Not Found")
     return _branch(project, name, url)
 
 
-def list_tags(project: Project, query: Mapping[str, str]) -> list[Document]:
+def list_tags(project: LocalProject, query: Mapping[str, str]) -> list[Document]:
     """GET /projects/:id/repository/tags, newest first; `search` knows `^start` and `end$`."""
     arguments = ["for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", "refs/tags"]
     names = projects.git(project.repository, *arguments).split()
@@ -99,14 +99,14 @@ def list_tags(project: Project, query: Mapping[str, str]) -> list[Document]:
     return [_tag(project, name) for name in names]
 
 
-def get_tag(project: Project, name: str) -> Document:
+def get_tag(project: LocalProject, name: str) -> Document:
     """GET /projects/:id/repository/tags/:tag_name"""
     if not commit_of(project, f"refs/tags/{name}"):
         raise RefusedError(404, "404 Tag Not Found")
     return _tag(project, name)
 
 
-def create_tag(project: Project, body: Mapping[str, Any]) -> Document:
+def create_tag(project: LocalProject, body: Mapping[str, Any]) -> Document:
     """POST /projects/:id/repository/tags"""
     name, ref = _required(body, "tag_name"), _required(body, "ref")
     if not _valid_ref(name):
@@ -123,12 +123,12 @@ def create_tag(project: Project, body: Mapping[str, Any]) -> Document:
     return _tag(project, name)
 
 
-def list_releases(home: Path, project: Project) -> list[Document]:
+def list_releases(home: Path, project: LocalProject) -> list[Document]:
     """GET /projects/:id/releases, newest first"""
     return list(reversed(records.read(_releases(home, project)).values()))
 
 
-def get_release(home: Path, project: Project, tag: str) -> Document:
+def get_release(home: Path, project: LocalProject, tag: str) -> Document:
     """GET /projects/:id/releases/:tag_name"""
     release = records.read(_releases(home, project)).get(tag)
     if release is None:
@@ -136,7 +136,7 @@ def get_release(home: Path, project: Project, tag: str) -> Document:
     return dict(release)
 
 
-def create_release(home: Path, project: Project, body: Mapping[str, Any], url: str) -> Document:
+def create_release(home: Path, project: LocalProject, body: Mapping[str, Any], url: str) -> Document:
     """POST /projects/:id/releases; makes the tag too, where `ref` says of what."""
     tag = _required(body, "tag_name")
     with records.edit(_releases(home, project)) as releases:
@@ -161,13 +161,13 @@ def create_release(home: Path, project: Project, body: Mapping[str, Any], url: s
     return release
 
 
-def list_notes(home: Path, project: Project, merge_request: int) -> list[Document]:
+def list_notes(home: Path, project: LocalProject, merge_request: int) -> list[Document]:
     """GET /projects/:id/merge_requests/:iid/notes, newest first"""
     notes = records.read(_notes(home, project)).get(str(merge_request), [])
     return list(reversed(notes))
 
 
-def create_note(home: Path, project: Project, merge_request: int, body: Mapping[str, Any]) -> Document:
+def create_note(home: Path, project: LocalProject, merge_request: int, body: Mapping[str, Any]) -> Document:
     """POST /projects/:id/merge_requests/:iid/notes"""
     text = _required(body, "body")
     with records.edit(_notes(home, project)) as merge_requests:
@@ -189,7 +189,7 @@ def create_note(home: Path, project: Project, merge_request: int, body: Mapping[
 
 
 def update_note(
-    home: Path, project: Project, merge_request: int, number: int, body: Mapping[str, Any]
+    home: Path, project: LocalProject, merge_request: int, number: int, body: Mapping[str, Any]
 ) -> Document:
     """PUT /projects/:id/merge_requests/:iid/notes/:note_id"""
     text = _required(body, "body")
@@ -201,7 +201,7 @@ def update_note(
     raise RefusedError(404, "404 Note Not Found")
 
 
-def _branch(project: Project, name: str, url: str) -> Document:
+def _branch(project: LocalProject, name: str, url: str) -> Document:
     default = name == projects.DEFAULT_BRANCH
     return {
         "name": name,
@@ -216,7 +216,7 @@ def _branch(project: Project, name: str, url: str) -> Document:
     }
 
 
-def _tag(project: Project, name: str) -> Document:
+def _tag(project: LocalProject, name: str) -> Document:
     ref = f"refs/tags/{name}"
     shape = "--format=%(objecttype)%00%(objectname)%00%(creatordate:iso-strict)%00%(contents)"
     kind, target, created, message = projects.git(project.repository, "for-each-ref", shape, ref).split("\0")
@@ -232,7 +232,7 @@ def _tag(project: Project, name: str) -> Document:
     }
 
 
-def commit_document(project: Project, ref: str) -> Document:
+def commit_document(project: LocalProject, ref: str) -> Document:
     """The commit a ref names, as every answer has it."""
     arguments = ("log", "-1", f"--format={_COMMIT}", ref, "--")
     facts = projects.git(project.repository, *arguments).rstrip("\n").split("\0")
@@ -253,7 +253,7 @@ def commit_document(project: Project, ref: str) -> Document:
     }
 
 
-def commit_of(project: Project, ref: str) -> str:
+def commit_of(project: LocalProject, ref: str) -> str:
     """The commit a ref names; empty when there is none."""
     try:
         arguments = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}")
@@ -276,11 +276,11 @@ def _required(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _releases(home: Path, project: Project) -> Path:
+def _releases(home: Path, project: LocalProject) -> Path:
     return home / f"releases-{project.id}.json"
 
 
-def _notes(home: Path, project: Project) -> Path:
+def _notes(home: Path, project: LocalProject) -> Path:
     return home / f"notes-{project.id}.json"
 
 

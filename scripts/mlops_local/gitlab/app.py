@@ -29,7 +29,7 @@ from mlops_local.gitlab import (
     variables,
 )
 from mlops_local.gitlab.api import RefusedError
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 from mlops_local.gitlab.users import User
 
 View = Callable[..., Any]
@@ -158,32 +158,32 @@ def _add_api(app: Flask, home: Path, url: str) -> None:  # pylint: disable=too-m
     route("GET", "/jobs/<int:job>")(lambda project, job: jobs.get_job(home, project, job, url))
 
     @route("PUT", f"{notes}/<int:note>")
-    def _update_note(project: Project, iid: int, note: int) -> Any:
+    def _update_note(project: LocalProject, iid: int, note: int) -> Any:
         return api.update_note(home, project, iid, note, _body())
 
     @route("GET", f"{pipeline}/jobs")
-    def _list_jobs(project: Project, number: int) -> Any:
+    def _list_jobs(project: LocalProject, number: int) -> Any:
         return jobs.list_jobs(home, project, number, request.args.getlist("scope[]"), url)
 
     @route("GET", f"{pipeline}/bridges")
-    def _list_bridges(project: Project, number: int) -> Any:
+    def _list_bridges(project: LocalProject, number: int) -> Any:
         return jobs.list_bridges(home, project, number, request.args.getlist("scope[]"), url)
 
     @route("GET", "/jobs/<int:job>/trace")
-    def _trace(project: Project, job: int) -> Any:
+    def _trace(project: LocalProject, job: int) -> Any:
         return Response(jobs.read_trace(home, project, job), content_type="text/plain")
 
     @route("GET", "/jobs/<int:job>/artifacts")
-    def _artifacts(project: Project, job: int) -> Any:
+    def _artifacts(project: LocalProject, job: int) -> Any:
         archive = jobs.open_artifacts(home, project, job)
         return send_file(archive, "application/zip", as_attachment=True, download_name="artifacts.zip")
 
     @route("GET", "/repository/commits/<sha>/statuses")
-    def _list_statuses(project: Project, sha: str) -> Any:
+    def _list_statuses(project: LocalProject, sha: str) -> Any:
         return statuses.list_statuses(home, project, sha, request.args, url)
 
     @route("POST", "/statuses/<sha>")
-    def _create_status(project: Project, sha: str) -> Any:
+    def _create_status(project: LocalProject, sha: str) -> Any:
         return statuses.create_status(home, project, callers.user_of(home), sha, _body(), url)
 
     _add_schedules(route, home, url)
@@ -194,45 +194,45 @@ def _add_schedules(route: Route, home: Path, url: str) -> None:
     one = "/pipeline_schedules/<int:number>"
 
     @route("GET", "/pipeline_schedules")
-    def _list(project: Project) -> Any:
+    def _list(project: LocalProject) -> Any:
         return schedules.list_schedules(home, project, request.args.get("scope", ""), url)
 
     @route("POST", "/pipeline_schedules")
-    def _create(project: Project) -> Any:
+    def _create(project: LocalProject) -> Any:
         return schedules.create_schedule(home, project, callers.user_of(home), _body(), url)
 
     @route("PUT", one)
-    def _update(project: Project, number: int) -> Any:
+    def _update(project: LocalProject, number: int) -> Any:
         return schedules.update_schedule(home, project, callers.user_of(home), number, _body(), url)
 
     @route("DELETE", one)
-    def _delete(project: Project, number: int) -> Any:
+    def _delete(project: LocalProject, number: int) -> Any:
         schedules.delete_schedule(home, project, number)
         return Response(status=204)
 
     @route("POST", f"{one}/take_ownership")
-    def _own(project: Project, number: int) -> Any:
+    def _own(project: LocalProject, number: int) -> Any:
         document, status = schedules.take_ownership(home, project, callers.user_of(home), number, url)
         response = _answer(document)
         response.status_code = status
         return response
 
     @route("POST", f"{one}/variables")
-    def _add_variable(project: Project, number: int) -> Any:
+    def _add_variable(project: LocalProject, number: int) -> Any:
         return schedules.put_variable(home, project, callers.user_of(home), number, "", _body())
 
     @route("PUT", f"{one}/variables/<name>")
-    def _change_variable(project: Project, number: int, name: str) -> Any:
+    def _change_variable(project: LocalProject, number: int, name: str) -> Any:
         return schedules.put_variable(home, project, callers.user_of(home), number, name, _body())
 
     @route("DELETE", f"{one}/variables/<name>")
-    def _delete_variable(project: Project, number: int, name: str) -> Any:
+    def _delete_variable(project: LocalProject, number: int, name: str) -> Any:
         response = _answer(schedules.delete_variable(home, project, callers.user_of(home), number, name))
         response.status_code = 202
         return response
 
     @route("GET", f"{one}/pipelines")
-    def _pipelines(project: Project, number: int) -> Any:
+    def _pipelines(project: LocalProject, number: int) -> Any:
         found = schedules.list_pipelines(home, project, number)
         return [jobs.pipeline_document(pipeline, url) for pipeline in found]
 
@@ -314,7 +314,7 @@ def _add_packages(app: Flask, home: Path, url: str) -> None:
     """The project's PyPI registry, as twine and pip use it."""
     registry = "/api/v4/projects/<key>/packages/pypi"
 
-    def project_of(key: str) -> Project:
+    def project_of(key: str) -> LocalProject:
         if request.authorization is None:
             raise RefusedError(401, "401 Unauthorized")
         project = projects.find_project(home, key)

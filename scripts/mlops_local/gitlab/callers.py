@@ -8,7 +8,7 @@ from flask import request
 
 from mlops_local.gitlab import pipelines, projects, users
 from mlops_local.gitlab.api import RefusedError
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 from mlops_local.gitlab.users import JOB_TOKEN, User
 
 # As app.py routes them.
@@ -37,7 +37,7 @@ def authorize(home: Path, path: str) -> None:
         raise RefusedError(401, "401 Unauthorized")
 
 
-def admit_job(home: Path, project: Project) -> None:
+def admit_job(home: Path, project: LocalProject) -> None:
     """Refuse the token of another project's job, unless the project lets that one in.
 
     https://docs.gitlab.com/ci/jobs/ci_job_token/#add-a-group-or-project-to-the-job-token-allowlist

@@ -13,26 +13,26 @@ from pathlib import Path
 
 from mlops_local.gitlab import api, pipelines, projects, users
 from mlops_local.gitlab.api import Document, RefusedError
-from mlops_local.gitlab.pipelines import Job, Pipeline
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.pipelines import PipelineJob, StoredPipeline
+from mlops_local.gitlab.projects import LocalProject
 
 REPORTS = ".gitlab-ci-reports"
 """The folder among a job's artifacts that its archive does not hold."""
 
 
-def get_pipeline(home: Path, project: Project, number: int, url: str) -> Document:
+def get_pipeline(home: Path, project: LocalProject, number: int, url: str) -> Document:
     """GET /projects/:id/pipelines/:pipeline_id"""
     return pipeline_document(_pipeline(home, project, number), url)
 
 
-def list_pipelines(home: Path, project: Project, query: Mapping[str, str], url: str) -> list[Document]:
+def list_pipelines(home: Path, project: LocalProject, query: Mapping[str, str], url: str) -> list[Document]:
     """GET /projects/:id/pipelines, newest first, by `sha`, `ref`, `source` and `status`"""
     found = [pipeline_document(one, url) for one in pipelines.of_project(home, project)]
     wanted = {name: query[name] for name in ("sha", "ref", "source", "status") if query.get(name)}
     return [one for one in found if wanted.items() <= one.items()]
 
 
-def get_merge_request(home: Path, project: Project, number: int, url: str) -> Document:
+def get_merge_request(home: Path, project: LocalProject, number: int, url: str) -> Document:
     """GET /projects/:id/merge_requests/:iid; there is one once a pipeline ran for it"""
     ref = f"refs/merge-requests/{number}/head"
     found = [one for one in pipelines.of_project(home, project) if one.ref == ref]
@@ -55,7 +55,7 @@ def get_merge_request(home: Path, project: Project, number: int, url: str) -> Do
     }
 
 
-def list_jobs(home: Path, project: Project, number: int, scope: list[str], url: str) -> list[Document]:
+def list_jobs(home: Path, project: LocalProject, number: int, scope: list[str], url: str) -> list[Document]:
     """GET /projects/:id/pipelines/:pipeline_id/jobs, newest first; trigger jobs are not jobs here"""
     pipeline = _pipeline(home, project, number)
     return [
@@ -65,7 +65,9 @@ def list_jobs(home: Path, project: Project, number: int, scope: list[str], url: 
     ]
 
 
-def list_bridges(home: Path, project: Project, number: int, scope: list[str], url: str) -> list[Document]:
+def list_bridges(
+    home: Path, project: LocalProject, number: int, scope: list[str], url: str
+) -> list[Document]:
     """GET /projects/:id/pipelines/:pipeline_id/bridges, newest first"""
     pipeline = _pipeline(home, project, number)
     answer = []
@@ -77,20 +79,20 @@ def list_bridges(home: Path, project: Project, number: int, scope: list[str], ur
     return answer
 
 
-def get_job(home: Path, project: Project, number: int, url: str) -> Document:
+def get_job(home: Path, project: LocalProject, number: int, url: str) -> Document:
     """GET /projects/:id/jobs/:job_id"""
     pipeline, job = _job(home, project, number)
     return job_document(home, pipeline, job, url)
 
 
-def read_trace(home: Path, project: Project, number: int) -> bytes:
+def read_trace(home: Path, project: LocalProject, number: int) -> bytes:
     """GET /projects/:id/jobs/:job_id/trace: the job's log; empty before it begins."""
     _, job = _job(home, project, number)
     log = Path(job.log)
     return log.read_bytes() if job.log and log.is_file() else b""
 
 
-def open_artifacts(home: Path, project: Project, number: int) -> BytesIO:
+def open_artifacts(home: Path, project: LocalProject, number: int) -> BytesIO:
     """GET /projects/:id/jobs/:job_id/artifacts: the archive as a runner makes it, at its beginning."""
     _, job = _job(home, project, number)
     if not _files(job) or _expired(job):
@@ -104,7 +106,7 @@ def open_artifacts(home: Path, project: Project, number: int) -> BytesIO:
     return archive
 
 
-def pipeline_document(pipeline: Pipeline, url: str) -> Document:
+def pipeline_document(pipeline: StoredPipeline, url: str) -> Document:
     """A pipeline as every answer has it."""
     return {
         "id": pipeline.id,
@@ -122,7 +124,7 @@ def pipeline_document(pipeline: Pipeline, url: str) -> Document:
     }
 
 
-def job_document(home: Path, pipeline: Pipeline, job: Job, url: str) -> Document:
+def job_document(home: Path, pipeline: StoredPipeline, job: PipelineJob, url: str) -> Document:
     """A job with what it left; expired artifacts are not listed."""
     archive = [] if _expired(job) or not _files(job) else [_archive(job)]
     log = Path(job.log)
@@ -139,7 +141,7 @@ def job_document(home: Path, pipeline: Pipeline, job: Job, url: str) -> Document
     }
 
 
-def _basic(home: Path, pipeline: Pipeline, job: Job, url: str) -> Document:
+def _basic(home: Path, pipeline: StoredPipeline, job: PipelineJob, url: str) -> Document:
     project = projects.find_project(home, str(pipeline.project_id))
     user = users.find(home, pipeline.user)
     return {
@@ -166,12 +168,12 @@ def _basic(home: Path, pipeline: Pipeline, job: Job, url: str) -> Document:
     }
 
 
-def _archive(job: Job) -> Document:
+def _archive(job: PipelineJob) -> Document:
     size = sum(file.stat().st_size for file in _files(job))
     return {"file_type": "archive", "size": size, "filename": "artifacts.zip", "file_format": "zip"}
 
 
-def _files(job: Job) -> list[Path]:
+def _files(job: PipelineJob) -> list[Path]:
     folder = Path(job.artifacts)
     if not job.artifacts or not folder.is_dir():
         return []
@@ -179,20 +181,20 @@ def _files(job: Job) -> list[Path]:
     return [file for file in found if REPORTS not in file.relative_to(folder).parts]
 
 
-def _expired(job: Job) -> bool:
+def _expired(job: PipelineJob) -> bool:
     if not job.artifacts_expire_at:
         return False
     return datetime.fromisoformat(job.artifacts_expire_at) <= datetime.now(UTC)
 
 
-def _pipeline(home: Path, project: Project, number: int) -> Pipeline:
+def _pipeline(home: Path, project: LocalProject, number: int) -> StoredPipeline:
     pipeline = pipelines.find(home, number)
     if pipeline is None or pipeline.project_id != project.id:
         raise RefusedError(404, "404 Not found")
     return pipeline
 
 
-def _job(home: Path, project: Project, number: int) -> tuple[Pipeline, Job]:
+def _job(home: Path, project: LocalProject, number: int) -> tuple[StoredPipeline, PipelineJob]:
     found = pipelines.find_by_job(home, number)
     if found is None or found[0].project_id != project.id or found[1].trigger:
         raise RefusedError(404, "404 Not found")

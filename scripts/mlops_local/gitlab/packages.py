@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mlops_local.gitlab import records
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.(whl|tar\.gz)")
 
 
-def add(home: Path, project: Project, file_name: str, content: bytes) -> str:
+def add(home: Path, project: LocalProject, file_name: str, content: bytes) -> str:
     """Keep a file; what is wrong with it, in GitLab's words, when it is not taken."""
     if not _NAME.fullmatch(file_name):
         return "Validation failed: File name is invalid"
@@ -30,7 +30,7 @@ def add(home: Path, project: Project, file_name: str, content: bytes) -> str:
     return ""
 
 
-def simple(home: Path, project: Project, package: str, url: str) -> str:
+def simple(home: Path, project: LocalProject, package: str, url: str) -> str:
     """The page of a package in the simple index; empty when there is none."""
     links = [
         f'<a href="{url}/api/v4/projects/{project.id}/packages/pypi/files/{digest}/{name}#sha256={digest}">'
@@ -41,13 +41,13 @@ def simple(home: Path, project: Project, package: str, url: str) -> str:
     return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>" if links else ""
 
 
-def find(home: Path, project: Project, digest: str, file_name: str) -> Path | None:
+def find(home: Path, project: LocalProject, digest: str, file_name: str) -> Path | None:
     """The file of that name and SHA-256."""
     known: dict[str, Any] = records.read(_index(home, project))
     return home / f"packages-{project.id}" / file_name if known.get(file_name) == digest else None
 
 
-def _index(home: Path, project: Project) -> Path:
+def _index(home: Path, project: LocalProject) -> Path:
     return home / f"packages-{project.id}.json"
 
 

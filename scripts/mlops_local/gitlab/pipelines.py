@@ -12,7 +12,7 @@ from typing import Literal
 
 from mlops.base.strict_json import decode, encode
 from mlops_local.gitlab import records
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 
 Status = Literal["created", "running", "success", "failed", "canceled", "skipped", "manual"]
 
@@ -33,7 +33,7 @@ _JOBS_OF_A_PIPELINE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PipelineJob:
     """A job; `seconds`, `exit_code` and `finished_at` are known once it ended."""
 
     id: int
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
+class StoredPipeline:
     """A pipeline; `id` counts over all projects, `iid` in its own."""
 
     id: int
@@ -72,7 +72,7 @@ class Pipeline:
     user: str = "local"
     upstream: int = 0
     """The trigger job that started it."""
-    jobs: tuple[Job, ...] = ()
+    jobs: tuple[PipelineJob, ...] = ()
     yaml_errors: str = ""
     """Why GitLab could make no jobs of the CI file; such a pipeline has failed."""
     filtered: bool = False
@@ -102,7 +102,7 @@ class Pipeline:
 
 def create(  # pylint: disable=too-many-arguments  # a pipeline has as many facts
     home: Path,
-    project: Project,
+    project: LocalProject,
     *,
     ref: str,
     sha: str,
@@ -111,10 +111,10 @@ def create(  # pylint: disable=too-many-arguments  # a pipeline has as many fact
     created_at: str,
     user: str = "local",
     upstream: int = 0,
-) -> Pipeline:
+) -> StoredPipeline:
     """A new pipeline without jobs, with the next numbers."""
     with records.edit(home / _FILE) as documents:
-        pipeline = Pipeline(
+        pipeline = StoredPipeline(
             id=1 + max((int(number) for number in documents), default=0),
             iid=1 + sum(one["project_id"] == project.id for one in documents.values()),
             project_id=project.id,
@@ -136,7 +136,7 @@ def job_id(pipeline_id: int, position: int) -> int:
     return pipeline_id * _JOBS_OF_A_PIPELINE + position + 1
 
 
-def save_jobs(home: Path, pipeline: Pipeline, jobs: Sequence[Job]) -> Pipeline:
+def save_jobs(home: Path, pipeline: StoredPipeline, jobs: Sequence[PipelineJob]) -> StoredPipeline:
     """Write how the jobs are doing."""
     changed = replace(pipeline, jobs=tuple(jobs))
     with records.edit(home / _FILE) as documents:
@@ -144,7 +144,7 @@ def save_jobs(home: Path, pipeline: Pipeline, jobs: Sequence[Job]) -> Pipeline:
     return changed
 
 
-def close(home: Path, pipeline: Pipeline, yaml_errors: str = "") -> None:
+def close(home: Path, pipeline: StoredPipeline, yaml_errors: str = "") -> None:
     """Write that a pipeline has no jobs: for errors in the CI file, or because rules let no pipeline be.
 
     GitLab keeps the first with its errors, and makes none of the second:
@@ -156,30 +156,30 @@ def close(home: Path, pipeline: Pipeline, yaml_errors: str = "") -> None:
         )
 
 
-def find(home: Path, pipeline_id: int) -> Pipeline | None:
+def find(home: Path, pipeline_id: int) -> StoredPipeline | None:
     """The pipeline of that number."""
     document = records.read(home / _FILE).get(str(pipeline_id))
     if document is None or document.get("filtered"):
         return None
-    return decode(Pipeline, document, f"pipeline {pipeline_id}")
+    return decode(StoredPipeline, document, f"pipeline {pipeline_id}")
 
 
-def of_project(home: Path, project: Project) -> list[Pipeline]:
+def of_project(home: Path, project: LocalProject) -> list[StoredPipeline]:
     """The pipelines of a project, the newest first."""
     found = [
-        decode(Pipeline, document, f"pipeline {number}")
+        decode(StoredPipeline, document, f"pipeline {number}")
         for number, document in records.read(home / _FILE).items()
         if document["project_id"] == project.id and not document.get("filtered")
     ]
     return sorted(found, key=lambda pipeline: pipeline.id, reverse=True)
 
 
-def of_commit(home: Path, project: Project, sha: str) -> list[Pipeline]:
+def of_commit(home: Path, project: LocalProject, sha: str) -> list[StoredPipeline]:
     """The pipelines of a commit in a project, the newest first."""
     return [pipeline for pipeline in of_project(home, project) if pipeline.sha == sha]
 
 
-def pushed_before(home: Path, pipeline: Pipeline) -> str:
+def pushed_before(home: Path, pipeline: StoredPipeline) -> str:
     """The commit of the push before to the same branch, which may have had no pipeline; empty without one."""
     facts = {"project_id": pipeline.project_id, "ref": pipeline.ref, "source": "push", "tag": False}
     older = {
@@ -190,7 +190,7 @@ def pushed_before(home: Path, pipeline: Pipeline) -> str:
     return older[max(older)] if older else ""
 
 
-def find_by_job(home: Path, wanted: int) -> tuple[Pipeline, Job] | None:
+def find_by_job(home: Path, wanted: int) -> tuple[StoredPipeline, PipelineJob] | None:
     """The job of that number, and its pipeline."""
     pipeline = find(home, wanted // _JOBS_OF_A_PIPELINE)
     job = next((job for job in pipeline.jobs if job.id == wanted), None) if pipeline else None

@@ -27,7 +27,7 @@ _CONFIG = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class LocalProject:
     """A project; `repository` is its bare repository's folder."""
 
     id: int
@@ -35,7 +35,7 @@ class Project:
     repository: Path
 
 
-def create_project(home: Path, path: str) -> Project:
+def create_project(home: Path, path: str) -> LocalProject:
     """Make a project, or find it.
 
     Raises:
@@ -47,7 +47,7 @@ def create_project(home: Path, path: str) -> Project:
             f"{path!r} is not a project path", next_step="Use one such as web-safety/phishing-url."
         )
     with records.edit(home / "projects.json") as projects:
-        project = Project(
+        project = LocalProject(
             id=projects.get(path, len(projects) + 1), path=path, repository=repository(home, path)
         )
         if path not in projects:
@@ -56,30 +56,30 @@ def create_project(home: Path, path: str) -> Project:
     return project
 
 
-def find_project(home: Path, key: str) -> Project | None:
+def find_project(home: Path, key: str) -> LocalProject | None:
     """The project with this path or number."""
     for path, number in records.read(home / "projects.json").items():
         if key in (path, str(number)):
-            return Project(id=number, path=path, repository=repository(home, path))
+            return LocalProject(id=number, path=path, repository=repository(home, path))
     return None
 
 
-def let_jobs_push(project: Project) -> None:
+def let_jobs_push(project: LocalProject) -> None:
     """Switch on the project's setting "Allow Git push requests to the repository", which is off at first."""
     git(project.repository, "config", _JOBS_PUSH, "true")
 
 
-def may_jobs_push(project: Project) -> bool:
+def may_jobs_push(project: LocalProject) -> bool:
     """Whether a job token may push."""
     return git(project.repository, "config", "--default=false", _JOBS_PUSH).strip() == "true"
 
 
-def admit_jobs_of(project: Project, path: str) -> None:
+def admit_jobs_of(project: LocalProject, path: str) -> None:
     """Put another project on the project's job token allowlist."""
     git(project.repository, "config", "--add", _JOBS_READ, path)
 
 
-def admits_jobs_of(project: Project, path: str) -> bool:
+def admits_jobs_of(project: LocalProject, path: str) -> bool:
     """Whether job tokens of another project may read here."""
     settings = git(project.repository, "config", "--list").splitlines()
     return f"{_JOBS_READ.lower()}={path}" in settings

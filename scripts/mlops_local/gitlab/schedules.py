@@ -13,7 +13,7 @@ from typing import Any
 
 from mlops_local.gitlab import cron, pipelines, projects, records, users
 from mlops_local.gitlab.api import Document, RefusedError
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 from mlops_local.gitlab.users import User
 
 # https://docs.gitlab.com/administration/instance_limits/#number-of-pipeline-schedules
@@ -21,7 +21,7 @@ _LIMIT = 10
 _EDITABLE = ("description", "ref", "cron", "cron_timezone", "active")
 
 
-def list_schedules(home: Path, project: Project, scope: str, url: str) -> list[Document]:
+def list_schedules(home: Path, project: LocalProject, scope: str, url: str) -> list[Document]:
     """GET /projects/:id/pipeline_schedules; `scope` is `active`, `inactive` or empty for all."""
     if scope not in ("", "active", "inactive"):
         raise RefusedError(400, "scope does not have a valid value")
@@ -33,18 +33,20 @@ def list_schedules(home: Path, project: Project, scope: str, url: str) -> list[D
     ]
 
 
-def get_schedule(home: Path, project: Project, number: int, url: str) -> Document:
+def get_schedule(home: Path, project: LocalProject, number: int, url: str) -> Document:
     """GET /projects/:id/pipeline_schedules/:pipeline_schedule_id"""
     return _details(home, _find(records.read(_file(home, project)), number), url)
 
 
-def list_pipelines(home: Path, project: Project, number: int) -> list[pipelines.Pipeline]:
+def list_pipelines(home: Path, project: LocalProject, number: int) -> list[pipelines.StoredPipeline]:
     """The pipelines that a schedule started, the oldest first."""
     played = _find(records.read(_file(home, project)), number)["pipelines"]
     return [found for one in played if (found := pipelines.find(home, one))]
 
 
-def create_schedule(home: Path, project: Project, user: User, body: Mapping[str, Any], url: str) -> Document:
+def create_schedule(
+    home: Path, project: LocalProject, user: User, body: Mapping[str, Any], url: str
+) -> Document:
     """POST /projects/:id/pipeline_schedules; the caller owns it."""
     for name in ("description", "ref", "cron"):
         if not body.get(name):
@@ -70,7 +72,7 @@ def create_schedule(home: Path, project: Project, user: User, body: Mapping[str,
 
 
 def update_schedule(  # pylint: disable=too-many-arguments,too-many-positional-arguments
-    home: Path, project: Project, user: User, number: int, body: Mapping[str, Any], url: str
+    home: Path, project: LocalProject, user: User, number: int, body: Mapping[str, Any], url: str
 ) -> Document:
     """PUT /projects/:id/pipeline_schedules/:pipeline_schedule_id; the owner's alone."""
     with records.edit(_file(home, project)) as known:
@@ -81,7 +83,9 @@ def update_schedule(  # pylint: disable=too-many-arguments,too-many-positional-a
         return _details(home, schedule, url)
 
 
-def take_ownership(home: Path, project: Project, user: User, number: int, url: str) -> tuple[Document, int]:
+def take_ownership(
+    home: Path, project: LocalProject, user: User, number: int, url: str
+) -> tuple[Document, int]:
     """POST /projects/:id/pipeline_schedules/:pipeline_schedule_id/take_ownership
 
     Returns:
@@ -94,14 +98,14 @@ def take_ownership(home: Path, project: Project, user: User, number: int, url: s
         return _details(home, schedule, url), status
 
 
-def delete_schedule(home: Path, project: Project, number: int) -> None:
+def delete_schedule(home: Path, project: LocalProject, number: int) -> None:
     """DELETE /projects/:id/pipeline_schedules/:pipeline_schedule_id"""
     with records.edit(_file(home, project)) as known:
         _find(known, number)
         del known[str(number)]
 
 
-def play(home: Path, project: Project, user: User, number: int) -> Document:
+def play(home: Path, project: LocalProject, user: User, number: int) -> Document:
     """POST /projects/:id/pipeline_schedules/:pipeline_schedule_id/play: a pipeline by who asks for it."""
     schedule = _find(records.read(_file(home, project)), number)
     branch = schedule["ref"].removeprefix("refs/heads/").removeprefix("refs/tags/")
@@ -120,14 +124,14 @@ def play(home: Path, project: Project, user: User, number: int) -> Document:
     return {"message": "201 Created"}
 
 
-def started(home: Path, project: Project, number: int, pipeline: int) -> None:
+def started(home: Path, project: LocalProject, number: int, pipeline: int) -> None:
     """Remember that a schedule started a pipeline."""
     with records.edit(_file(home, project)) as known:
         _find(known, number)["pipelines"].append(pipeline)
 
 
 def put_variable(  # pylint: disable=too-many-arguments,too-many-positional-arguments
-    home: Path, project: Project, user: User, number: int, key: str, body: Mapping[str, Any]
+    home: Path, project: LocalProject, user: User, number: int, key: str, body: Mapping[str, Any]
 ) -> Document:
     """POST …/variables where `key` is empty, else PUT …/variables/:key"""
     with records.edit(_file(home, project)) as known:
@@ -148,7 +152,7 @@ def put_variable(  # pylint: disable=too-many-arguments,too-many-positional-argu
         return variable
 
 
-def delete_variable(home: Path, project: Project, user: User, number: int, key: str) -> Document:
+def delete_variable(home: Path, project: LocalProject, user: User, number: int, key: str) -> Document:
     """DELETE …/variables/:key answers what was deleted."""
     with records.edit(_file(home, project)) as known:
         schedule = _find(known, number)
@@ -180,7 +184,7 @@ def _owned(schedule: Document, user: User) -> None:
         raise RefusedError(403, "403 Forbidden")
 
 
-def _checked(project: Project, body: Mapping[str, Any]) -> Document:
+def _checked(project: LocalProject, body: Mapping[str, Any]) -> Document:
     """The attributes of a request that a schedule has, as GitLab keeps them."""
     words = {"true": True, "false": False}
     given = {name: words.get(str(body[name]).lower(), body[name]) for name in _EDITABLE if name in body}
@@ -193,7 +197,7 @@ def _checked(project: Project, body: Mapping[str, Any]) -> Document:
     return given
 
 
-def _full_ref(project: Project, ref: str) -> str:
+def _full_ref(project: LocalProject, ref: str) -> str:
     """A short name becomes the branch or the tag it names; any other stays, and fails when it is played."""
     found = projects.git(project.repository, "for-each-ref", "--format=%(refname)").split()
     names = [name for name in (f"refs/heads/{ref}", f"refs/tags/{ref}") if name in found]
@@ -234,7 +238,7 @@ def _details(home: Path, schedule: Document, url: str) -> Document:
     }
 
 
-def _file(home: Path, project: Project) -> Path:
+def _file(home: Path, project: LocalProject) -> Path:
     return home / f"schedules-{project.id}.json"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlops_local.gitlab import api, pipelines, projects, records, users
 from mlops_local.gitlab.api import Document, RefusedError
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 from mlops_local.gitlab.users import User
 
 _STATES = {
@@ -25,7 +25,7 @@ FIRST_ID = 900_000_001
 
 
 def list_statuses(
-    home: Path, project: Project, sha: str, query: Mapping[str, str], url: str
+    home: Path, project: LocalProject, sha: str, query: Mapping[str, str], url: str
 ) -> list[Document]:
     """GET /projects/:id/repository/commits/:sha/statuses; the last of each name, or `all`."""
     commit = api.commit_of(project, sha)
@@ -41,7 +41,7 @@ def list_statuses(
 
 
 def create_status(  # pylint: disable=too-many-arguments,too-many-positional-arguments,too-many-locals
-    home: Path, project: Project, user: User, sha: str, body: Mapping[str, Any], url: str
+    home: Path, project: LocalProject, user: User, sha: str, body: Mapping[str, Any], url: str
 ) -> Document:
     """POST /projects/:id/statuses/:sha; one that is not over yet is changed, else there is a new one."""
     state = str(body.get("state") or "")
@@ -109,8 +109,8 @@ def _check(state: str, body: Mapping[str, Any]) -> None:
 
 
 def _pipeline(
-    home: Path, project: Project, commit: str, body: Mapping[str, Any], user: User
-) -> pipelines.Pipeline:
+    home: Path, project: LocalProject, commit: str, body: Mapping[str, Any], user: User
+) -> pipelines.StoredPipeline:
     """The commit's newest pipeline that fits the request; an external one where there is none."""
     found = pipelines.of_commit(home, project, commit)
     if body.get("ref"):
@@ -138,7 +138,7 @@ def _pipeline(
     )
 
 
-def _of_jobs(home: Path, project: Project, commit: str, url: str) -> list[Document]:
+def _of_jobs(home: Path, project: LocalProject, commit: str, url: str) -> list[Document]:
     """Jobs are statuses too."""
     return [
         {
@@ -163,9 +163,9 @@ def _of_jobs(home: Path, project: Project, commit: str, url: str) -> list[Docume
     ]
 
 
-def _kept(home: Path, project: Project) -> records.Record:
+def _kept(home: Path, project: LocalProject) -> records.Record:
     return records.read(_file(home, project))
 
 
-def _file(home: Path, project: Project) -> Path:
+def _file(home: Path, project: LocalProject) -> Path:
     return home / f"statuses-{project.id}.json"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from mlops.base.errors import LocalStackError
 from mlops_local.gitlab import pipelines, projects
-from mlops_local.gitlab.pipelines import Pipeline
-from mlops_local.gitlab.projects import DEFAULT_BRANCH, Project
+from mlops_local.gitlab.pipelines import StoredPipeline
+from mlops_local.gitlab.projects import DEFAULT_BRANCH, LocalProject
 
 
-def base(home: Path, project: Project, pipeline: Pipeline) -> str:
+def base(home: Path, project: LocalProject, pipeline: StoredPipeline) -> str:
     """The commit that a pipeline's own is compared with; empty when every file counts as changed."""
     if pipeline.source == "merge_request_event":
         return _merge_base(project, pipeline.sha)
@@ -28,7 +28,7 @@ def base(home: Path, project: Project, pipeline: Pipeline) -> str:
     return before if before != pipeline.sha else ""
 
 
-def mark(clone: Path, project: Project, commit: str) -> None:
+def mark(clone: Path, project: LocalProject, commit: str) -> None:
     """Have gitlab-ci-local compare with a commit, or, without one, take every file for changed.
 
     It always compares with `origin/<default branch>`. Here that is the commit's tree alone: the clone is
@@ -46,7 +46,7 @@ def mark(clone: Path, project: Project, commit: str) -> None:
     projects.git(folder, "update-ref", f"refs/remotes/origin/{DEFAULT_BRANCH}", tree)
 
 
-def _merge_base(project: Project, commit: str) -> str:
+def _merge_base(project: LocalProject, commit: str) -> str:
     try:
         return projects.git(project.repository, "merge-base", f"refs/heads/{DEFAULT_BRANCH}", commit).strip()
     except LocalStackError:  # no default branch yet, or no commit in common

@@ -239,7 +239,7 @@ def behind_manual(jobs: Sequence[PlannedJob]) -> frozenset[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class CiRun:
     """A run of the pipeline, or of `only` one job of it.
 
     `overlay` holds what to change in jobs, by the job's name; lists are replaced.

@@ -23,7 +23,7 @@ Rules = tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Problem:
+class InputProblem:
     """An include that GitLab refuses, where its rules and those of the includes around it let it in."""
 
     text: str
@@ -50,7 +50,7 @@ _Loader.add_multi_constructor("!", _any_tag)
 
 def problems(
     root: Path, fetched: Path, inputs: Mapping[str, Any], variables: Mapping[str, str]
-) -> list[Problem]:
+) -> list[InputProblem]:
     """What is wrong with inputs below `.gitlab-ci.yml`.
 
     Args:
@@ -97,7 +97,7 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 
 def _below(
     file: Path, root: Path, given: Mapping[str, Any], place: _Place, rules: tuple[Rules, ...]
-) -> Iterator[Problem]:
+) -> Iterator[InputProblem]:
     header, content = _documents(file)
     for include in _includes(_filled(content.get("include"), {**_defaults(header), **given})):
         own = include.get("rules")
@@ -105,7 +105,7 @@ def _below(
         passed = include["inputs"] if isinstance(include.get("inputs"), dict) else {}
         for found, folder in place.files(include, root):
             for text in _refused(found, passed):
-                yield Problem(f"`{found.relative_to(folder).as_posix()}`: {text}", inside)
+                yield InputProblem(f"`{found.relative_to(folder).as_posix()}`: {text}", inside)
             if found not in place.above:
                 yield from _below(found, folder, passed, replace(place, above=(*place.above, found)), inside)
 
@@ -169,6 +169,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def all_rules(found: Sequence[Problem]) -> list[Rules]:
+def all_rules(found: Sequence[InputProblem]) -> list[Rules]:
     """The different rules that decide about these includes."""
     return list({json.dumps(one, default=str): one for problem in found for one in problem.rules}.values())

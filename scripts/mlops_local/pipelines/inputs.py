@@ -14,7 +14,7 @@ import yaml
 
 from mlops.base.errors import LocalStackError
 from mlops_local.gitlab import projects
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 
 # https://docs.gitlab.com/ci/inputs/#for-a-pipeline
 _LIMIT = 20
@@ -26,7 +26,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def check(project: Project, branch: str, given: Mapping[str, Any]) -> None:
+def check(project: LocalProject, branch: str, given: Mapping[str, Any]) -> None:
     """Compare inputs with what the project's CI file declares.
 
     Raises:
@@ -40,7 +40,7 @@ def check(project: Project, branch: str, given: Mapping[str, Any]) -> None:
         raise LocalStackError("The pipeline's inputs are not valid", cause="; ".join(problems))
 
 
-def _declared(project: Project, branch: str) -> Mapping[str, Any]:
+def _declared(project: LocalProject, branch: str) -> Mapping[str, Any]:
     """The inputs of the header; none where the CI file has no header, or is none."""
     text = projects.git(project.repository, "show", f"refs/heads/{branch}:.gitlab-ci.yml")
     header, separator, _ = text.partition("\n---\n")

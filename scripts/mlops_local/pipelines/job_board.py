@@ -55,7 +55,7 @@ class JobBoard:
     def __init__(
         self,
         home: Path,
-        pipeline: pipelines.Pipeline,
+        pipeline: pipelines.StoredPipeline,
         planned: Sequence[engine.PlannedJob],
         checkout: engine.Checkout,
         before: Sequence[JobResult] = (),
@@ -247,7 +247,7 @@ class JobBoard:
             state = self._states.get(job.name)
             status: pipelines.Status = _STATUSES[state] if state else "created"
             jobs.append(
-                pipelines.Job(
+                pipelines.PipelineJob(
                     id=self._id(position),
                     name=job.name,
                     stage=job.stage,

@@ -13,13 +13,13 @@ from mlops.base.errors import LocalStackError, UsageError
 from mlops_local.base import paths
 from mlops_local.base.environment import find_environment
 from mlops_local.gitlab import api, id_tokens, pipelines, projects, statuses, users
-from mlops_local.gitlab.projects import DEFAULT_BRANCH, Project
+from mlops_local.gitlab.projects import DEFAULT_BRANCH, LocalProject
 from mlops_local.gitlab.variables import for_pipeline as group_variables
 from mlops_local.pipelines import changes, ci_file, inputs, sources, trigger_jobs
 from mlops_local.pipelines import gitlab_ci_local as engine
 from mlops_local.pipelines.ci_file import NO_JOBS, NoPipelineError
 from mlops_local.pipelines.job_board import IdToken, JobBoard, JobResult
-from mlops_local.pipelines.variables import SOURCES, Commit, Trigger, Upstream, predefined
+from mlops_local.pipelines.variables import SOURCES, CommitDetails, PipelineTrigger, TriggeringJob, predefined
 from mlops_local.stack.stack import Stack
 
 # Jobs talk to this machine's own Docker daemon, where there is one, not to the service of a template.
@@ -37,7 +37,7 @@ class PipelineRun:
     project: str
     url: str
     commit: str
-    trigger: Trigger
+    trigger: PipelineTrigger
     jobs: tuple[JobResult, ...]
     folder: Path
     planned: tuple[engine.PlannedJob, ...] = field(repr=False)
@@ -88,7 +88,7 @@ def deployments(done: PipelineRun) -> tuple[JobResult, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class PipelineOptions:
     """How to run.
 
     Attributes:
@@ -106,10 +106,10 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     stack: Stack,
     project: str,
     commit: str,
-    trigger: Trigger | None = None,
+    trigger: PipelineTrigger | None = None,
     *,
     echo: Echo = print,
-    options: Options | None = None,
+    options: PipelineOptions | None = None,
 ) -> PipelineRun:
     """Run the pipeline of a pushed commit until nothing is left but manual jobs.
 
@@ -122,7 +122,9 @@ def run(  # pylint: disable=too-many-arguments,too-many-locals
     Raises:
         LocalStackError: when the project, the commit or the engine is missing, or the CI file is not valid.
     """
-    return _execute(_prepare(stack, project, commit, trigger or Trigger(), options or Options()), echo)
+    return _execute(
+        _prepare(stack, project, commit, trigger or PipelineTrigger(), options or PipelineOptions()), echo
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +132,13 @@ class _Prepared:
     """A pipeline that GitLab would have created, and of which no job has run."""
 
     stack: Stack
-    pipeline: pipelines.Pipeline
-    trigger: Trigger
+    pipeline: pipelines.StoredPipeline
+    trigger: PipelineTrigger
     folder: Path
     settings: dict[str, str]
     checkout: engine.Checkout
     planned: tuple[engine.PlannedJob, ...]
-    options: Options
+    options: PipelineOptions
     reason: str = ""
     """Why there is no pipeline."""
 
@@ -150,7 +152,9 @@ class _Prepared:
         return dict(board.overlay(self.stack.gitlab_url, _tokens(self.stack, self.settings, self.checkout)))
 
 
-def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options: Options) -> _Prepared:
+def _prepare(
+    stack: Stack, project: str, commit: str, trigger: PipelineTrigger, options: PipelineOptions
+) -> _Prepared:
     home = stack.folder / "gitlab"
     found = projects.find_project(home, project)
     if found is None:
@@ -186,7 +190,7 @@ def _prepare(stack: Stack, project: str, commit: str, trigger: Trigger, options:
 
 
 def _plan(
-    home: Path, pipeline: pipelines.Pipeline, checkout: engine.Checkout
+    home: Path, pipeline: pipelines.StoredPipeline, checkout: engine.Checkout
 ) -> tuple[tuple[engine.PlannedJob, ...], str]:
     """The jobs of a pipeline, or else why GitLab makes none.
 
@@ -217,12 +221,12 @@ def _execute(prepared: _Prepared, echo: Echo) -> PipelineRun:
         for job in planned
         if job.name in engine.waiting(planned)
     }
-    whole = engine.Run(checkout=prepared.checkout, jobs=planned, overlay={**overlay, **later})
+    whole = engine.CiRun(checkout=prepared.checkout, jobs=planned, overlay={**overlay, **later})
     if any(job.name not in engine.waiting(planned) for job in planned):
         _follow(board, whole, echo, prepared.options.limit_seconds)
     downstream = _go_on(prepared, board, echo)
     for name in board.forgotten():
-        alone = engine.Run(
+        alone = engine.CiRun(
             checkout=prepared.checkout, jobs=planned, overlay=_unruled(overlay, name), only=name
         )
         _follow(board, alone, echo, prepared.options.limit_seconds)
@@ -259,7 +263,7 @@ def _go_on(prepared: _Prepared, board: JobBoard, echo: Echo) -> dict[str, Pipeli
                 downstream[name] = started
             continue
         ruled = overlay if job.when == "on_success" else _unruled(overlay, job.base or name)
-        alone = engine.Run(checkout=prepared.checkout, jobs=prepared.planned, overlay=ruled, only=name)
+        alone = engine.CiRun(checkout=prepared.checkout, jobs=prepared.planned, overlay=ruled, only=name)
         _follow(board, alone, echo, prepared.options.limit_seconds)
     return downstream
 
@@ -307,13 +311,13 @@ def _create_downstream(upstream: _Prepared, board: JobBoard, job: engine.Planned
         )
     branch = asked.branch or DEFAULT_BRANCH
     inputs.check(project, branch, asked.inputs)
-    trigger = Trigger(
+    trigger = PipelineTrigger(
         kind="pipeline",
         ref=branch,
         user=upstream.trigger.user,
         inputs=asked.inputs,
         variables=asked.variables,
-        upstream=Upstream(
+        upstream=TriggeringJob(
             job=board.number(job.name),
             pipeline=upstream.pipeline.id,
             project=upstream.pipeline.project_id,
@@ -343,7 +347,7 @@ def run_manual(  # pylint: disable=too-many-arguments
     variables: Mapping[str, str] | None = None,
     *,
     echo: Echo = print,
-    options: Options | None = None,
+    options: PipelineOptions | None = None,
 ) -> PipelineRun:
     """Start a manual job of a pipeline that ran, or repeat one that ended; it gets the others' artifacts.
 
@@ -356,7 +360,7 @@ def run_manual(  # pylint: disable=too-many-arguments
         UsageError: when there is no such job, or GitLab would not offer it.
         LocalStackError: when the engine fails.
     """
-    options = options or Options()
+    options = options or PipelineOptions()
     for name, child in done.downstream.items():
         if job in (one.name for one in child.jobs) and job not in (one.name for one in done.jobs):
             child = run_manual(stack, child, job, variables, echo=echo, options=options)
@@ -375,7 +379,7 @@ def run_manual(  # pylint: disable=too-many-arguments
     planned = board.planned(job)
     started = {}
     if not planned.trigger:
-        alone = engine.Run(
+        alone = engine.CiRun(
             checkout=prepared.checkout, jobs=done.planned, overlay=prepared.overlay(board), only=job
         )
         _follow(board, alone, echo, options.limit_seconds)
@@ -402,7 +406,7 @@ def _with_what_was_said(done: PipelineRun, stack: Stack) -> PipelineRun:
 
 
 def _again(
-    stack: Stack, done: PipelineRun, variables: Mapping[str, str], options: Options
+    stack: Stack, done: PipelineRun, variables: Mapping[str, str], options: PipelineOptions
 ) -> tuple[_Prepared, JobBoard]:
     """A pipeline that ran, to go on with."""
     pipeline = pipelines.find(stack.folder / "gitlab", done.id)
@@ -443,7 +447,7 @@ def _tokens(stack: Stack, settings: Mapping[str, str], checkout: engine.Checkout
     return token
 
 
-def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: float) -> None:
+def _follow(board: JobBoard, engine_run: engine.CiRun, echo: Echo, limit_seconds: float) -> None:
     try:
         for event in engine_run.events(echo, limit_seconds):
             board.note(event)
@@ -452,7 +456,9 @@ def _follow(board: JobBoard, engine_run: engine.Run, echo: Echo, limit_seconds: 
         raise
 
 
-def _create(home: Path, project: Project, commit: Commit, trigger: Trigger) -> pipelines.Pipeline:
+def _create(
+    home: Path, project: LocalProject, commit: CommitDetails, trigger: PipelineTrigger
+) -> pipelines.StoredPipeline:
     user = users.ensure(home, trigger.user)
     if user.state == "blocked":
         raise LocalStackError(f"GitLab starts no pipeline for {user.username}", cause="the user is blocked")

@@ -11,10 +11,10 @@ from pathlib import Path
 from mlops.base.errors import LocalStackError
 from mlops_local.base import paths
 from mlops_local.gitlab import projects
-from mlops_local.gitlab.projects import DEFAULT_BRANCH, Project
+from mlops_local.gitlab.projects import DEFAULT_BRANCH, LocalProject
 from mlops_local.pipelines import gitlab_ci_local as engine
 from mlops_local.pipelines import trigger_jobs
-from mlops_local.pipelines.variables import Commit
+from mlops_local.pipelines.variables import CommitDetails
 from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 
 # GitLab's default for a new project, so that jobs meet a shallow clone:
@@ -81,7 +81,7 @@ def fetch_templates(home: Path, checkout: engine.Checkout) -> None:
             template.write_text(trigger_jobs.mark_functions(template.read_text(encoding="utf-8")), "utf-8")
 
 
-def read_commit(project: Project, commit: str) -> Commit:
+def read_commit(project: LocalProject, commit: str) -> CommitDetails:
     """What the variables say of a commit, which may be named by a ref.
 
     Raises:
@@ -98,7 +98,7 @@ def read_commit(project: Project, commit: str) -> Commit:
         ) from error
     facts = projects.git(project.repository, "log", "-1", shape, name, "--").split("\0")
     sha, parents, author, timestamp, message = facts
-    return Commit(
+    return CommitDetails(
         sha=sha, before=parents.partition(" ")[0], message=message.strip(), author=author, timestamp=timestamp
     )
 

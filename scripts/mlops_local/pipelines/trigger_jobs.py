@@ -45,7 +45,7 @@ class TriggerJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class DownstreamRequest:
     """The pipeline that a trigger job asks for; an empty `branch` is the project's default one."""
 
     project: str
@@ -111,7 +111,7 @@ def matrix_of(name: str, base: str, parallel: Any) -> dict[str, str] | None:
 
 def request(
     job: TriggerJob, settings: Mapping[str, str], dotenv: Mapping[str, str], passed: Mapping[str, str]
-) -> Request:
+) -> DownstreamRequest:
     """What GitLab asks the other project for.
 
     Args:
@@ -128,7 +128,7 @@ def request(
         variables |= {name: _expanded(name, {**everything, **job.variables}) for name in job.variables}
     if job.forward_pipeline:
         variables |= {**dotenv, **passed}
-    return Request(
+    return DownstreamRequest(
         project=expand(job.project, everything, unknown=""),
         branch=expand(job.branch, everything, unknown=""),
         inputs={name: _as_it_stands(value, early) for name, value in job.inputs.items()},

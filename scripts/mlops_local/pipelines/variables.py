@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlops_local.gitlab.pipelines import Pipeline
+from mlops_local.gitlab.pipelines import StoredPipeline
 from mlops_local.gitlab.projects import DEFAULT_BRANCH
 from mlops_local.gitlab.users import PROJECT_TOKEN
 from mlops_local.stack.stack import TEMPLATES_PROJECT
@@ -29,7 +29,7 @@ SOURCES: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream:
+class TriggeringJob:
     """The trigger job that started a pipeline, its pipeline and its project."""
 
     job: int
@@ -38,21 +38,21 @@ class Upstream:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trigger:
+class PipelineTrigger:
     """Why a pipeline runs. `ref` is the branch, the tag, or a merge request's source branch."""
 
     kind: Kind = "push"
     ref: str = DEFAULT_BRANCH
     merge_request: int = 0
     user: str = "local"
-    upstream: Upstream | None = None
+    upstream: TriggeringJob | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     """Pipeline variables: what whoever started it passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Commit:
+class CommitDetails:
     """What the variables say of a commit."""
 
     sha: str
@@ -62,7 +62,9 @@ class Commit:
     timestamp: str
 
 
-def predefined(pipeline: Pipeline, trigger: Trigger, commit: Commit, server: str) -> dict[str, str]:
+def predefined(
+    pipeline: StoredPipeline, trigger: PipelineTrigger, commit: CommitDetails, server: str
+) -> dict[str, str]:
     """The variables that are the same for all jobs of a pipeline.
 
     A variable that GitLab leaves unset in a kind of pipeline is empty here: rules see no difference.
@@ -116,7 +118,7 @@ def predefined(pipeline: Pipeline, trigger: Trigger, commit: Commit, server: str
     }
 
 
-def _merge_request(pipeline: Pipeline, trigger: Trigger) -> dict[str, str]:
+def _merge_request(pipeline: StoredPipeline, trigger: PipelineTrigger) -> dict[str, str]:
     if trigger.kind != "merge_request":
         return {"CI_MERGE_REQUEST_IID": "", "CI_OPEN_MERGE_REQUESTS": ""}
     return {
@@ -131,7 +133,7 @@ def _merge_request(pipeline: Pipeline, trigger: Trigger) -> dict[str, str]:
     }
 
 
-def _upstream(upstream: Upstream | None) -> dict[str, str]:
+def _upstream(upstream: TriggeringJob | None) -> dict[str, str]:
     """Since GitLab 18.9."""
     if upstream is None:
         return {}

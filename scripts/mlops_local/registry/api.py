@@ -40,7 +40,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>blobs|manifests|tags|referrers)/(?P<reference>.*)")
 
 
-class RegistryError(Exception):
+class LocalRegistryError(Exception):
     """An error with a code of the distribution specification."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -48,7 +48,7 @@ class RegistryError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-class Registry:
+class LocalRegistry:
     """One account's registry."""
 
     def __init__(self, config: LocalAwsConfig) -> None:
@@ -73,7 +73,7 @@ class Registry:
         try:
             self._authenticate(request)
             answer = self._route(request)
-        except RegistryError as error:
+        except LocalRegistryError as error:
             document = {"errors": [{"code": error.code, "message": error.message}]}
             answer = json_response(document, status=error.status)
             if error.status == 401:
@@ -92,7 +92,9 @@ class Registry:
         for image in self._repository(repository).images:
             if reference in image.image_tags or reference == image.get_image_digest():
                 return image
-        raise RegistryError(404, "MANIFEST_UNKNOWN", f"Requested image {repository}:{reference} not found")
+        raise LocalRegistryError(
+            404, "MANIFEST_UNKNOWN", f"Requested image {repository}:{reference} not found"
+        )
 
     def find(self, uri: str) -> Image | None:
         """An image by its URI; None where it is not in this registry."""
@@ -104,7 +106,7 @@ class Registry:
             return None
         try:
             return self.manifest(repository, reference or "latest")
-        except RegistryError:
+        except LocalRegistryError:
             return None
 
     def _authenticate(self, request: Request) -> None:
@@ -114,14 +116,14 @@ class Registry:
         except ValueError:
             given = b""
         if not hmac.compare_digest(given, ":".join(self.credentials).encode()):
-            raise RegistryError(401, "UNAUTHORIZED", "authentication required")
+            raise LocalRegistryError(401, "UNAUTHORIZED", "authentication required")
 
     def _route(self, request: Request) -> Response:
         if request.path in ("/v2/", "/v2"):
             return json_response({})
         match = _ROUTE.fullmatch(request.path)
         if not match:
-            raise RegistryError(404, "UNSUPPORTED", "The operation is unsupported.")
+            raise LocalRegistryError(404, "UNSUPPORTED", "The operation is unsupported.")
         name, kind, reference = match["name"], match["kind"], match["reference"]
         repository = self._repository(name)
         if kind == "tags" and reference == "list" and request.method == "GET":
@@ -133,7 +135,7 @@ class Registry:
             return self._upload(request, name, reference.removeprefix("uploads/"))
         if kind == "blobs":
             return self._blob(request, name, reference)
-        raise RegistryError(404, "UNSUPPORTED", "The operation is unsupported.")
+        raise LocalRegistryError(404, "UNSUPPORTED", "The operation is unsupported.")
 
     def _repository(self, name: str) -> Repository:
         from moto.ecr.models import ecr_backends
@@ -144,19 +146,19 @@ class Registry:
         if found is None:
             account = self._config.account
             message = f"The repository with name '{name}' does not exist in the registry with id '{account}'"
-            raise RegistryError(404, "NAME_UNKNOWN", message)
+            raise LocalRegistryError(404, "NAME_UNKNOWN", message)
         return found
 
     # -- blobs ------------------------------------------------------------------------------------------
 
     def _blob(self, request: Request, name: str, digest: str) -> Response:
         if request.method not in ("GET", "HEAD"):
-            raise RegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
+            raise LocalRegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
         if not DIGEST.fullmatch(digest):
-            raise RegistryError(400, "DIGEST_INVALID", f"{digest} is not a digest")
+            raise LocalRegistryError(400, "DIGEST_INVALID", f"{digest} is not a digest")
         path = self._blobs.path(name, digest)
         if not path.exists():
-            raise RegistryError(404, "BLOB_UNKNOWN", f"blob {digest} unknown to registry")
+            raise LocalRegistryError(404, "BLOB_UNKNOWN", f"blob {digest} unknown to registry")
         size = path.stat().st_size
         answer = Response(
             None if request.method == "HEAD" else path.open("rb"),
@@ -173,17 +175,17 @@ class Registry:
             return self._begin_upload(request, name, digest)
         size = self._blobs.size(name, upload)
         if size is None:
-            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+            raise LocalRegistryError(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
         if request.method == "DELETE":
             self._blobs.abandon(name, upload)
             return Response(status=204)
         if request.method == "GET":
             return self._accepted(name, upload, size, 204)
         if request.method not in ("PATCH", "PUT"):
-            raise RegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
+            raise LocalRegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
         begins = re.match(r"(?:bytes[ =])?(\d+)-", request.headers.get("Content-Range", ""))
         if begins and int(begins[1]) != size:
-            raise RegistryError(416, "BLOB_UPLOAD_INVALID", f"the next byte is {size}, not {begins[1]}")
+            raise LocalRegistryError(416, "BLOB_UPLOAD_INVALID", f"the next byte is {size}, not {begins[1]}")
         size = self._blobs.append(name, upload, request.stream)
         if request.method == "PATCH":
             return self._accepted(name, upload, size, 202)
@@ -203,11 +205,11 @@ class Registry:
 
     def _finish_upload(self, name: str, upload: str, digest: str) -> Response:
         if not DIGEST.fullmatch(digest):
-            raise RegistryError(400, "DIGEST_INVALID", f"{digest!r} is not a digest")
+            raise LocalRegistryError(400, "DIGEST_INVALID", f"{digest!r} is not a digest")
         try:
             self._blobs.finish(name, upload, digest)
         except DigestError as error:
-            raise RegistryError(400, "DIGEST_INVALID", str(error)) from error
+            raise LocalRegistryError(400, "DIGEST_INVALID", str(error)) from error
         return self._created(f"/v2/{name}/blobs/{digest}", digest)
 
     def _accepted(self, name: str, upload: str, size: int, status: int) -> Response:
@@ -228,7 +230,7 @@ class Registry:
         if request.method == "PUT":
             return self._put_manifest(request, repository, reference)
         if request.method not in ("GET", "HEAD"):
-            raise RegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
+            raise LocalRegistryError(405, "UNSUPPORTED", "The operation is unsupported.")
         image = self.manifest(repository.name, reference)
         body = image.image_manifest.encode()
         answer = Response(body, content_type=image.image_manifest_media_type or MANIFESTS[0])
@@ -238,13 +240,13 @@ class Registry:
     def _put_manifest(self, request: Request, repository: Repository, reference: str) -> Response:
         body = request.stream.read(MANIFEST_LIMIT + 1)
         if len(body) > MANIFEST_LIMIT:
-            raise RegistryError(413, "SIZE_INVALID", "the manifest is larger than 4 MiB")
+            raise LocalRegistryError(413, "SIZE_INVALID", "the manifest is larger than 4 MiB")
         digest = "sha256:" + hashlib.sha256(body).hexdigest()
         tag = None if DIGEST.fullmatch(reference) else reference
         if tag is None and reference != digest:
-            raise RegistryError(400, "DIGEST_INVALID", f"the manifest's digest is {digest}")
+            raise LocalRegistryError(400, "DIGEST_INVALID", f"the manifest's digest is {digest}")
         if tag is not None and not _TAG.fullmatch(tag):
-            raise RegistryError(400, "TAG_INVALID", f"{tag!r} is not a tag")
+            raise LocalRegistryError(400, "TAG_INVALID", f"{tag!r} is not a tag")
         media_type = self._check_manifest(repository, body, request.mimetype)
         with self._manifests:
             self._store(repository, body.decode(), media_type, digest, tag)
@@ -258,16 +260,16 @@ class Registry:
             parts = document["manifests"] if media_type in INDEXES else _layers(document)
             digests = [str(part["digest"]) for part in parts]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(400, "MANIFEST_INVALID", f"manifest invalid: {error!r}") from error
+            raise LocalRegistryError(400, "MANIFEST_INVALID", f"manifest invalid: {error!r}") from error
         if media_type not in MANIFESTS:
-            raise RegistryError(400, "MANIFEST_INVALID", f"media type {media_type!r} is not supported")
+            raise LocalRegistryError(400, "MANIFEST_INVALID", f"media type {media_type!r} is not supported")
         for digest in digests:
             if not DIGEST.fullmatch(digest):
-                raise RegistryError(400, "MANIFEST_INVALID", f"{digest!r} is not a digest")
+                raise LocalRegistryError(400, "MANIFEST_INVALID", f"{digest!r} is not a digest")
             if media_type in INDEXES:
                 self.manifest(repository.name, digest)
             elif not self._blobs.path(repository.name, digest).exists():
-                raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"blob {digest} unknown to registry")
+                raise LocalRegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"blob {digest} unknown to registry")
         return str(media_type)
 
     def _store(
@@ -277,7 +279,7 @@ class Registry:
 
         tagged = tag is not None and any(tag in image.image_tags for image in repository.images)
         if tag is not None and tagged and immutable(repository, tag):
-            raise RegistryError(
+            raise LocalRegistryError(
                 400,
                 "TAG_INVALID",
                 f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be "

@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from mlops.base import console
 from mlops.platform import lambda_package
 from mlops_local.base import places, snapshots
-from mlops_local.base.environment import Environment
+from mlops_local.base.environment import LocalEnvironment
 from mlops_local.stack import terraform
 from mlops_local.stack.stack import SNAPSHOT
 
@@ -38,7 +38,7 @@ class Account:
 
     home: Path
     """Of the stack."""
-    environment: Environment
+    environment: LocalEnvironment
     models: terraform.Models | None = None
     """As `terraform.apply` takes them."""
     packages: dict[str, Path] = field(init=False)
@@ -102,7 +102,7 @@ class Account:
 
 @contextmanager
 def begin(
-    home: Path, environment: Environment, models: terraform.Models | None = None, *, fresh: bool = False
+    home: Path, environment: LocalEnvironment, models: terraform.Models | None = None, *, fresh: bool = False
 ) -> Iterator[Account]:
     """What the account of a stack will be; inside, its servers start, and `Account.outputs` is called.
 

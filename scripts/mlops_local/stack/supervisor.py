@@ -23,7 +23,7 @@ import psutil
 
 from mlops_local.airflow.environment import PASSWORDS
 from mlops_local.base import paths, processes
-from mlops_local.base.environment import Environment, find_environment
+from mlops_local.base.environment import LocalEnvironment, find_environment
 from mlops_local.stack.stack import SNAPSHOT, Stack
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _Listener:
     def serve(self, app: WSGIApplication) -> BaseWSGIServer:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
-        class Handler(WSGIRequestHandler):
+        class SupervisorHandler(WSGIRequestHandler):
             """Keeps connections open, and leaves request lines out of the log."""
 
             protocol_version = "HTTP/1.1"
@@ -63,7 +63,12 @@ class _Listener:
                 """Say nothing: thousands of polls would bury what matters."""
 
         server = make_server(
-            _LOOPBACK, self.port, app, threaded=True, request_handler=Handler, fd=self.socket.fileno()
+            _LOOPBACK,
+            self.port,
+            app,
+            threaded=True,
+            request_handler=SupervisorHandler,
+            fd=self.socket.fileno(),
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
@@ -109,7 +114,7 @@ def main() -> int:
 def _serve(  # pylint: disable=too-many-arguments,too-many-positional-arguments
     arguments: argparse.Namespace,
     home: Path,
-    environment: Environment,
+    environment: LocalEnvironment,
     aws: _Listener,
     gitlab: _Listener,
     airflow: int,
@@ -175,7 +180,7 @@ def _dags_folder(home: Path) -> Path:
 
 
 def _start_airflow(
-    home: Path, port: int, aws_endpoint: str, played: Environment, keys: _Keys
+    home: Path, port: int, aws_endpoint: str, played: LocalEnvironment, keys: _Keys
 ) -> subprocess.Popen[bytes]:
     from mlops_local.airflow import environment as airflow
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_local.base import paths, places
 from mlops_local.base.config import ACCESS_KEY, MWAA_DOMAIN
-from mlops_local.base.environment import QUICK, Environment, find_environment
+from mlops_local.base.environment import QUICK, LocalEnvironment, find_environment
 from mlops_local.stack.stack import aws_environment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def apply(  # pylint: disable=too-many-arguments
     models: Models | None = None,
     *,
     links: Mapping[str, str] | None = None,
-    environment: Environment | None = None,
+    environment: LocalEnvironment | None = None,
     gitlab_url: str = "",
     access_key: str = ACCESS_KEY,
 ) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def apply(  # pylint: disable=too-many-arguments
     return terraform.outputs()
 
 
-def packages(home: Path, package: Path, environment: Environment | None) -> dict[str, Path]:
+def packages(home: Path, package: Path, environment: LocalEnvironment | None) -> dict[str, Path]:
     """What an environment uploads, by its variables: the Lambda's zip; a whole one, Airflow's files too."""
     found = {"dag_trigger_package": package.resolve()}
     if environment is not None and environment.whole:
@@ -95,7 +95,7 @@ def write_values(
     uploaded: Mapping[str, Path],
     models: Models | None = None,
     links: Mapping[str, str] | None = None,
-    environment: Environment | None = None,
+    environment: LocalEnvironment | None = None,
 ) -> None:
     """Write what this stack sets beside the environment's own file."""
     home.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def restore(home: Path, text: str) -> dict[str, Any]:
     return {name: output["value"] for name, output in json.loads(text)["outputs"].items()}
 
 
-def settings(environment: Environment, models: Models | None, links: Mapping[str, str]) -> list[Any]:
+def settings(environment: LocalEnvironment, models: Models | None, links: Mapping[str, str]) -> list[Any]:
     """What an apply depends on beside files, with marks for the places of the stack."""
     program = shutil.which("terraform") or str(_programs() / "terraform")
     status = Path(program).resolve().stat() if Path(program).exists() else None
@@ -137,7 +137,7 @@ def settings(environment: Environment, models: Models | None, links: Mapping[str
 def destroy(
     home: Path,
     aws_endpoint: str,
-    environment: Environment | None = None,
+    environment: LocalEnvironment | None = None,
     gitlab_url: str = "",
     access_key: str = ACCESS_KEY,
 ) -> None:
@@ -154,7 +154,7 @@ def destroy(
 def workspace(
     home: Path,
     aws_endpoint: str,
-    environment: Environment | None = None,
+    environment: LocalEnvironment | None = None,
     gitlab_url: str = "",
     access_key: str = ACCESS_KEY,
 ) -> Terraform:

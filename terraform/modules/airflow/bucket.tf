@@ -128,7 +128,7 @@ resource "aws_s3_object" "requirements" {
   source_hash    = filesha256("${var.package}/requirements.txt")
   kms_key_id     = var.kms_key_arn
 
-  # An object from before versioning has no version MWAA could be told.
+  # An object from before versioning has no version to give MWAA.
   depends_on = [aws_s3_bucket_server_side_encryption_configuration.this, aws_s3_bucket_versioning.this]
 }
 

@@ -200,7 +200,7 @@ variable "settings_parameter" {
   type        = string
   nullable    = false
 
-  # A name, not an ARN: the parameter tells of the Lambda, which tells of this environment.
+  # A name, not an ARN: the parameter refers to the Lambda, which refers to this environment.
   validation {
     condition     = can(regex("^/[A-Za-z0-9_./-]+$", var.settings_parameter))
     error_message = "settings_parameter must be a path such as /ml-ops/settings."

@@ -1,4 +1,4 @@
-# The one way from CI into Airflow: starts allowed DAGs and tells how they are doing.
+# The one way from CI into Airflow: starts allowed DAGs and returns how they are doing.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}

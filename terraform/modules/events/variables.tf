@@ -32,7 +32,7 @@ variable "function_arn" {
 }
 
 variable "bucket" {
-  description = "The bucket whose new objects below data/ are told; it must send its events to EventBridge."
+  description = "The bucket whose new objects below data/ are events; it must send its events to EventBridge."
   type        = string
   nullable    = false
 

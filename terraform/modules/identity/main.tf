@@ -18,7 +18,7 @@ locals {
   boundary = "${local.iam}:policy/${var.name}-boundary"
 
   # One audience a purpose: the token of a job that builds opens no role that trains or deploys. AWS reads no other
-  # claim that tells them apart. The platform's own jobs have the audience alone.
+  # claim that keeps them apart. The platform's own jobs have the audience alone.
   model_roles = ["build", "train", "deploy"]
   audiences = merge(
     { for purpose in local.platform_roles : purpose => [local.audience] },
@@ -59,7 +59,7 @@ locals {
       for group in local.groups : [for ref in local.refs[purpose] : "project_path:${group}/*:${ref}"]
     ])
   }
-  # Jobs of models in the platform's project have an audience of their own: no other claim that AWS reads tells
+  # Jobs of models in the platform's project have an audience of their own: no other claim that AWS reads keeps
   # them from the platform's own jobs, which plan and apply. Only the protected branch says which audience a job has.
   downstream_audience = "${var.gitlab_url}/downstream"
   downstream_audiences = var.downstream_project == null ? {} : {

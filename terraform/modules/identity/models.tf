@@ -103,7 +103,7 @@ locals {
       local.call_airflow.train,
       local.use_key,
       {
-        # SageMaker knows no resource for this action; names are all it tells.
+        # SageMaker knows no resource for this action; names are all it returns.
         Sid      = "ListModels"
         Effect   = "Allow"
         Action   = "sagemaker:ListModels"

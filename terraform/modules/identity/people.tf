@@ -41,7 +41,7 @@ resource "aws_iam_policy" "people" {
         )
       },
       {
-        # None of these knows a resource: they list. A query's results are told by its id.
+        # None of these knows a resource: they list. A query's results are found by its id.
         Sid    = "List"
         Effect = "Allow"
         Action = [

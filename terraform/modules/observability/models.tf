@@ -115,7 +115,7 @@ resource "aws_cloudwatch_metric_alarm" "memory" {
   ok_actions          = [var.topic_arn]
 }
 
-# Without actions: the DAG model_monitoring tells the model's channel, and EventBridge hears of every alarm's state. It
+# Without actions: the DAG model_monitoring notifies the model's channel, and EventBridge gets every alarm's state. It
 # stays up for a day, so a daily schedule sees it; the next run of the DAG says whether it still holds.
 resource "aws_cloudwatch_metric_alarm" "drift" {
   for_each = var.models
@@ -246,7 +246,7 @@ resource "aws_cloudwatch_dashboard" "model" {
           view   = "timeSeries"
           period = 60
           yAxis  = { left = { min = 0, showUnits = false } }
-          # SageMaker publishes no count. It sends 1/instances with every request, and each instance tells its
+          # SageMaker publishes no count. It sends 1/instances with every request, and each instance states its
           # memory once a minute.
           metrics = [
             [{ id = "serving", expression = "requests / share", label = "that serve requests" }],

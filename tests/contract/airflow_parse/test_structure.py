@@ -11,7 +11,7 @@ import pytest
 from .drivers import DAGS, drive
 
 WORK = {
-    "model_notice": ["validate", "word"],
+    "model_notice": ["validate", "compose_message"],
     "model_retraining": ["validate", "train"],
     "model_training": [
         "validate",

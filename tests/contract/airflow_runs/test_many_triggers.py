@@ -21,8 +21,7 @@ from botocore.config import Config
 from airflow_api import AirflowApi, RunCache
 from handler import LambdaConfig, respond
 from mlops.clients.aws.trigger import Trigger
-from mlops.contracts import runs as contract
-from mlops.contracts.runs import RunAnswer, RunProblem
+from mlops.contracts.runs import RunAnswer, RunProblem, make_run_id
 from mlops.platform import lambda_package
 
 from .stack import ACCOUNT, REGION, Stack
@@ -145,7 +144,7 @@ def test_many_runs_all_arrive_whatever_mwaa_refuses(stack: Stack, function: str)
     # as clients.aws makes it for CI jobs
     functions = client(stack, "lambda", retries={"mode": "standard", "total_max_attempts": 4})
     trigger = Trigger(functions, function, storage=None)  # type: ignore[arg-type]
-    wanted = [contract.run_id(f"many-{number}", str(number)) for number in range(MANY)]
+    wanted = [make_run_id(f"many-{number}", str(number)) for number in range(MANY)]
 
     def call(number: int) -> RunAnswer:
         return trigger.start(DAG, wanted[number], Conf(number), "")  # type: ignore[arg-type]

@@ -195,7 +195,7 @@ def test_what_is_usual_raises_no_alarm_and_what_is_not_does(served: Stack) -> No
 
     run, report = monitor(served, "still", [])
     assert (run.state, report["state"]) == ("success", "drifted")
-    assert len(messages(served)) == 2, "a drift that lasts is told once"
+    assert len(messages(served)) == 2, "a drift that lasts is reported once"
 
 
 def test_a_baseline_that_cannot_be_read_is_told(served: Stack) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import gitlab
 import pytest
 
-from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.projects import LocalProject, create_project
 from mlops_local.gitlab.users import PROJECT_TOKEN
-from mlops_local.pipelines.pipeline import Options, PipelineRun, run
+from mlops_local.pipelines.pipeline import PipelineOptions, PipelineRun, run
 from mlops_local.pipelines.sources import publish_templates
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack.stack import TEMPLATES_PROJECT, Stack
 from tests.local.gitlab.conftest import git, stack
 
@@ -43,7 +43,7 @@ class Lab:
     stack: Stack
     folder: Path
     git: Any
-    project: Project
+    project: LocalProject
 
     def commit(self, files: dict[str, str], message: str) -> str:
         for name, text in files.items():
@@ -54,9 +54,9 @@ class Lab:
         self.git(self.folder, "push", "--quiet", "origin", "HEAD")
         return str(self.git(self.folder, "rev-parse", "HEAD"))
 
-    def run(self, commit: str, trigger: Trigger | None = None, **variables: str) -> PipelineRun:
+    def run(self, commit: str, trigger: PipelineTrigger | None = None, **variables: str) -> PipelineRun:
         tools = (Path(sys.executable).parent,)
-        options = Options(variables=variables, tools=tools, limit_seconds=240)
+        options = PipelineOptions(variables=variables, tools=tools, limit_seconds=240)
         return run(self.stack, self.project.path, commit, trigger, echo=lambda _: None, options=options)
 
     def remote(self, path: str = UPSTREAM) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops_local.pipelines.pipeline import PipelineRun
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 from .conftest import CI, Lab
 
@@ -34,7 +34,7 @@ def test_a_branch_is_checked_there_and_its_commit_says_so(lab: Lab) -> None:
     lab.git(lab.folder, "checkout", "--quiet", "-b", "topic")
     commit = lab.commit(CODE, "feat: train")
 
-    done = lab.run(commit, Trigger(ref="topic"))
+    done = lab.run(commit, PipelineTrigger(ref="topic"))
 
     downstream = done.downstream.get("phishing-url")
     told = logs(done)
@@ -61,7 +61,7 @@ def test_a_branch_that_poses_as_the_default_branch_is_refused(lab: Lab) -> None:
     posing = CI.replace("{model: phishing-url}", "{model: phishing-url, upstream-ref: main}")
     commit = lab.commit({".gitlab-ci.yml": posing}, "feat: unreviewed")
 
-    done = lab.run(commit, Trigger(ref="topic"))
+    done = lab.run(commit, PipelineTrigger(ref="topic"))
 
     downstream = done.downstream["phishing-url"]
     told = log(downstream, "phishing-url:fetch")

@@ -13,8 +13,8 @@ from mlops.clients.gitlab.upstream_project import UpstreamProject, connect
 from mlops.contracts.upstream import Claim
 from mlops.downstream.fetch import ask
 from mlops_local.gitlab import pipelines, projects
-from mlops_local.gitlab.pipelines import Job, Pipeline
-from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.pipelines import PipelineJob, StoredPipeline
+from mlops_local.gitlab.projects import LocalProject, create_project
 from mlops_local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
 
 from .conftest import UPSTREAM, Lab
@@ -26,14 +26,14 @@ class Desk:
 
     lab: Lab
     commit: str
-    pipeline: Pipeline
-    job: Job
+    pipeline: StoredPipeline
+    job: PipelineJob
 
     @property
     def home(self) -> Path:
         return self.lab.stack.folder / "gitlab"
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: PipelineJob) -> None:
         pipelines.save_jobs(self.home, self.pipeline, [job])
 
     def upstream(self, token: str = PROJECT_TOKEN, job_token: str = "", project: int = 0) -> UpstreamProject:
@@ -51,7 +51,7 @@ class Desk:
         return replace(said, **facts)  # type: ignore[arg-type]
 
 
-def start(lab: Lab, project: Project, commit: str) -> Pipeline:
+def start(lab: Lab, project: LocalProject, commit: str) -> StoredPipeline:
     return pipelines.create(
         lab.stack.folder / "gitlab",
         project,
@@ -71,7 +71,7 @@ def desk(lab: Lab, tmp_path: Path) -> Desk:
     files.mkdir()
     (files / "code.bundle").write_bytes(b"bundle" * 1000)
     (files / "code.sha256").write_bytes(b"sum")
-    job = Job(
+    job = PipelineJob(
         id=pipelines.job_id(pipeline.id, 0),
         name="code",
         stage="build",
@@ -121,7 +121,7 @@ def test_an_expired_artifact_is_gone(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def other(desk: Desk) -> tuple[Project, Pipeline]:
+def other(desk: Desk) -> tuple[LocalProject, StoredPipeline]:
     """Another project with the same commit, and a pipeline whose job `code` left the same."""
     project = create_project(desk.home, "models/other")
     desk.lab.git(desk.lab.folder, "push", "--quiet", f"{desk.lab.stack.gitlab_url}/models/other.git", "main")
@@ -130,7 +130,9 @@ def other(desk: Desk) -> tuple[Project, Pipeline]:
     return project, pipeline
 
 
-def test_the_job_of_another_project_is_refused(desk: Desk, other: tuple[Project, Pipeline]) -> None:
+def test_the_job_of_another_project_is_refused(
+    desk: Desk, other: tuple[LocalProject, StoredPipeline]
+) -> None:
     number = pipelines.job_id(other[1].id, 0)
 
     with pytest.raises(UpstreamError, match=f"read the job {number} of project {desk.lab.project.id}"):
@@ -138,7 +140,7 @@ def test_the_job_of_another_project_is_refused(desk: Desk, other: tuple[Project,
 
 
 def test_another_projects_number_with_this_ones_path_is_refused(
-    desk: Desk, other: tuple[Project, Pipeline]
+    desk: Desk, other: tuple[LocalProject, StoredPipeline]
 ) -> None:
     project, theirs = other
 

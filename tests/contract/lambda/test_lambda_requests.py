@@ -18,12 +18,12 @@ from mlops.contracts.runs import (
     REST_PATH_LIMIT,
     RUN_ID_LIMIT,
     TRAINING_DAG,
-    run_id,
+    make_run_id,
 )
 
 NAME = "ml-ops-test"
 CONFIG = LambdaConfig(airflow_environment=NAME, allowed_dags=frozenset("*"), airflow_url="")
-RUN = run_id("phishing-url 1.3.0", "work")
+RUN = make_run_id("phishing-url 1.3.0", "work")
 DAG = "report"
 DAG_PATH = f"/dags/{DAG}"
 RUNS_PATH = f"/dags/{DAG}/dagRuns"

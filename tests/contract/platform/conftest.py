@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from mlops.clients.git.origin import Author, Origin
+from mlops.clients.git.origin import Author, RemoteRepository
 from mlops.clients.git.repository import Repository
 from mlops.clients.gitlab.project import GitLabProject, connect_job
-from mlops.releasing.release import Release, Request, release
+from mlops.releasing.release import Release, ReleaseRequest, release
 from mlops_local.gitlab import projects
 from mlops_local.gitlab.users import JOB_TOKEN
 from mlops_local.stack.stack import Stack
@@ -35,7 +35,7 @@ class Platform:
     stack: Stack
     git: Git
     folder: Path
-    project: projects.Project
+    project: projects.LocalProject
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -71,8 +71,8 @@ class Platform:
         self.git(folder, "checkout", "--quiet", "--detach", commit or "HEAD")
         return folder
 
-    def origin(self, clone: Path) -> Origin:
-        return Origin(Repository.open(clone), self.url, JOB_TOKEN)
+    def origin(self, clone: Path) -> RemoteRepository:
+        return RemoteRepository(Repository.open(clone), self.url, JOB_TOKEN)
 
     def api(self) -> GitLabProject:
         return connect_job(self.stack.gitlab_url, str(self.project.id), JOB_TOKEN)
@@ -96,9 +96,9 @@ class Platform:
         return projects.git(self.project.repository, "show", f"{ref}:{path}")
 
 
-def request(branch: str = "main", **facts: Any) -> Request:
+def request(branch: str = "main", **facts: Any) -> ReleaseRequest:
     given = {"author": Author("Ann", "ann@x.org"), **facts}
-    return Request(branch=branch, day=date(2026, 11, 21), **given)
+    return ReleaseRequest(branch=branch, day=date(2026, 11, 21), **given)
 
 
 @pytest.fixture

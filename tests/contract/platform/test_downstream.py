@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlops_local.base import paths
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 from ..templates.conftest import Template
 
@@ -65,13 +65,13 @@ def said(**more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def jobs(planner: Any) -> Any:
-    return planner(said(), Trigger(), **DOWNSTREAM)
+    return planner(said(), PipelineTrigger(), **DOWNSTREAM)
 
 
 @pytest.mark.parametrize(("claims", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_jobs_of_a_pipeline(planner: Any, claims: dict[str, Any], expected: dict[str, str]) -> None:
     """The model's jobs, by names of the model, and none of the platform's own."""
-    jobs = planner(said(**claims), Trigger(), **DOWNSTREAM)
+    jobs = planner(said(**claims), PipelineTrigger(), **DOWNSTREAM)
 
     assert {name: job.when for name, job in jobs.items()} == {
         f"spam:{name}": when for name, when in expected.items()
@@ -80,7 +80,11 @@ def test_jobs_of_a_pipeline(planner: Any, claims: dict[str, Any], expected: dict
 
 @pytest.mark.parametrize("source", ["push", "web", "schedule", "merge_request_event"])
 def test_our_own_pipelines_have_no_model(planner: Any, source: str) -> None:
-    trigger = Trigger(kind="merge_request", ref="topic", merge_request=1) if "merge" in source else Trigger()
+    trigger = (
+        PipelineTrigger(kind="merge_request", ref="topic", merge_request=1)
+        if "merge" in source
+        else PipelineTrigger()
+    )
 
     jobs = planner(said(), trigger, CI_PIPELINE_SOURCE=source)
 
@@ -94,7 +98,7 @@ def test_a_pipeline_of_another_project_says_its_model(planner: Any, model: str, 
         {"when": "always", **{key: rule[key] for key in ("if", "when") if key in rule}} for rule in rules
     ]
 
-    probed = planner({"probe": {"script": ["true"], "rules": shown}}, Trigger(), **DOWNSTREAM)
+    probed = planner({"probe": {"script": ["true"], "rules": shown}}, PipelineTrigger(), **DOWNSTREAM)
 
     assert bool(probed) is runs
     # Otherwise the next push to this repository would stop every model's training.
@@ -224,16 +228,16 @@ def test_what_gitlab_knows_early_is_filled_in_early() -> None:
 @pytest.mark.parametrize(
     ("trigger", "variables", "runs"),
     [
-        (Trigger(), {}, True),
-        (Trigger(ref="topic"), {}, True),
-        (Trigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "models/spam!42"}, False),
-        (Trigger(kind="merge_request", ref="topic", merge_request=42), {}, True),
-        (Trigger(kind="tag", ref="v1"), {}, False),
-        (Trigger(kind="schedule"), {}, False),
+        (PipelineTrigger(), {}, True),
+        (PipelineTrigger(ref="topic"), {}, True),
+        (PipelineTrigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "models/spam!42"}, False),
+        (PipelineTrigger(kind="merge_request", ref="topic", merge_request=42), {}, True),
+        (PipelineTrigger(kind="tag", ref="v1"), {}, False),
+        (PipelineTrigger(kind="schedule"), {}, False),
     ],
 )
 def test_when_a_repository_makes_its_code(
-    planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
+    planner: Any, trigger: PipelineTrigger, variables: dict[str, str], runs: bool
 ) -> None:
     include = {"local": "/ci-templates/downstream.yml"}
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from mlops_local.base import paths
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 from ... import needs
 from ...conftest import group
@@ -26,7 +26,7 @@ TEXT = FILE.read_text(encoding="utf-8")
 OWN = Template(FILE).filled()
 TERRAFORM = [one for one in OWN["include"] if one["local"] == "/ci-templates/terraform.yml"]
 
-MERGE_REQUEST = Trigger(kind="merge_request", ref="topic", merge_request=42)
+MERGE_REQUEST = PipelineTrigger(kind="merge_request", ref="topic", merge_request=42)
 LINES = r"$CI_COMMIT_BRANCH =~ /^[0-9]+(\.[0-9]+)?\.x$/ && $CI_PIPELINE_SOURCE =~ /^(push|web)$/"
 CHECKS = dict.fromkeys(
     (
@@ -53,7 +53,7 @@ APPLIES = {
 }
 RELEASES = {"release": "manual", "publish-image": "on_success", "publish-wheel": "on_success"}
 
-TABLE: list[tuple[str, Trigger, dict[str, Any], dict[str, str]]] = [
+TABLE: list[tuple[str, PipelineTrigger, dict[str, Any], dict[str, str]]] = [
     ("merge request of documents", MERGE_REQUEST, {"changed": ["docs/release.md"]}, CHECKS),
     *(
         (
@@ -71,20 +71,20 @@ TABLE: list[tuple[str, Trigger, dict[str, Any], dict[str, str]]] = [
     ),
     (
         "push to the default branch",
-        Trigger(),
+        PipelineTrigger(),
         {},
         {**CHECKS, "job-image": "on_success", **PLANS, **APPLIES, **RELEASES},
     ),
     (
         "started by a person",
-        Trigger(),
+        PipelineTrigger(),
         {"CI_PIPELINE_SOURCE": "web"},
         {**CHECKS, "job-image": "on_success", **PLANS, **APPLIES, **RELEASES},
     ),
-    ("another branch", Trigger(ref="topic"), {}, CHECKS),
-    ("an older line", Trigger(ref="1.2.x"), {}, {**CHECKS, "job-image": "on_success", **RELEASES}),
-    ("tag of a release", Trigger(kind="tag", ref="v1.2.3"), {}, {}),
-    ("schedule", Trigger(kind="schedule"), {}, CHECKS),
+    ("another branch", PipelineTrigger(ref="topic"), {}, CHECKS),
+    ("an older line", PipelineTrigger(ref="1.2.x"), {}, {**CHECKS, "job-image": "on_success", **RELEASES}),
+    ("tag of a release", PipelineTrigger(kind="tag", ref="v1.2.3"), {}, {}),
+    ("schedule", PipelineTrigger(kind="schedule"), {}, CHECKS),
 ]
 
 
@@ -93,8 +93,8 @@ def own_jobs(planner: Any) -> Any:
     """The jobs of our own pipeline, each kind of it evaluated once."""
     known: dict[str, Any] = {}
 
-    def plan(trigger: Trigger | None = None, **variables: Any) -> Any:
-        key = f"{trigger or Trigger()} {sorted(variables.items())}"
+    def plan(trigger: PipelineTrigger | None = None, **variables: Any) -> Any:
+        key = f"{trigger or PipelineTrigger()} {sorted(variables.items())}"
         if key not in known:
             known[key] = planner(OWN, trigger, **variables)
         return known[key]
@@ -106,7 +106,7 @@ def own_jobs(planner: Any) -> Any:
     ("trigger", "variables", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_jobs_of_a_pipeline(
-    own_jobs: Any, trigger: Trigger, variables: dict[str, Any], expected: dict[str, str]
+    own_jobs: Any, trigger: PipelineTrigger, variables: dict[str, Any], expected: dict[str, str]
 ) -> None:
     jobs = own_jobs(trigger, **variables)
 
@@ -117,22 +117,22 @@ def test_jobs_of_a_pipeline(
     ("trigger", "variables", "runs"),
     [
         (MERGE_REQUEST, {}, True),
-        (Trigger(), {}, True),
-        (Trigger(ref="topic"), {}, True),
-        (Trigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, False),
-        (Trigger(), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, True),
-        (Trigger(kind="tag", ref="v1.2.3"), {}, False),
-        (Trigger(kind="schedule"), {}, True),
-        (Trigger(), {"CI_PIPELINE_SOURCE": "web"}, True),
+        (PipelineTrigger(), {}, True),
+        (PipelineTrigger(ref="topic"), {}, True),
+        (PipelineTrigger(ref="topic"), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, False),
+        (PipelineTrigger(), {"CI_OPEN_MERGE_REQUESTS": "platform/ml-ops!42"}, True),
+        (PipelineTrigger(kind="tag", ref="v1.2.3"), {}, False),
+        (PipelineTrigger(kind="schedule"), {}, True),
+        (PipelineTrigger(), {"CI_PIPELINE_SOURCE": "web"}, True),
         # Another project's pipeline must neither apply nor release the platform.
-        (Trigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, False),
-        (Trigger(), {"CI_PIPELINE_SOURCE": "trigger"}, False),
-        (Trigger(), {"CI_PIPELINE_SOURCE": "parent_pipeline"}, False),
-        (Trigger(), {"CI_PIPELINE_SOURCE": "api"}, False),
+        (PipelineTrigger(), {"CI_PIPELINE_SOURCE": "pipeline"}, False),
+        (PipelineTrigger(), {"CI_PIPELINE_SOURCE": "trigger"}, False),
+        (PipelineTrigger(), {"CI_PIPELINE_SOURCE": "parent_pipeline"}, False),
+        (PipelineTrigger(), {"CI_PIPELINE_SOURCE": "api"}, False),
     ],
 )
 def test_which_pipelines_there_are(
-    planner: Any, trigger: Trigger, variables: dict[str, str], runs: bool
+    planner: Any, trigger: PipelineTrigger, variables: dict[str, str], runs: bool
 ) -> None:
     jobs = planner({"workflow": OWN["workflow"], "probe": {"script": ["true"]}}, trigger, **variables)
 
@@ -438,7 +438,12 @@ def test_the_table_of_the_documents_is_the_pipeline(own_jobs: Any) -> None:
         (re.findall(r"`([a-z:-]+)`", names), [bool(cell.strip()) for cell in cells.split("|")])
         for names, cells in re.findall(r"^\| (`.+?`) \|(.*)\|$", section, re.MULTILINE)
     ]
-    others = (Trigger(), Trigger(ref="1.2.x"), Trigger(ref="topic"), Trigger(kind="schedule"))
+    others = (
+        PipelineTrigger(),
+        PipelineTrigger(ref="1.2.x"),
+        PipelineTrigger(ref="topic"),
+        PipelineTrigger(kind="schedule"),
+    )
     found = [
         set(own_jobs(MERGE_REQUEST, changed=["terraform/root/main.tf"])),
         *(set(own_jobs(trigger)) for trigger in others),

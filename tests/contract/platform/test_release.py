@@ -17,7 +17,7 @@ import pytest
 
 from mlops import cli
 from mlops.base.errors import GitLabError, ReleaseError, SettingsError, SourceError, UsageError
-from mlops.clients.git.origin import Author, Origin
+from mlops.clients.git.origin import Author, RemoteRepository
 from mlops.clients.gitlab.project import GitLabProject
 from mlops.releasing.release import ATTEMPTS, Release, release
 from mlops_local.gitlab import projects
@@ -262,10 +262,10 @@ def test_a_shallow_clone_is_deepened(platform: Platform) -> None:
 # -- two at once ---------------------------------------------------------------------------------------------
 
 
-class Racing(Origin):
+class Racing(RemoteRepository):
     """Somebody else does something right before this one pushes, the first time."""
 
-    def __init__(self, origin: Origin, action: Any) -> None:
+    def __init__(self, origin: RemoteRepository, action: Any) -> None:
         super().__init__(origin.repository, origin.url, origin.token)
         object.__setattr__(self, "actions", [action])
 
@@ -326,7 +326,7 @@ def test_many_at_once_make_one_release(platform: Platform) -> None:
 
 
 def test_it_gives_up_when_it_always_loses(platform: Platform) -> None:
-    class Unlucky(Origin):
+    class Unlucky(RemoteRepository):
         def push(self, *_: Mapping[str, str]) -> bool:
             return False
 
@@ -432,7 +432,9 @@ def test_gitlab_that_makes_no_release_says_what_to_do(platform: Platform) -> Non
 def test_an_origin_that_does_not_answer(platform: Platform) -> None:
     origin = platform.origin(platform.clone())
     with pytest.raises(SourceError, match="git ls-remote failed") as caught:
-        release(Origin(origin.repository, "http://127.0.0.1:1/x.git", "secret-token"), None, request())
+        release(
+            RemoteRepository(origin.repository, "http://127.0.0.1:1/x.git", "secret-token"), None, request()
+        )
     assert "secret-token" not in str(caught.value)
 
 

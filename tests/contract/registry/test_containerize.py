@@ -26,9 +26,9 @@ from mlops.base.errors import (
 )
 from mlops.ci.pipeline import Pipeline
 from mlops.clients.aws import session
-from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Image, Registry
-from mlops.images.builders import KEY_LABEL, REVISION_LABEL, ProcessBuilder, Source
-from mlops.images.containerize import Result, containerize, read_source
+from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Registry, RegistryImage
+from mlops.images.builders import KEY_LABEL, REVISION_LABEL, BuildSource, ProcessBuilder
+from mlops.images.containerize import ContainerizedImage, containerize, read_source
 from mlops.manifest import reader as manifest
 
 from .conftest import REGION, LocalRegistry, ModelRepository
@@ -43,12 +43,14 @@ MAIN = {
 }
 
 
-def source_of(repository: ModelRepository, variables: dict[str, str] | None = None) -> Source:
+def source_of(repository: ModelRepository, variables: dict[str, str] | None = None) -> BuildSource:
     model = manifest.load(repository.root / "mlops.yml").model()
     return read_source(model, Pipeline.from_environment(variables or MAIN), {}, "process")
 
 
-def push(repository: ModelRepository, registry: Registry, variables: dict[str, str] | None = None) -> Result:
+def push(
+    repository: ModelRepository, registry: Registry, variables: dict[str, str] | None = None
+) -> ContainerizedImage:
     return containerize(source_of(repository, variables), registry, ProcessBuilder())
 
 
@@ -91,7 +93,7 @@ def test_the_registry_says_what_was_pushed(
     assert registry.flaw(find(registry, "3.0.0").digest).startswith(f"its manifest is {index}")
 
 
-def find(registry: Registry, tag: str) -> Image:
+def find(registry: Registry, tag: str) -> RegistryImage:
     found = registry.find(tag)
     assert found
     return found
@@ -154,13 +156,13 @@ def test_pipelines_at_the_same_time_all_get_a_version_of_their_own(
 
         waited = False
 
-        def publish(self, source: Source, version: Version, registry: Registry) -> None:
+        def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
             if not self.waited:
                 self.waited = True
                 ready.wait(30)
             super().publish(source, version, registry)
 
-    def run(repository: ModelRepository) -> Result:
+    def run(repository: ModelRepository) -> ContainerizedImage:
         mine = Registry(local.client(), registry.repository)
         return containerize(source_of(repository), mine, Simultaneous())
 
@@ -180,7 +182,7 @@ def test_pipelines_of_one_content_at_the_same_time_end_with_one_image(
 ) -> None:
     repository, registry = ModelRepository(tmp_path / "model", "twins"), local.repository("twins")
 
-    def run(pipeline: int) -> Result:
+    def run(pipeline: int) -> ContainerizedImage:
         mine = Registry(local.client(), registry.repository)
         return containerize(
             source_of(repository, {**MAIN, "CI_PIPELINE_IID": str(pipeline)}), mine, ProcessBuilder()

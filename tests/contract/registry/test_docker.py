@@ -12,8 +12,8 @@ import pytest
 from mlops.base.errors import BuildError
 from mlops.ci.pipeline import Pipeline
 from mlops.clients.aws.oci_registry import Registry
-from mlops.images.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, Source
-from mlops.images.containerize import Result, containerize, read_source
+from mlops.images.builders import KEY_LABEL, REVISION_LABEL, BuildSource, DockerBuilder
+from mlops.images.containerize import ContainerizedImage, containerize, read_source
 from mlops.manifest import reader
 
 from .conftest import LocalRegistry, ModelRepository
@@ -39,12 +39,12 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", DOCKER_HOST)
 
 
-def source_of(repository: ModelRepository) -> Source:
+def source_of(repository: ModelRepository) -> BuildSource:
     model = reader.load(repository.root / "mlops.yml").model()
     return read_source(model, Pipeline.from_environment(MAIN), {"BASE_IMAGE": BASE}, "docker")
 
 
-def push(repository: ModelRepository, registry: Registry) -> Result:
+def push(repository: ModelRepository, registry: Registry) -> ContainerizedImage:
     return containerize(source_of(repository), registry, DockerBuilder())
 
 
@@ -93,7 +93,7 @@ def test_a_taken_version_is_a_race_with_a_real_engine_too(local: LocalRegistry, 
     class Late(DockerBuilder):
         """Somebody else releases while this one builds."""
 
-        def publish(self, source: Source, version: Any, registry: Registry) -> None:
+        def publish(self, source: BuildSource, version: Any, registry: Registry) -> None:
             if not list(registry.images()):
                 push(rival, Registry(local.client(), registry.repository))
             super().publish(source, version, registry)

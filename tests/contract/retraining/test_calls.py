@@ -91,7 +91,11 @@ def test_a_clock_that_is_an_hour_off_changes_nothing(
                 return standard.datetime.fromtimestamp(standard.datetime.now().timestamp(), tz) + shift
 
         with monkeypatch.context() as patch:
-            for module in ("mlops.training.due", "mlops.training.retrain", "mlops.clients.aws.sagemaker"):
+            for module in (
+                "mlops.training.retraining_rules",
+                "mlops.training.retrain",
+                "mlops.clients.aws.sagemaker",
+            ):
                 patch.setattr(f"{module}.datetime", Skewed)
             assert decide(tmp_path, "m10", "m03") == known
     assert set(crowded.asked("sagemaker")) == {"ListModels"}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mlops.clients.aws.oci_registry import OWNER_TAG, Registry
+from mlops.clients.aws.parameter_store import read_settings
 from mlops.contracts import runs
-from mlops.contracts.platform_settings import Settings, read_settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops_local.stack import terraform
 
 from .conftest import Applied, LocalAws
@@ -77,7 +78,7 @@ def test_a_second_plan_changes_only_a_model_s_project_that_was_changed_by_hand(a
 
 def test_settings_are_those_the_command_reads(applied: Applied) -> None:
     settings = read_settings(applied.aws.client("ssm"))
-    assert settings == Settings(
+    assert settings == PlatformSettings(
         environment="local",
         region="eu-west-1",
         bucket=BUCKET,
@@ -93,7 +94,7 @@ def test_settings_are_those_the_command_reads(applied: Applied) -> None:
 
 def test_settings_have_the_fields_of_this_release(applied: Applied) -> None:
     document = applied.aws.client("ssm").get_parameter(Name="/ml-ops/settings")["Parameter"]["Value"]
-    assert set(json.loads(document)) == {field.name for field in dataclasses.fields(Settings)}
+    assert set(json.loads(document)) == {field.name for field in dataclasses.fields(PlatformSettings)}
 
 
 def test_the_real_lambda_answers(applied: Applied) -> None:

@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mlops.clients.aws import ecr as images
 from mlops.clients.aws import model_packages
+from mlops.clients.aws.ecr import count_images
 from mlops.clients.terraform.program import Terraform
 from mlops.platform import lambda_package
 from mlops_local.stack import terraform
@@ -89,7 +89,7 @@ def test_whether_a_model_is_empty_they_may_see_and_not_change(aws: LocalAws, pur
     session = boto3.Session(grant["AccessKeyId"], grant["SecretAccessKey"], grant["SessionToken"], REGION)
     ecr = session.client("ecr", endpoint_url=aws.endpoint)
     sagemaker = session.client("sagemaker", endpoint_url=aws.endpoint)
-    assert images.count(ecr, "web-safety/spam") == (0, False)
+    assert count_images(ecr, "web-safety/spam") == (0, False)
     assert model_packages.count(sagemaker, "web-safety--spam") == (0, False)
     with pytest.raises(ClientError):
         ecr.batch_delete_image(repositoryName="web-safety/spam", imageIds=[{"imageTag": "1.0.0"}])

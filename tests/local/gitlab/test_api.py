@@ -23,8 +23,8 @@ from gitlab.exceptions import (
 
 from mlops.clients.gitlab.project import connect
 from mlops_local.gitlab import pipelines
-from mlops_local.gitlab.pipelines import Job
-from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.pipelines import PipelineJob
+from mlops_local.gitlab.projects import LocalProject, create_project
 from mlops_local.gitlab.users import PROJECT_TOKEN
 from mlops_local.stack.stack import Stack
 
@@ -89,7 +89,7 @@ CALLS = [
 
 
 @pytest.fixture
-def project(stack: Stack, repository: Path, git: Any) -> Project:
+def project(stack: Stack, repository: Path, git: Any) -> LocalProject:
     """A project with a commit, a release, a note and a pipeline."""
     home = stack.folder / "gitlab"
     made = create_project(home, PATH)
@@ -103,7 +103,7 @@ def project(stack: Stack, repository: Path, git: Any) -> Project:
     )
     states: list[pipelines.Status] = ["success", "failed", "manual"]
     jobs = [
-        Job(id=pipelines.job_id(1, number), name=f"job-{number}", stage="test", status=status)
+        PipelineJob(id=pipelines.job_id(1, number), name=f"job-{number}", stage="test", status=status)
         for number, status in enumerate(states)
     ]
     pipelines.save_jobs(home, pipeline, jobs)
@@ -131,7 +131,7 @@ def _request(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
-def test_a_call_answers_what_gitlab_documents(stack: Stack, project: Project, call: Call) -> None:
+def test_a_call_answers_what_gitlab_documents(stack: Stack, project: LocalProject, call: Call) -> None:
     answer = _request(stack, call, call.required)
 
     assert answer.status_code == call.status, answer.text
@@ -150,7 +150,7 @@ def test_a_call_answers_what_gitlab_documents(stack: Stack, project: Project, ca
     [(call, name) for call in CALLS for name in call.required],
     ids=lambda value: value if isinstance(value, str) else f"{value.method} {value.path}",
 )
-def test_a_required_attribute_is_missed(stack: Stack, project: Project, call: Call, name: str) -> None:
+def test_a_required_attribute_is_missed(stack: Stack, project: LocalProject, call: Call, name: str) -> None:
     assert project
     body = {key: value for key, value in call.required.items() if key != name}
 
@@ -159,7 +159,7 @@ def test_a_required_attribute_is_missed(stack: Stack, project: Project, call: Ca
     assert (answer.status_code, answer.json()["message"]) == (400, f"{name} is missing")
 
 
-def test_a_tag_is_a_real_one(stack: Stack, project: Project, repository: Path, git: Any) -> None:
+def test_a_tag_is_a_real_one(stack: Stack, project: LocalProject, repository: Path, git: Any) -> None:
     tags = _api(stack).projects.get(project.id).tags
 
     light = tags.create({"tag_name": "light", "ref": "main"})
@@ -187,14 +187,16 @@ def test_a_tag_is_a_real_one(stack: Stack, project: Project, repository: Path, g
         ({"tag_name": "a b", "ref": "main"}, "Tag name invalid"),
     ],
 )
-def test_a_tag_that_cannot_be(stack: Stack, project: Project, body: dict[str, str], message: str) -> None:
+def test_a_tag_that_cannot_be(
+    stack: Stack, project: LocalProject, body: dict[str, str], message: str
+) -> None:
     with pytest.raises(GitlabCreateError) as caught:
         _api(stack).projects.get(project.id).tags.create(body)
 
     assert (caught.value.response_code, caught.value.error_message) == (400, message)
 
 
-def test_a_release_makes_its_tag_and_is_made_once(stack: Stack, project: Project) -> None:
+def test_a_release_makes_its_tag_and_is_made_once(stack: Stack, project: LocalProject) -> None:
     remote = _api(stack).projects.get(PATH)
     release = remote.releases.create({"tag_name": "v2.0.0", "ref": "main", "name": "Two"})
 
@@ -208,7 +210,7 @@ def test_a_release_makes_its_tag_and_is_made_once(stack: Stack, project: Project
     assert project.path == PATH
 
 
-def test_notes_are_kept_a_merge_request_each(stack: Stack, project: Project) -> None:
+def test_notes_are_kept_a_merge_request_each(stack: Stack, project: LocalProject) -> None:
     remote = _api(stack).projects.get(project.id)
     notes = remote.mergerequests.get(43, lazy=True).notes
     note = notes.create({"body": "before"})
@@ -222,7 +224,7 @@ def test_notes_are_kept_a_merge_request_each(stack: Stack, project: Project) -> 
     assert caught.value.response_code == 404
 
 
-def test_lists_come_in_pages(stack: Stack, project: Project) -> None:
+def test_lists_come_in_pages(stack: Stack, project: LocalProject) -> None:
     notes = _api(stack).projects.get(PATH).mergerequests.get(44, lazy=True).notes
     for number in range(45):
         notes.create({"body": str(number)})
@@ -235,7 +237,7 @@ def test_lists_come_in_pages(stack: Stack, project: Project) -> None:
     assert project.path == PATH
 
 
-def test_jobs_of_a_pipeline_by_status(stack: Stack, project: Project) -> None:
+def test_jobs_of_a_pipeline_by_status(stack: Stack, project: LocalProject) -> None:
     pipeline = _api(stack).projects.get(project.id).pipelines.get(1)
 
     assert [job.name for job in pipeline.jobs.list()] == ["job-2", "job-1", "job-0"]
@@ -253,7 +255,7 @@ def test_jobs_of_a_pipeline_by_status(stack: Stack, project: Project) -> None:
         "/repository/tags/no",
     ],
 )
-def test_what_is_not_there(stack: Stack, project: Project, path: str) -> None:
+def test_what_is_not_there(stack: Stack, project: LocalProject, path: str) -> None:
     with pytest.raises(GitlabHttpError) as caught:
         _api(stack).http_get(f"/projects/{project.id}{path}")
 
@@ -265,7 +267,7 @@ def test_an_unknown_project(stack: Stack) -> None:
         _api(stack).projects.get("models/unknown")
 
 
-def test_a_pipeline_belongs_to_its_project(stack: Stack, project: Project) -> None:
+def test_a_pipeline_belongs_to_its_project(stack: Stack, project: LocalProject) -> None:
     other = create_project(stack.folder / "gitlab", "models/spam")
 
     with pytest.raises(GitlabGetError) as caught:
@@ -275,7 +277,9 @@ def test_a_pipeline_belongs_to_its_project(stack: Stack, project: Project) -> No
     assert project.id != other.id
 
 
-def test_pipelines_and_branches_are_found(stack: Stack, project: Project, repository: Path, git: Any) -> None:
+def test_pipelines_and_branches_are_found(
+    stack: Stack, project: LocalProject, repository: Path, git: Any
+) -> None:
     remote = _api(stack).projects.get(project.id)
     sha = git(repository, "rev-parse", "HEAD")
     git(repository, "push", "--quiet", f"{stack.gitlab_url}/{PATH}.git", "main:refs/heads/main-2")
@@ -291,7 +295,7 @@ def test_pipelines_and_branches_are_found(stack: Stack, project: Project, reposi
         remote.mergerequests.get(43)
 
 
-def test_a_job_token_reads_notes_and_does_not_write_them(stack: Stack, project: Project) -> None:
+def test_a_job_token_reads_notes_and_does_not_write_them(stack: Stack, project: LocalProject) -> None:
     remote = gitlab.Gitlab(stack.gitlab_url, job_token="x").projects.get(project.id, lazy=True)
     notes = remote.mergerequests.get(42, lazy=True).notes
 
@@ -308,13 +312,13 @@ def test_a_job_token_reads_notes_and_does_not_write_them(stack: Stack, project: 
             refused()
 
 
-def test_nobody_is_refused(stack: Stack, project: Project) -> None:
+def test_nobody_is_refused(stack: Stack, project: LocalProject) -> None:
     answer = requests.get(f"{stack.gitlab_url}/api/v4/projects/{project.id}", timeout=10)
 
     assert (answer.status_code, answer.json()) == (401, {"message": "401 Unauthorized"})
 
 
-def test_our_own_client_is_understood(stack: Stack, project: Project) -> None:
+def test_our_own_client_is_understood(stack: Stack, project: LocalProject) -> None:
     variables = {
         "MLOPS_GITLAB_TOKEN": PROJECT_TOKEN,
         "CI_SERVER_URL": stack.gitlab_url,
@@ -333,13 +337,13 @@ def test_our_own_client_is_understood(stack: Stack, project: Project) -> None:
     assert [(job.name, job.reason) for job in ours.failed_jobs("1")] == [("job-1", "script_failure")]
 
 
-def test_pages_for_people(stack: Stack, project: Project, tmp_path: Path) -> None:
+def test_pages_for_people(stack: Stack, project: LocalProject, tmp_path: Path) -> None:
     home = stack.folder / "gitlab"
     pipeline = pipelines.find(home, 1)
     assert pipeline is not None
     log = tmp_path / "lint.log"
     log.write_text("all is well\n")
-    pipelines.save_jobs(home, pipeline, [Job(id=1001, name="lint", stage="lint", log=str(log))])
+    pipelines.save_jobs(home, pipeline, [PipelineJob(id=1001, name="lint", stage="lint", log=str(log))])
 
     page = requests.get(f"{stack.gitlab_url}/{PATH}/-/pipelines/1", timeout=10).text
     (link,) = [word for word in page.split() if word.startswith("http")]
@@ -356,7 +360,7 @@ def test_pages_for_people(stack: Stack, project: Project, tmp_path: Path) -> Non
     ids=str,
 )
 def test_a_page_of_another_site_changes_and_reads_nothing(
-    stack: Stack, project: Project, headers: dict[str, str]
+    stack: Stack, project: LocalProject, headers: dict[str, str]
 ) -> None:
     url = f"{stack.gitlab_url}/api/v4/projects/{project.id}/repository/tags"
     asked = {"PRIVATE-TOKEN": "x", **headers}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mlops_local.gitlab import pipelines
-from mlops_local.gitlab.pipelines import Pipeline
-from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.pipelines import StoredPipeline
+from mlops_local.gitlab.projects import LocalProject, create_project
 from mlops_local.pipelines import changes
 
 
@@ -20,7 +20,7 @@ class Lab:
     """A project of the local GitLab, and a clone to push from."""
 
     home: Path
-    project: Project
+    project: LocalProject
     clone: Path
     git: Any
 
@@ -34,7 +34,9 @@ class Lab:
         self.git(self.clone, "commit", "--quiet", "--allow-empty", "--message=feat: more")
         return str(self.git(self.clone, "rev-parse", "HEAD"))
 
-    def pipeline(self, sha: str, ref: str = "main", source: str = "push", tag: bool = False) -> Pipeline:
+    def pipeline(
+        self, sha: str, ref: str = "main", source: str = "push", tag: bool = False
+    ) -> StoredPipeline:
         """The pipeline of a push, as the server makes it."""
         target = "refs/tags/" if tag else "refs/heads/"
         url = str(self.project.repository)
@@ -49,7 +51,7 @@ class Lab:
             created_at="2026-01-01T00:00:00Z",
         )
 
-    def changed(self, pipeline: Pipeline, tmp_path: Path) -> list[str]:
+    def changed(self, pipeline: StoredPipeline, tmp_path: Path) -> list[str]:
         """The files that gitlab-ci-local would call changed, in a shallow clone as the runner makes it."""
         folder = tmp_path / f"clone-{pipeline.id}"
         url = f"file://{self.project.repository}"

@@ -12,8 +12,8 @@ import pytest
 
 from mlops_local.gitlab.projects import create_project
 from mlops_local.gitlab.users import PROJECT_TOKEN
-from mlops_local.pipelines.pipeline import Options, PipelineRun, run, run_manual
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.pipeline import PipelineOptions, PipelineRun, run, run_manual
+from mlops_local.pipelines.variables import PipelineTrigger
 from mlops_local.stack.stack import Stack
 
 UPSTREAM, DOWNSTREAM = "models/wine", "platform/runner"
@@ -97,9 +97,11 @@ class Lab:
 
     def run(self, upstream: str, downstream: str = DOWNSTREAM_CI, **variables: str) -> PipelineRun:
         self.push(DOWNSTREAM, downstream.replace("SAY", SAY))
-        options = Options(variables=variables, limit_seconds=120)
+        options = PipelineOptions(variables=variables, limit_seconds=120)
         commit = self.push(UPSTREAM, upstream)
-        return run(self.stack, UPSTREAM, commit, Trigger(user="ada"), echo=self.lines.append, options=options)
+        return run(
+            self.stack, UPSTREAM, commit, PipelineTrigger(user="ada"), echo=self.lines.append, options=options
+        )
 
     def remote(self, project: str) -> Any:
         return gitlab.Gitlab(self.stack.gitlab_url, private_token=PROJECT_TOKEN).projects.get(project)
@@ -164,7 +166,7 @@ def test_upstream_downstream_and_the_result_back(lab: Lab) -> None:
     assert (remote.source, remote.ref, remote.status) == ("pipeline", "main", "success")
     assert code.artifacts_expire_at[:10] > code.finished_at[:10]
 
-    clicked = run_manual(lab.stack, done, "deploy", echo=lab.lines.append, options=Options())
+    clicked = run_manual(lab.stack, done, "deploy", echo=lab.lines.append, options=PipelineOptions())
 
     assert states(clicked.downstream["go: [wine]"])["deploy"] == "success"
     assert states(clicked.downstream["go: [houses]"])["deploy"] == "manual"
@@ -184,7 +186,7 @@ def test_a_job_downstream_that_somebody_must_click(lab: Lab, strategy: str, wait
     assert lab.remote(DOWNSTREAM).pipelines.get(done.downstream["go: [wine]"].id).status == "manual"
     assert lab.remote(UPSTREAM).pipelines.get(done.id).bridges.list()[0].status == waits
 
-    clicked = run_manual(lab.stack, done, "deploy", echo=lab.lines.append, options=Options())
+    clicked = run_manual(lab.stack, done, "deploy", echo=lab.lines.append, options=PipelineOptions())
 
     assert (states(clicked)["go: [wine]"], states(clicked)["behind"]) == (then, "success")
 
@@ -252,7 +254,7 @@ def test_a_trigger_job_that_somebody_clicks(lab: Lab) -> None:
     done = lab.run(text)
     assert (states(done)["go: [wine]"], done.downstream) == ("manual", {})
 
-    clicked = run_manual(lab.stack, done, "go: [wine]", echo=lab.lines.append, options=Options())
+    clicked = run_manual(lab.stack, done, "go: [wine]", echo=lab.lines.append, options=PipelineOptions())
 
     assert states(clicked)["go: [wine]"] == "success"
     assert states(clicked.downstream["go: [wine]"])["fetch"] == "success"

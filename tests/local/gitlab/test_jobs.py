@@ -18,8 +18,8 @@ from gitlab.exceptions import GitlabAuthenticationError, GitlabCreateError, Gitl
 
 from mlops.clients.gitlab.project import GitLabProject
 from mlops_local.gitlab import pipelines, projects
-from mlops_local.gitlab.pipelines import Job, Pipeline
-from mlops_local.gitlab.projects import Project, create_project
+from mlops_local.gitlab.pipelines import PipelineJob, StoredPipeline
+from mlops_local.gitlab.projects import LocalProject, create_project
 from mlops_local.gitlab.users import JOB_TOKEN, PROJECT_TOKEN
 from mlops_local.stack.stack import Stack
 
@@ -35,9 +35,9 @@ class Desk:
     """An upstream pipeline whose job `code` left an artifact, and the project downstream."""
 
     stack: Stack
-    project: Project
-    downstream: Project
-    pipeline: Pipeline
+    project: LocalProject
+    downstream: LocalProject
+    pipeline: StoredPipeline
     folder: Path
 
     @property
@@ -54,7 +54,7 @@ class Desk:
 
     def code(self, expires: str = "") -> int:
         number = pipelines.job_id(self.pipeline.id, 0)
-        job = Job(
+        job = PipelineJob(
             id=number,
             name="code",
             stage="code",
@@ -64,7 +64,7 @@ class Desk:
             artifacts=str(self.folder),
             artifacts_expire_at=expires,
         )
-        bridge = Job(
+        bridge = PipelineJob(
             id=number + 1, name="go: [wine]", stage="trigger", status="running", trigger=True, downstream=99
         )
         pipelines.save_jobs(self.home, self.pipeline, [job, bridge])
@@ -154,7 +154,9 @@ def test_a_job_token_fetches_artifacts_where_the_project_admits_it(desk: Desk) -
         created_at="2026-01-01T00:00:00Z",
         upstream=number + 1,
     )
-    pipelines.save_jobs(desk.home, run, [Job(id=pipelines.job_id(run.id, 0), name="fetch", stage="fetch")])
+    pipelines.save_jobs(
+        desk.home, run, [PipelineJob(id=pipelines.job_id(run.id, 0), name="fetch", stage="fetch")]
+    )
     ours, theirs = f"{JOB_TOKEN}-{number}", f"{JOB_TOKEN}-{pipelines.job_id(run.id, 0)}"
 
     assert downloaded(desk.remote(ours), number)
@@ -188,7 +190,9 @@ def test_trigger_jobs_are_bridges(desk: Desk) -> None:
     )
     found = pipelines.find(desk.home, desk.pipeline.id)
     assert found is not None
-    job = Job(id=bridge.id, name="go", stage="trigger", status="success", trigger=True, downstream=run.id)
+    job = PipelineJob(
+        id=bridge.id, name="go", stage="trigger", status="success", trigger=True, downstream=run.id
+    )
     pipelines.save_jobs(desk.home, found, [job])
     (bridge,) = pipeline.bridges.list()
     assert bridge.downstream_pipeline["project_id"] == desk.downstream.id

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from mlops_local.gitlab import projects
-from mlops_local.gitlab.projects import Project
+from mlops_local.gitlab.projects import LocalProject
 from mlops_local.gitlab.users import JOB_TOKEN
 from mlops_local.stack.stack import Stack
 
@@ -22,12 +22,12 @@ NAME = "greeting-1.0.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def project(stack: Stack) -> Project:
+def project(stack: Stack) -> LocalProject:
     return projects.create_project(stack.folder / "gitlab", "platform/ml-ops")
 
 
 @pytest.fixture
-def url(stack: Stack, project: Project) -> str:
+def url(stack: Stack, project: LocalProject) -> str:
     return f"{stack.gitlab_url}/api/v4/projects/{project.id}/packages/pypi"
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_package(url: str, path: str, options: dict[str, object], sta
     assert requests.get(f"{url}/simple/x", auth=JOB, timeout=10).status_code == 404
 
 
-def test_nobody_and_unknown_projects(url: str, stack: Stack, project: Project) -> None:
+def test_nobody_and_unknown_projects(url: str, stack: Stack, project: LocalProject) -> None:
     other = f"{stack.gitlab_url}/api/v4/projects/{project.id + 1}/packages/pypi/simple/x"
 
     assert requests.get(f"{url}/simple/x", timeout=10).status_code == 401
@@ -94,7 +94,7 @@ def test_nobody_and_unknown_projects(url: str, stack: Stack, project: Project) -
 
 
 def test_a_job_pushes_only_where_the_project_lets_it(
-    stack: Stack, project: Project, repository: Path
+    stack: Stack, project: LocalProject, repository: Path
 ) -> None:
     url = f"{stack.gitlab_url}/{project.path}.git"
     grant = base64.b64encode(":".join(JOB).encode()).decode()

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from mlops_local.aws.access.calls import Call, Place, Request, read
+from mlops_local.aws.access.calls import AccountRegion, Call, SignedRequest, read
 from mlops_local.aws.access.policies import allows
 
-HERE = Place("eu-west-1", "111111111111")
+HERE = AccountRegion("eu-west-1", "111111111111")
 BUCKET = "arn:aws:s3:::ml-ops-dev"
 
 
-def request(service: str, **given: Any) -> Request:
+def request(service: str, **given: Any) -> SignedRequest:
     usual = {"method": "POST", "path": "/", "query": "", "target": "", "body": b""}
-    return Request(service=service, **usual | given)
+    return SignedRequest(service=service, **usual | given)
 
 
 def calls(service: str, **given: Any) -> list[tuple[str, tuple[str, ...]]]:

@@ -39,7 +39,7 @@ def _say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, code: int =
 
 def _events(checkout: engine.Checkout, *names: str) -> list[tuple[str, int | None]]:
     jobs = [PlannedJob(name=name, stage="test", when="on_success") for name in names]
-    run = engine.Run(checkout=checkout, jobs=jobs, overlay={})
+    run = engine.CiRun(checkout=checkout, jobs=jobs, overlay={})
     lines: list[str] = []
     return [(event.job, event.exit_code) for event in run.events(lines.append, 60)]
 

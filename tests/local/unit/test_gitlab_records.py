@@ -72,7 +72,7 @@ def test_pipelines_count_over_all_projects_and_in_their_own(tmp_path: Path) -> N
     ],
 )
 def test_the_status_of_a_pipeline(jobs: tuple[tuple[pipelines.Status, bool], ...], status: str) -> None:
-    pipeline = pipelines.Pipeline(
+    pipeline = pipelines.StoredPipeline(
         id=1,
         iid=1,
         project_id=1,
@@ -82,7 +82,7 @@ def test_the_status_of_a_pipeline(jobs: tuple[tuple[pipelines.Status, bool], ...
         source="push",
         created_at="t",
         jobs=tuple(
-            pipelines.Job(id=number, name=str(number), stage="s", status=one, allow_failure=allowed)
+            pipelines.PipelineJob(id=number, name=str(number), stage="s", status=one, allow_failure=allowed)
             for number, (one, allowed) in enumerate(jobs)
         ),
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from mlops.ci.pipeline import Kind, Pipeline
-from mlops_local.gitlab.pipelines import Pipeline as LocalPipeline
-from mlops_local.pipelines.variables import SOURCES, Commit, Trigger, predefined, slug
+from mlops_local.gitlab.pipelines import StoredPipeline as LocalPipeline
+from mlops_local.pipelines.variables import SOURCES, CommitDetails, PipelineTrigger, predefined, slug
 
 SERVER = "http://127.0.0.1:4000"
 
 
-def _variables(trigger: Trigger) -> dict[str, str]:
+def _variables(trigger: PipelineTrigger) -> dict[str, str]:
     pipeline = LocalPipeline(
         id=12,
         iid=3,
@@ -22,21 +22,23 @@ def _variables(trigger: Trigger) -> dict[str, str]:
         source=SOURCES[trigger.kind],
         created_at="2026-01-01T00:00:00Z",
     )
-    commit = Commit(sha="a" * 40, before="", message="feat: one\n\nMore.", author="Ada <a@b>", timestamp="t")
+    commit = CommitDetails(
+        sha="a" * 40, before="", message="feat: one\n\nMore.", author="Ada <a@b>", timestamp="t"
+    )
     return predefined(pipeline, trigger, commit, SERVER)
 
 
 @pytest.mark.parametrize(
     ("trigger", "kind"),
     [
-        (Trigger(), "default_branch"),
-        (Trigger(ref="topic"), "branch"),
-        (Trigger(kind="merge_request", ref="topic", merge_request=42), "merge_request"),
-        (Trigger(kind="tag", ref="v1.0.0"), "tag"),
-        (Trigger(kind="schedule"), "schedule"),
+        (PipelineTrigger(), "default_branch"),
+        (PipelineTrigger(ref="topic"), "branch"),
+        (PipelineTrigger(kind="merge_request", ref="topic", merge_request=42), "merge_request"),
+        (PipelineTrigger(kind="tag", ref="v1.0.0"), "tag"),
+        (PipelineTrigger(kind="schedule"), "schedule"),
     ],
 )
-def test_jobs_recognize_their_pipeline(trigger: Trigger, kind: Kind) -> None:
+def test_jobs_recognize_their_pipeline(trigger: PipelineTrigger, kind: Kind) -> None:
     pipeline = Pipeline.from_environment(_variables(trigger))
 
     assert pipeline.kind == kind
@@ -48,7 +50,7 @@ def test_jobs_recognize_their_pipeline(trigger: Trigger, kind: Kind) -> None:
 
 
 def test_facts_of_the_project_and_commit() -> None:
-    variables = _variables(Trigger())
+    variables = _variables(PipelineTrigger())
 
     assert variables["CI_PROJECT_NAMESPACE"] == "web-safety/models"
     assert variables["CI_PROJECT_NAME"] == "phishing-url"
@@ -58,7 +60,7 @@ def test_facts_of_the_project_and_commit() -> None:
     assert variables["CI_COMMIT_DESCRIPTION"] == "More."
     assert variables["CI_COMMIT_BEFORE_SHA"] == "0" * 40
     assert variables["CI_COMMIT_REF_PROTECTED"] == "true"
-    assert _variables(Trigger(ref="topic"))["CI_COMMIT_REF_PROTECTED"] == "false"
+    assert _variables(PipelineTrigger(ref="topic"))["CI_COMMIT_REF_PROTECTED"] == "false"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mlops_local.pipelines.gitlab_ci_local import PlannedJob
 from mlops_local.pipelines.job_board import JobResult
 from mlops_local.pipelines.pipeline import PipelineRun
 from mlops_local.pipelines.trigger_jobs import State
-from mlops_local.pipelines.variables import Trigger
+from mlops_local.pipelines.variables import PipelineTrigger
 
 LOG = """\
 $ mlops deploy --model iris
@@ -46,7 +46,7 @@ def _run(folder: Path, **jobs: tuple[State, int | None]) -> PipelineRun:
         project="models/iris",
         url="http://127.0.0.1/1",
         commit="a" * 40,
-        trigger=Trigger(),
+        trigger=PipelineTrigger(),
         jobs=tuple(results),
         folder=folder,
         planned=tuple(

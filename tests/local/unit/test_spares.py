@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mlops_local.base.children import Children
-from mlops_local.engines.spares import COUNT, KINDS, Kind, Spares, libraries
+from mlops_local.engines.spares import COUNT, KINDS, SpareKind, Spares, libraries
 
 # What a process can see of itself, as a model's program sees it.
 PROBE = """
@@ -57,7 +57,7 @@ class Machine:
             "PYTHONUNBUFFERED": "1",
             "LANG": "C.UTF-8",
         }
-        self.kind = Kind(Path(sys.executable), ("heavy",), tuple(sorted(self.base.items())))
+        self.kind = SpareKind(Path(sys.executable), ("heavy",), tuple(sorted(self.base.items())))
         self.variables = {**self.base, "HOME": str(self.job), "TMPDIR": str(self.job), "OWN": "a\nb"}
 
     def start(self, *arguments: str, log: str = "log", **more: str) -> subprocess.Popen[bytes] | None:
@@ -175,7 +175,7 @@ def test_a_library_that_cannot_be_imported_is_the_jobs_matter(machine: Machine) 
 def test_a_spare_with_fewer_libraries_serves_and_one_with_more_does_not(machine: Machine) -> None:
     def taken(*modules: str, **more: str) -> bool:
         process = machine.spares.start(
-            Kind(machine.kind.python, modules, tuple(sorted({**machine.base, **more}.items()))),
+            SpareKind(machine.kind.python, modules, tuple(sorted({**machine.base, **more}.items()))),
             ["python", "-m", "probe"],
             environment=machine.variables,
             folder=machine.model,
@@ -214,7 +214,8 @@ def test_other_commands_start_as_ever(machine: Machine, command: list[str]) -> N
 
 def test_spares_are_few_and_of_what_ran_last(machine: Machine) -> None:
     kinds = [
-        Kind(machine.kind.python, ("heavy", f"none{number}"), machine.kind.environment) for number in range(4)
+        SpareKind(machine.kind.python, ("heavy", f"none{number}"), machine.kind.environment)
+        for number in range(4)
     ]
     for kind in kinds:
         machine.spares.start(

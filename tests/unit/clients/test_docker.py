@@ -53,13 +53,13 @@ def test_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", docker(tmp_path / "new", "28.2.2", buildx=True))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone.sock")
     with pytest.raises(EngineError, match="No Docker daemon answers") as caught:
-        engine.DockerEngine.connect(print)
+        engine.DockerDaemon.connect(print)
     assert "DOCKER_HOST" in caught.value.next_step
 
 
 def built(tmp_path: Path, said: list[str], argument: str = "t0p") -> None:
     command = engine.find_build_command(docker(tmp_path / "old", "20.10.24"))
-    made = engine.DockerEngine(None, command, said.append)  # type: ignore[arg-type]  # a build asks the command alone
+    made = engine.DockerDaemon(None, command, said.append)  # type: ignore[arg-type]  # a build asks the command alone
     made.build(
         tmp_path,
         tmp_path / "Dockerfile",

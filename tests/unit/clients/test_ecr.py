@@ -6,21 +6,21 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
 from mlops.base.errors import AwsError, RegistryError
-from mlops.clients.aws import ecr as images
+from mlops.clients.aws.ecr import image_exists
 from mlops.clients.aws.session import explained
 from tests.unit.world import World
 
 
 def test_an_image_is_there_until_it_is_deleted(world: World) -> None:
     uri = world.image("1.3.0")
-    assert images.exists(world.ecr, uri)
+    assert image_exists(world.ecr, uri)
     world.ecr.batch_delete_image(repositoryName="web-safety/phishing-url", imageIds=[{"imageTag": "1.3.0"}])
-    assert not images.exists(world.ecr, uri)
+    assert not image_exists(world.ecr, uri)
 
 
 @pytest.mark.parametrize("uri", ["", "registry/other/model:1.3.0", f"registry/other/model@sha256:{'0' * 64}"])
 def test_what_names_no_image_of_ours_is_not_there(world: World, uri: str) -> None:
-    assert not images.exists(world.ecr, uri)
+    assert not image_exists(world.ecr, uri)
 
 
 def test_a_registry_that_refuses_is_no_absence() -> None:
@@ -28,7 +28,7 @@ def test_a_registry_that_refuses_is_no_absence() -> None:
     with Stubber(ecr) as stub:
         stub.add_client_error("describe_images", "AccessDeniedException")
         with pytest.raises(RegistryError, match="does not say") as caught:
-            images.exists(ecr, f"registry/a/b@sha256:{'0' * 64}")
+            image_exists(ecr, f"registry/a/b@sha256:{'0' * 64}")
     assert "ecr:DescribeImages" in caught.value.next_step
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mlops.base.errors import GitLabError
-from mlops.clients.gitlab.project import GitLabProject, Job, connect, connect_job
+from mlops.clients.gitlab.project import FailedJob, GitLabProject, connect, connect_job
 
 TOKEN = "glpat-very-secret"
 MARKER = "<!-- ml-ops:evaluation:phishing-url -->"
@@ -133,8 +133,8 @@ def test_failed_jobs_come_in_the_order_they_were_made(gitlab: FakeGitLab) -> Non
         },
     ]
     assert project(gitlab).failed_jobs("12") == [
-        Job(name="test", stage="test", url="https://j/1", reason="script_failure", allowed=False, id=1),
-        Job(name="deploy", stage="deploy", url="https://j/2", reason="", allowed=True, id=2),
+        FailedJob(name="test", stage="test", url="https://j/1", reason="script_failure", allowed=False, id=1),
+        FailedJob(name="deploy", stage="deploy", url="https://j/2", reason="", allowed=True, id=2),
     ]
 
 

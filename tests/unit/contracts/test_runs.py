@@ -24,9 +24,9 @@ from mlops.contracts.runs import (
     TRAINING_DAG,
     conf_pointer,
     is_conf_pointer,
+    make_run_id,
     parse_conf,
     parse_request,
-    run_id,
 )
 
 
@@ -116,13 +116,13 @@ def test_a_pointer_passes_in_place_of_a_conf() -> None:
 
 @given(st.text(), st.text(), st.integers(min_value=1, max_value=999))
 def test_a_run_id_is_always_valid_and_always_the_same(label: str, identity: str, attempt: int) -> None:
-    first = run_id(label, identity, attempt)
+    first = make_run_id(label, identity, attempt)
     assert RUN_ID.fullmatch(first)
-    assert first == run_id(label, identity, attempt)
+    assert first == make_run_id(label, identity, attempt)
 
 
 def test_run_ids_differ_where_the_work_does() -> None:
-    ids = {run_id("m", "a"), run_id("m", "b"), run_id("m", "a", 2), run_id("n", "a")}
+    ids = {make_run_id("m", "a"), make_run_id("m", "b"), make_run_id("m", "a", 2), make_run_id("n", "a")}
     assert len(ids) == 4
 
 

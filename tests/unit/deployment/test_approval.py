@@ -17,7 +17,7 @@ from mlops.base.errors import ContractError, DeploymentRefusedError, SettingsErr
 from mlops.base.strict_json import dumps
 from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import DEPLOYMENT, Comparison, MetricComparison
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import (
     DEPLOYMENT_DAG,
     ApprovalConf,
@@ -38,7 +38,7 @@ GROUP = "web-safety--phishing-url"
 ARN = f"arn:aws:sagemaker:eu-west-1:123456789012:model-package/{GROUP}"
 ARTIFACT = "s3://ml-ops-test/web-safety/phishing-url/1.3.0_retrain.0/model/j/output/model.tar.gz"
 DECIDED = datetime(2026, 1, 2, 3, 59, 58, 250000, tzinfo=UTC)
-SETTINGS = Settings(
+SETTINGS = PlatformSettings(
     environment="test",
     region="eu-west-1",
     bucket="ml-ops-test",
@@ -300,7 +300,7 @@ def test_a_registry_that_fails_fails_no_deployment(
     assert "no package of 1.3.0+retrain.0" in caplog.text
     registry.there = False
     approval.deployed(deployment, "run.2", registry.client)
-    assert "could not be told" in caplog.text
+    assert "does not say that" in caplog.text
 
 
 def test_an_approval_comes_by_no_pointer(storage: Storage) -> None:

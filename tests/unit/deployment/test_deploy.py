@@ -18,7 +18,7 @@ from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, OVERRIDE, Com
 from mlops.contracts.runs import DEPLOYMENT_DAG, ApprovalConf, DeploymentConf, Occurrence, Origin
 from mlops.contracts.versions import ModelVersion
 from mlops.deployment import approval
-from mlops.deployment.deploy import Options, Platform, deploy, request
+from mlops.deployment.deploy import DeployOptions, deploy, request
 from mlops.deployment.tasks import DeploymentPlan, prepare
 from mlops.manifest.reader import Model
 from mlops.training import request as training_request
@@ -38,15 +38,8 @@ def put(world: World, model: Model, tmp_path: Path) -> Deploy:
     ) -> Outcome:
         origin = pipeline(number=number)
         conf = request(model, ModelVersion.parse(version), BUCKET, reason, origin)
-        options = Options(dotenv=tmp_path / "deploy.env", wait=wait, timeout=timeout)
-        platform = Platform(
-            runs=world.airflow,
-            storage=world.storage,
-            sagemaker=world.sagemaker,
-            ecr=world.ecr,
-            clock=world.clock,
-        )
-        return deploy(conf, origin, options, platform)
+        options = DeployOptions(dotenv=tmp_path / "deploy.env", wait=wait, timeout=timeout)
+        return deploy(conf, origin, options, world.platform)
 
     return put
 

@@ -19,7 +19,7 @@ from mlops.base.errors import DeploymentRefusedError, RunFailedError, StorageErr
 from mlops.ci.merged import check_merged
 from mlops.clients.aws.sagemaker import ServedModel
 from mlops.clients.aws.sagemaker_requests import endpoint_config, renamed
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import DataCapture, DeploymentConf
 from mlops.deployment import tasks
 from mlops.deployment.approval import Approval, OvertakenApproval
@@ -76,7 +76,7 @@ def answers(runtime: SageMakerRuntimeClient) -> Iterator[Stubber]:
 def plan(deployment: DeploymentConf) -> DeploymentPlan:
     return DeploymentPlan(
         conf=deployment,
-        settings=Settings(
+        settings=PlatformSettings(
             environment="test",
             region="eu-west-1",
             bucket="ml-ops-test",

@@ -11,7 +11,7 @@ from mlops.base.errors import GitLabError
 from mlops.ci.pipeline import Pipeline
 from mlops.clients.gitlab.project import connect_upstream
 from mlops.contracts.upstream import Upstream
-from mlops.downstream.answer import Result, answer
+from mlops.downstream.answer import ModelResult, answer
 
 PIPELINE = "https://gitlab/platform/ml-ops/-/pipelines/99"
 REPORT = "## phishing-url 1.3.0-mr42.7+retrain.0: the gate passed\n"
@@ -55,7 +55,7 @@ def pipeline(**facts: str | int) -> Pipeline:
 
 def test_the_commit_gets_a_status_and_the_merge_request_the_report() -> None:
     desk = Desk()
-    result = Result(
+    result = ModelResult(
         model="phishing-url", state="success", gate="passed", version="1.3.0-mr42.7+retrain.0", report=REPORT
     )
 
@@ -84,7 +84,7 @@ def test_a_push_has_no_merge_request_to_write_to() -> None:
     desk = Desk()
 
     answer(
-        Result(model="phishing-url", state="failed"),
+        ModelResult(model="phishing-url", state="failed"),
         pipeline(change="default_branch", ref="main", merge_request=0),
         desk,
     )
@@ -97,11 +97,11 @@ def test_a_push_has_no_merge_request_to_write_to() -> None:
 def test_a_token_that_only_reads_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     desk = Desk(refusals={"status", "note"})
 
-    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), desk)
+    outcome = answer(ModelResult(model="phishing-url", state="success"), pipeline(), desk)
 
     assert outcome.exit_code == 0
     assert capsys.readouterr().err.count("\n") == 1
-    assert "Told nothing of models/phishing-url" in outcome.summary
+    assert "Reported nothing to models/phishing-url" in outcome.summary
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_a_token_that_only_reads_is_one_line(capsys: pytest.CaptureFixture[str])
 def test_what_may_be_written_is_whatever_else_is_refused(
     refusal: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), Desk(refusals={refusal}))
+    outcome = answer(ModelResult(model="phishing-url", state="success"), pipeline(), Desk(refusals={refusal}))
 
     assert outcome.data["told"] == [told]
-    assert f"not told everything: GitLab did not write the {refusal}" in capsys.readouterr().err
+    assert f"did not get the whole report: GitLab did not write the {refusal}" in capsys.readouterr().err
 
 
 def test_without_a_token_there_is_the_trigger_job(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = answer(Result(model="phishing-url", state="success"), pipeline(), None)
+    outcome = answer(ModelResult(model="phishing-url", state="success"), pipeline(), None)
 
     assert "MLOPS_UPSTREAM_TOKEN is not set" in outcome.summary
     assert capsys.readouterr().err == ""
@@ -128,7 +128,7 @@ def test_nobody_is_told_what_was_not_found_out() -> None:
     desk = Desk()
     claimed = Pipeline.from_environment({"CI_PIPELINE_SOURCE": "pipeline", "CI_PROJECT_ID": "1"})
 
-    answer(Result(model="phishing-url", state="failed"), claimed, desk)
+    answer(ModelResult(model="phishing-url", state="failed"), claimed, desk)
 
     assert (desk.statuses, desk.notes) == ([], [])
 

@@ -17,8 +17,8 @@ from mlops.base.errors import ArtifactError, MlopsError, SettingsError, SourceEr
 from mlops.ci import dotenv
 from mlops.ci.pipeline import Pipeline
 from mlops.downstream.fetch import (
+    CodeFolder,
     Known,
-    Place,
     ask,
     ask_with_job_token,
     fetch,
@@ -36,8 +36,8 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(files=tmp_path / "job" / "source", manifest="mlops.yml")
+def place(tmp_path: Path) -> CodeFolder:
+    return CodeFolder(files=tmp_path / "job" / "source", manifest="mlops.yml")
 
 
 def good(repository: Repository, **facts: Any) -> GitLab:
@@ -51,7 +51,9 @@ def known(repository: Repository, **said: Any) -> Known:
 # -- what it is ----------------------------------------------------------------------------------------------
 
 
-def test_the_code_of_exactly_that_job_is_there_with_its_history(repository: Repository, place: Place) -> None:
+def test_the_code_of_exactly_that_job_is_there_with_its_history(
+    repository: Repository, place: CodeFolder
+) -> None:
     gitlab = good(repository)
 
     found = fetch(ask(claim(repository.head), gitlab, ""), gitlab, place)
@@ -68,7 +70,7 @@ def test_the_code_of_exactly_that_job_is_there_with_its_history(repository: Repo
 
 
 def test_what_is_fetched_can_be_moved_with_its_history(
-    repository: Repository, place: Place, tmp_path: Path
+    repository: Repository, place: CodeFolder, tmp_path: Path
 ) -> None:
     fetch(known(repository), good(repository), place)
     (tmp_path / "job").rename(tmp_path / "another job")
@@ -76,7 +78,7 @@ def test_what_is_fetched_can_be_moved_with_its_history(
     assert git(tmp_path / "another job" / "source", "rev-parse", "HEAD") == repository.head
 
 
-def test_later_jobs_see_the_upstreams_change(repository: Repository, place: Place) -> None:
+def test_later_jobs_see_the_upstreams_change(repository: Repository, place: CodeFolder) -> None:
     found = fetch(known(repository), good(repository), place)
 
     pipeline = Pipeline.from_environment(
@@ -101,7 +103,9 @@ def test_later_jobs_see_the_upstreams_change(repository: Repository, place: Plac
     assert pipeline.origin.pipeline_url.endswith("/99")
 
 
-def test_a_commit_that_names_a_variable_does_not_get_its_value(repository: Repository, place: Place) -> None:
+def test_a_commit_that_names_a_variable_does_not_get_its_value(
+    repository: Repository, place: CodeFolder
+) -> None:
     repository.commit({"a": "1"}, "tell ${MLOPS_ID_TOKEN} and $CI_JOB_TOKEN and %CI_JOB_TOKEN% for 5$, 100 %")
     gitlab = good(repository, ref="feature/$MLOPS_ID_TOKEN")
 
@@ -113,7 +117,9 @@ def test_a_commit_that_names_a_variable_does_not_get_its_value(repository: Repos
     assert said["MLOPS_UPSTREAM_REF"] == "feature/$ MLOPS_ID_TOKEN"
 
 
-def test_a_message_that_is_no_utf_8_travels(repository: Repository, place: Place, tmp_path: Path) -> None:
+def test_a_message_that_is_no_utf_8_travels(
+    repository: Repository, place: CodeFolder, tmp_path: Path
+) -> None:
     """The git command itself writes no such commit; other tools do."""
     commit = git(repository.folder, "cat-file", "commit", "HEAD").replace("add the training", "à jour")
     (tmp_path / "commit").write_bytes(f"{commit}\n".encode("latin-1"))
@@ -244,7 +250,7 @@ def test_whose_pipelines_are_accepted(
 
 
 def test_a_job_token_fetches_the_newest_commit_of_the_default_branch(
-    repository: Repository, place: Place
+    repository: Repository, place: CodeFolder
 ) -> None:
     gitlab = good(repository)
     gitlab.branches["main"] = (repository.head, True)
@@ -310,7 +316,7 @@ def test_a_job_that_failed_has_no_artifact(repository: Repository) -> None:
         ask(claim(repository.head), good(repository, status="failed"), "")
 
 
-def refused(repository: Repository, place: Place, content: bytes, **said: Any) -> MlopsError:
+def refused(repository: Repository, place: CodeFolder, content: bytes, **said: Any) -> MlopsError:
     """The error; nothing of the artifact may be left where jobs look."""
     gitlab = pushed(repository.head, content)
     with pytest.raises((ArtifactError, SourceError)) as caught:
@@ -320,7 +326,7 @@ def refused(repository: Repository, place: Place, content: bytes, **said: Any) -
     return caught.value
 
 
-def test_a_changed_bundle_does_not_fit_its_checksum(repository: Repository, place: Place) -> None:
+def test_a_changed_bundle_does_not_fit_its_checksum(repository: Repository, place: CodeFolder) -> None:
     bundle = repository.bundle()
     changed = bundle[:-1] + bytes([bundle[-1] ^ 1])
 
@@ -329,7 +335,7 @@ def test_a_changed_bundle_does_not_fit_its_checksum(repository: Repository, plac
     assert "was changed" in error.what
 
 
-def test_a_bundle_changed_with_its_checksum_is_no_history(repository: Repository, place: Place) -> None:
+def test_a_bundle_changed_with_its_checksum_is_no_history(repository: Repository, place: CodeFolder) -> None:
     bundle = repository.bundle()
     middle = len(bundle) - 40
 
@@ -340,13 +346,13 @@ def test_a_bundle_changed_with_its_checksum_is_no_history(repository: Repository
     assert "no usable history" in error.what
 
 
-def test_the_checksum_of_the_trigger_counts_too(repository: Repository, place: Place) -> None:
+def test_the_checksum_of_the_trigger_counts_too(repository: Repository, place: CodeFolder) -> None:
     error = refused(repository, place, archive(repository.bundle()), artifact_sha256="a" * 64)
 
     assert "the trigger says aaaa" in error.cause
 
 
-def test_another_commit_is_refused_however_whole_it_is(repository: Repository, place: Place) -> None:
+def test_another_commit_is_refused_however_whole_it_is(repository: Repository, place: CodeFolder) -> None:
     reviewed = repository.head
     repository.commit({"train.py": "import os\n"}, "fix: nobody has seen this")
     gitlab = pushed(reviewed, archive(repository.bundle()))
@@ -356,7 +362,9 @@ def test_another_commit_is_refused_however_whole_it_is(repository: Repository, p
     assert not place.files.exists()
 
 
-def test_a_shallow_history_says_what_to_set(repository: Repository, place: Place, tmp_path: Path) -> None:
+def test_a_shallow_history_says_what_to_set(
+    repository: Repository, place: CodeFolder, tmp_path: Path
+) -> None:
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository.folder}", str(tmp_path / "shallow"))
     file = tmp_path / "shallow.bundle"
     git(tmp_path / "shallow", "bundle", "create", "--quiet", str(file), "HEAD")
@@ -366,13 +374,13 @@ def test_a_shallow_history_says_what_to_set(repository: Repository, place: Place
     assert "GIT_DEPTH" in error.next_step or "no usable history" in error.what
 
 
-def test_a_bundle_that_is_none(repository: Repository, place: Place) -> None:
+def test_a_bundle_that_is_none(repository: Repository, place: CodeFolder) -> None:
     assert "no usable history" in refused(repository, place, archive(b"#!/bin/sh\nid\n")).what
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../secrets", "deep/../../../x"])
 def test_a_link_that_leaves_the_repository_is_refused(
-    repository: Repository, place: Place, target: str
+    repository: Repository, place: CodeFolder, target: str
 ) -> None:
     (repository.folder / "data").symlink_to(target)
     repository.commit({}, "feat: a link")
@@ -382,7 +390,7 @@ def test_a_link_that_leaves_the_repository_is_refused(
     assert "data in the upstream's commit is a link that leaves it" in error.what
 
 
-def test_links_that_leave_it_together_are_refused(repository: Repository, place: Place) -> None:
+def test_links_that_leave_it_together_are_refused(repository: Repository, place: CodeFolder) -> None:
     (repository.folder / "a" / "b").mkdir(parents=True)
     (repository.folder / "a" / "b" / "up").symlink_to("../..")
     (repository.folder / "out").symlink_to("a/b/up/../x")
@@ -395,7 +403,7 @@ def test_links_that_leave_it_together_are_refused(repository: Repository, place:
     ("content", "width", "depth"), [("x", 10, 9), ("x" * (1 << 20), 80, 2)], ids=["files", "bytes"]
 )
 def test_a_commit_that_stands_for_more_than_a_disk_is_refused(
-    repository: Repository, place: Place, content: str, width: int, depth: int
+    repository: Repository, place: CodeFolder, content: str, width: int, depth: int
 ) -> None:
     """Folders that are the same folder many times over: a billion files, or 6 GiB, in a bundle of kilobytes."""
     (repository.folder / "seed").write_text(content)
@@ -415,7 +423,7 @@ def test_a_commit_that_stands_for_more_than_a_disk_is_refused(
     assert not place.files.exists()
 
 
-def test_a_link_inside_the_repository_is_a_link(repository: Repository, place: Place) -> None:
+def test_a_link_inside_the_repository_is_a_link(repository: Repository, place: CodeFolder) -> None:
     (repository.folder / "again.py").symlink_to("train.py")
     repository.commit({}, "feat: a link")
 
@@ -425,7 +433,7 @@ def test_a_link_inside_the_repository_is_a_link(repository: Repository, place: P
 
 
 def test_the_upstreams_hooks_and_settings_do_not_run(
-    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, place: CodeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hooks = tmp_path / "template" / "hooks"
     hooks.mkdir(parents=True)
@@ -441,18 +449,18 @@ def test_the_upstreams_hooks_and_settings_do_not_run(
 
 
 def test_a_commit_without_the_manifest_is_refused(repository: Repository, tmp_path: Path) -> None:
-    place = Place(files=tmp_path / "job" / "source", manifest="models/mlops.yml")
+    place = CodeFolder(files=tmp_path / "job" / "source", manifest="models/mlops.yml")
 
     assert refused(repository, place, archive(repository.bundle())).what.endswith("has no models/mlops.yml")
 
 
-def test_code_that_is_there_is_never_mixed_with_other_code(repository: Repository, place: Place) -> None:
+def test_code_that_is_there_is_never_mixed_with_other_code(repository: Repository, place: CodeFolder) -> None:
     place.files.mkdir(parents=True)
     with pytest.raises(UsageError, match="is there already"):
         fetch(known(repository), good(repository), place)
 
 
-def test_a_second_attempt_finishes_what_a_failed_one_began(repository: Repository, place: Place) -> None:
+def test_a_second_attempt_finishes_what_a_failed_one_began(repository: Repository, place: CodeFolder) -> None:
     refused(repository, place, zipped({}))
 
     assert fetch(known(repository), good(repository), place).commit == repository.head

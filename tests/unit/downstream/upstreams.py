@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.base.errors import ArtifactError, UpstreamError
-from mlops.clients.gitlab.upstream_project import Job, Project, gone
+from mlops.clients.gitlab.upstream_project import UpstreamDetails, UpstreamJob, gone
 from mlops.contracts.upstream import Claim
 
 PATH, JOB, PIPELINE = "models/phishing-url", 77, 12
@@ -71,15 +71,17 @@ def zipped(entries: dict[str, bytes], change: Callable[[zipfile.ZipInfo], Any] =
 class GitLab:
     """What `fetch` asks; `asked` are the questions, in their order."""
 
-    job_record: Job
+    job_record: UpstreamJob
     content: bytes
-    upstream: Project = field(default_factory=lambda: Project(path=PATH, default_branch="main", member=True))
+    upstream: UpstreamDetails = field(
+        default_factory=lambda: UpstreamDetails(path=PATH, default_branch="main", member=True)
+    )
     jobs: dict[tuple[int, str], int] = field(default_factory=lambda: {(PIPELINE, "code"): JOB})
     branches: dict[str, tuple[str, bool]] = field(default_factory=dict)
     merge_requests: dict[int, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def project(self) -> Project:
+    def project(self) -> UpstreamDetails:
         return self.upstream
 
     def newest_pipeline(self, commit: str, source_is_merge_request: bool) -> int:
@@ -90,7 +92,7 @@ class GitLab:
         self.asked.append(f"find {name} in {pipeline_id}")
         return self.jobs.get((pipeline_id, name), 0)
 
-    def job(self, job_id: int) -> Job:
+    def job(self, job_id: int) -> UpstreamJob:
         if job_id != self.job_record.id:
             raise UpstreamError(f"GitLab knows nothing of it: read the job {job_id}")
         return self.job_record
@@ -116,7 +118,7 @@ class GitLab:
 
 def pushed(head: str, content: bytes, **facts: Any) -> GitLab:
     """A push to the default branch, whose job `code` succeeded."""
-    job = Job(
+    job = UpstreamJob(
         id=JOB,
         name="code",
         status="success",

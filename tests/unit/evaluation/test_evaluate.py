@@ -25,7 +25,7 @@ from mlops.base.result import Outcome
 from mlops.contracts.evidence import CHALLENGER, CHAMPION, COMPARISON, FAILURE, Failure
 from mlops.contracts.runs import TRAINING_DAG
 from mlops.contracts.versions import ModelVersion
-from mlops.evaluation.evaluate import Options, Subject, evaluate, requested
+from mlops.evaluation.evaluate import EvaluateOptions, EvaluationTarget, evaluate, requested
 from mlops.manifest import reader
 from tests.unit.world import BUCKET, MODEL, PROJECT, World, dotenv_of, pipeline
 
@@ -59,7 +59,7 @@ class Job:
     version: str = VERSION
 
     def run(self, run_id: str = RUN, wait: bool = True, timeout: float = 3600, **origin: Any) -> Outcome:
-        subject = Subject(
+        subject = EvaluationTarget(
             project=PROJECT,
             model=MODEL,
             version=ModelVersion.parse(self.version),
@@ -67,7 +67,7 @@ class Job:
             run_id=run_id,
             request=self.request,
         )
-        options = Options(
+        options = EvaluateOptions(
             directory=self.directory / "evaluation",
             dotenv=self.directory / "evaluate.env",
             wait=wait,
@@ -77,10 +77,8 @@ class Job:
             subject,
             options,
             pipeline(**origin),
-            runs=self.world.airflow,
-            storage=self.world.storage,
+            self.world.platform,
             notes=self.notes,
-            clock=self.world.clock,
         )
 
     def files(self) -> list[str]:
@@ -368,7 +366,7 @@ environments: {{dev: {{m: {{training: {{max_runtime: 50h, spot: false, max_wait:
 """
     (tmp_path / "mlops.yml").write_text(text.replace(", }", "}"), encoding="utf-8")
     arguments = cli.build_parser("evaluate").parse_args(["evaluate"])
-    read = partial(Options.read, arguments)
+    read = partial(EvaluateOptions.read, arguments)
     prod = reader.load(tmp_path / "mlops.yml").model()
     assert read(prod, {}).timeout == (hours + 1) * 3600
     assert read(prod, {"MLOPS_WAIT_SECONDS": "0"}).timeout == (hours + 1) * 3600

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlops.ci.pipeline import Pipeline
-from mlops.images.builders import Source
+from mlops.images.builders import BuildSource
 from mlops.images.containerize import read_source
 from mlops.manifest import reader
 
@@ -43,7 +43,7 @@ class ModelRepository(Work):
 
     def source(
         self, variables: Mapping[str, str] | None = None, build_arguments: Mapping[str, str] | None = None
-    ) -> Source:
+    ) -> BuildSource:
         """What a pipeline with these variables sees; on the default branch when nothing else is said."""
         pipeline = Pipeline.from_environment({**on_main(), **(variables or {})})
         model = reader.load(self.root / "mlops.yml").model()

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from semver import Version
 
 from mlops.base.errors import RegistryError
-from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Image, Login, Registry
-from mlops.images.builders import Source
+from mlops.clients.aws.oci_registry import MANIFEST_TYPE, Login, Registry, RegistryImage
+from mlops.images.builders import BuildSource
 
 
 class FakeRegistry(Registry):
@@ -35,7 +35,7 @@ class FakeRegistry(Registry):
     def login(self) -> Login:
         return Login(url="http://registry.example", user="AWS", password="secret")
 
-    def find(self, tag: str) -> Image | None:
+    def find(self, tag: str) -> RegistryImage | None:
         self.questions.append(f"find {tag[:10]}")
         return next((image for image in self._all() if tag in image.tags), None)
 
@@ -43,7 +43,7 @@ class FakeRegistry(Registry):
         self.questions.append("owner")
         return self.project
 
-    def images(self) -> Iterator[Image]:
+    def images(self) -> Iterator[RegistryImage]:
         self.questions.append("images")
         yield from self._all()
 
@@ -80,10 +80,10 @@ class FakeRegistry(Registry):
     def tags(self, digest: str) -> set[str]:
         return {tag for tag in self.stored[digest][1] if not tag.startswith("src-")}
 
-    def _all(self) -> list[Image]:
+    def _all(self) -> list[RegistryImage]:
         pushed = datetime(2026, 1, 1, tzinfo=UTC)
         return [
-            Image(
+            RegistryImage(
                 digest=digest,
                 tags=tuple(tags),
                 pushed_at=pushed,
@@ -107,7 +107,7 @@ class FakeBuilder:
         self.published: list[str] = []
         self._rivals = list(rivals)
 
-    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+    def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
         assert isinstance(registry, FakeRegistry)
         if self._rivals:
             registry.put(f"sha256:rival-{version}", str(version), self._rivals.pop(0))

@@ -23,8 +23,8 @@ from mlops.base.errors import (
 from mlops.ci.pipeline import Pipeline
 from mlops.clients.aws.oci_registry import Registry
 from mlops.images import containerize as stage
-from mlops.images.builders import KEY_LABEL, REVISION_LABEL, DockerBuilder, ProcessBuilder, Source
-from mlops.images.containerize import Result, containerize, find_release
+from mlops.images.builders import KEY_LABEL, REVISION_LABEL, BuildSource, DockerBuilder, ProcessBuilder
+from mlops.images.containerize import ContainerizedImage, containerize, find_release
 
 from .model import DOCKERFILE, MERGE_REQUEST, ModelRepository, on_main
 from .registry import OCI, FakeBuilder, FakeRegistry
@@ -40,7 +40,7 @@ def registry() -> FakeRegistry:
     return FakeRegistry()
 
 
-def push(work: ModelRepository, registry: FakeRegistry, **variables: str) -> Result:
+def push(work: ModelRepository, registry: FakeRegistry, **variables: str) -> ContainerizedImage:
     return containerize(work.source(variables), registry, FakeBuilder())
 
 
@@ -63,7 +63,7 @@ def test_an_unchanged_content_keeps_its_version_for_two_questions(
     work.commit("feat: words", "README.md")
     registry.questions.clear()
     second = push(work, registry)
-    assert second == Result(
+    assert second == ContainerizedImage(
         version=first.version, digest=first.digest, built=False, note="the content is unchanged"
     )
     assert registry.questions == ["find src-" + work.source().content.key[:6], "owner"]
@@ -259,7 +259,7 @@ def test_the_content_was_tagged_by_another_just_now(work: ModelRepository, regis
     class Overtaken(FakeBuilder):
         """Another pipeline of the same content finishes between this one's two pushes."""
 
-        def publish(self, source: Source, version: Version, registry: Registry) -> None:
+        def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
             super().publish(source, version, registry)
             assert isinstance(registry, FakeRegistry)
             registry.put("sha256:other", "1.0.1", source.labels(Version(1, 0, 1)))
@@ -280,7 +280,7 @@ def test_a_registry_that_refuses_stays_the_cause(work: ModelRepository, registry
 class DownBuilder(FakeBuilder):
     """A registry that takes nothing."""
 
-    def publish(self, source: Source, version: Version, registry: Registry) -> None:
+    def publish(self, source: BuildSource, version: Version, registry: Registry) -> None:
         raise RegistryError(f"{registry.repository} has no room for {version} of {source.model.name}")
 
 
@@ -358,7 +358,7 @@ IGNORE_FILES = [
 ]
 
 
-def with_ignore_file(work: ModelRepository, text: str | None) -> Source:
+def with_ignore_file(work: ModelRepository, text: str | None) -> BuildSource:
     (work.root / ".dockerignore").unlink()
     if text is not None:
         (work.root / ".dockerignore").write_text(text)

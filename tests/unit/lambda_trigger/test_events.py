@@ -422,7 +422,7 @@ def test_a_failure_is_told_by_the_run_that_was_at_work(
     line = json.loads(capsys.readouterr().out)
     assert ((NOTICE_DAG, line["run_id"]) in mwaa.runs) is not at_work
     if at_work:
-        assert line["ignored"] == "run r1 of model_training tells of it itself"
+        assert line["ignored"] == "run r1 of model_training reports it itself"
 
 
 def test_a_run_that_ended_before_the_failure_tells_nothing_of_it() -> None:

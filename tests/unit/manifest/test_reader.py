@@ -40,13 +40,13 @@ models:
 
 
 SECTIONS: dict[str, type[manifest_schema.Section]] = {
-    "image": manifest_schema.Image,
-    "training": manifest_schema.Training,
-    "evaluation": manifest_schema.Evaluation,
-    "retraining": manifest_schema.Retraining,
-    "monitoring": manifest_schema.Monitoring,
-    "deployment": manifest_schema.Deployment,
-    "notifications": manifest_schema.Notifications,
+    "image": manifest_schema.ImageSection,
+    "training": manifest_schema.TrainingSection,
+    "evaluation": manifest_schema.EvaluationSection,
+    "retraining": manifest_schema.RetrainingSection,
+    "monitoring": manifest_schema.MonitoringSection,
+    "deployment": manifest_schema.DeploymentSection,
+    "notifications": manifest_schema.NotificationsSection,
 }
 
 
@@ -649,8 +649,8 @@ def test_every_key_is_in_the_guide() -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     sections: list[type[manifest_schema.Section]] = [
         manifest_schema.Document,
-        manifest_schema.Metric,
-        manifest_schema.SmokeTest,
+        manifest_schema.MetricSection,
+        manifest_schema.SmokeTestSection,
         *SECTIONS.values(),
     ]
     missing = [key for section in sections for key in section.model_fields if f"`{key}`" not in guide]

@@ -17,6 +17,7 @@ from mlops.manifest import reader
 from mlops.manifest.reader import Model
 from mlops.monitoring import monitor
 from mlops.runs.airflow_runs import Clock
+from mlops.runs.platform import Platform
 
 from .bucket import NAME, NOW, Bucket
 from .test_tasks import CONF, PLAN, capture, rows, run
@@ -70,7 +71,9 @@ def bucket() -> Bucket:
 
 def start(model: Model, bucket: Bucket, airflow: Airflow) -> Any:
     clock = Clock(now=lambda: 0.0, sleep=lambda _: None)
-    return monitor.monitor(model, END, NAME, airflow, bucket, 60, clock)  # type: ignore[arg-type]
+    services: dict[str, Any] = {"storage": bucket, "sagemaker": None, "ecr": None, "cloudwatch": None}
+    platform = Platform(bucket=NAME, runs=airflow, clock=clock, **services)
+    return monitor.monitor(model, END, platform, 60)
 
 
 def test_it_starts_a_run_and_prints_what_it_found(model: Model, bucket: Bucket) -> None:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from mlops.base.errors import ContractError, MonitoringError
 from mlops.contracts.evidence import DriftReport, EvaluationReport, Predictions, Recipe
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import (
     Evaluation,
     Metric,
@@ -34,7 +34,7 @@ VERSION = "1.3.0+retrain.0"
 MONITORING = Monitoring(
     baseline=f"s3://{NAME}/data/url/train/", window_seconds=86400, min_rows=100, ignored_columns=("label",)
 )
-SETTINGS = Settings(
+SETTINGS = PlatformSettings(
     environment="test",
     region="eu-west-1",
     bucket=NAME,

@@ -18,7 +18,7 @@ from mlops.contracts.evidence import Failure
 from mlops.contracts.runs import DEPLOYMENT_DAG, TRAINING_DAG, NoticeConf, Occurrence, Origin
 from mlops.notifications.delivery_log import (
     LEASE,
-    Ledger,
+    DeliveryLog,
     essence,
     folder_of,
     identity_of,
@@ -57,57 +57,57 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
         yield client
 
 
-def ledger(s3: S3Client, teller: str = "run 1", folder: str = FOLDER) -> Ledger:
-    return Ledger(Storage(s3), folder, teller, sleep=lambda _: None)
+def deliveries(s3: S3Client, teller: str = "run 1", folder: str = FOLDER) -> DeliveryLog:
+    return DeliveryLog(Storage(s3), folder, teller, sleep=lambda _: None)
 
 
-def claim(one: Ledger, identity: str = "abc", channel: str = "default") -> bool:
+def claim(one: DeliveryLog, identity: str = "abc", channel: str = "default") -> bool:
     return one.claim(identity, channel, "slack", "it failed")
 
 
 def test_what_was_sent_is_not_sent_again(s3: S3Client) -> None:
-    first = ledger(s3)
+    first = deliveries(s3)
     assert claim(first)
     first.sent("abc", "default", "slack", "it failed")
     assert not claim(first)
-    assert not claim(ledger(s3, "pipeline 2"))
+    assert not claim(deliveries(s3, "pipeline 2"))
     assert claim(first, channel="fraud")
     assert claim(first, identity="def")
 
 
 def test_a_retry_goes_on_and_nobody_else_does(s3: S3Client) -> None:
-    assert claim(ledger(s3, "run 1"))
-    assert not claim(ledger(s3, "pipeline 2"))
-    assert claim(ledger(s3, "run 1"))
+    assert claim(deliveries(s3, "run 1"))
+    assert not claim(deliveries(s3, "pipeline 2"))
+    assert claim(deliveries(s3, "run 1"))
 
 
 def test_what_a_channel_refused_anybody_may_try(s3: S3Client) -> None:
-    first = ledger(s3)
+    first = deliveries(s3)
     assert claim(first)
     first.refused("abc", "default", "slack", "it failed")
-    assert claim(ledger(s3, "pipeline 2"))
+    assert claim(deliveries(s3, "pipeline 2"))
 
 
 def test_who_never_said_how_it_went_is_taken_for_dead_after_a_while(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert claim(ledger(s3))
+    assert claim(deliveries(s3))
     monkeypatch.setattr(Storage, "age", lambda *_: LEASE - 1)
-    assert not claim(ledger(s3, "pipeline 2"))
+    assert not claim(deliveries(s3, "pipeline 2"))
     monkeypatch.setattr(Storage, "age", lambda *_: LEASE + 1)
-    assert claim(ledger(s3, "pipeline 2"))
+    assert claim(deliveries(s3, "pipeline 2"))
 
 
 def test_a_broken_record_keeps_nobody_from_hearing(s3: S3Client, caplog: pytest.LogCaptureFixture) -> None:
-    assert claim(ledger(s3))
+    assert claim(deliveries(s3))
     key = FOLDER.removeprefix("s3://ml-ops-test/") + "abc.default.slack.json"
     s3.put_object(Bucket="ml-ops-test", Key=key, Body=b"oops")
-    assert claim(ledger(s3, "pipeline 2"))
+    assert claim(deliveries(s3, "pipeline 2"))
     assert "broken" in caplog.text
 
 
 def test_without_a_project_everything_is_told(s3: S3Client) -> None:
-    nobody = ledger(s3, folder="")
+    nobody = deliveries(s3, folder="")
     assert claim(nobody)
     nobody.sent("abc", "default", "slack", "it failed")
     nobody.succeeded(TRAINING_DAG, "run 1")
@@ -128,7 +128,7 @@ class Closed:
 
 def test_when_s3_does_not_tell_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
     closed: Any = Closed()
-    one = Ledger(closed, FOLDER, "run 1")
+    one = DeliveryLog(closed, FOLDER, "run 1")
     assert claim(one)
     one.sent("abc", "default", "slack", "it failed")
     one.succeeded(TRAINING_DAG, "run 1")
@@ -149,18 +149,18 @@ class Vanishing(Storage):
 def test_a_write_of_another_that_fails_leaves_the_record_to_us(s3: S3Client) -> None:
     pauses: list[float] = []
     storage = Vanishing(s3)
-    assert claim(Ledger(storage, FOLDER, "run 1", pauses.append))
+    assert claim(DeliveryLog(storage, FOLDER, "run 1", pauses.append))
     assert (storage.looks, pauses) == (2, [1.0])
 
 
 def test_a_run_that_a_person_pushed_for_is_told_each_time(s3: S3Client) -> None:
-    one = ledger(s3)
+    one = deliveries(s3)
     again = replace(FAILURE, run_id="phishing-url-1-3-0.0123456789.2")
     assert of_failure(FAILURE, PUSHED, one) != of_failure(again, PUSHED, one)
 
 
 def test_the_same_failure_night_after_night_is_one_until_a_success(s3: S3Client) -> None:
-    one = ledger(s3)
+    one = deliveries(s3)
     first = of_failure(FAILURE, NIGHTLY, one)
     next_night = replace(
         FAILURE,
@@ -176,7 +176,7 @@ def test_the_same_failure_night_after_night_is_one_until_a_success(s3: S3Client)
 
 
 def test_a_notice_is_one_until_something_is_trained_or_deployed(s3: S3Client) -> None:
-    one = ledger(s3)
+    one = deliveries(s3)
     conf = NoticeConf(
         schema_version=1,
         project="web-safety",
@@ -215,7 +215,7 @@ def test_no_two_facts_run_into_each_other() -> None:
 
 def test_age_is_told_by_the_clock_of_s3(s3: S3Client) -> None:
     storage = Storage(s3)
-    assert claim(ledger(s3))
+    assert claim(deliveries(s3))
     uri = FOLDER + "abc.default.slack.json"
 
     now = datetime.now(UTC)
@@ -233,7 +233,7 @@ def test_of_many_at_once_one_claims(s3: S3Client) -> None:
     together = threading.Barrier(8)
 
     def run(number: int) -> None:
-        one = ledger(s3, f"run {number}")
+        one = deliveries(s3, f"run {number}")
         together.wait()
         with lock:  # moto in this process looks and writes in two steps; the local AWS has a test of its own
             won.append(claim(one))

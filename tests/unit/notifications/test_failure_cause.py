@@ -16,8 +16,8 @@ from mlops.clients.aws.sagemaker import JobKind
 from mlops.contracts.evidence import Failure
 from mlops.contracts.runs import TrainingConf
 from mlops.notifications.failure_cause import (
-    Job,
-    Subject,
+    FailedRun,
+    StartedJob,
     TaskError,
     advice,
     explain,
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sagemaker import SageMakerClient
 
-ABOUT = Subject(dag_id="model_training", run_id="r.1", model="phishing-url", model_version="1.3.0+retrain.0")
+ABOUT = FailedRun(
+    dag_id="model_training", run_id="r.1", model="phishing-url", model_version="1.3.0+retrain.0"
+)
 
 
 def client(service: str) -> Any:
@@ -109,10 +111,10 @@ def test_an_image_that_sagemaker_does_not_take_is_to_be_released_again(
 def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient
 ) -> None:
-    about = Subject(
+    about = FailedRun(
         dag_id="d",
         run_id="r",
-        jobs={"evaluate_champion": Job(kind="processing", name="j")},
+        jobs={"evaluate_champion": StartedJob(kind="processing", name="j")},
         log_url_template="https://x/{stream}",
     )
     job = {
@@ -146,7 +148,7 @@ def test_the_reason_of_the_job_is_the_cause_and_others_are_named(
 def test_a_job_that_outlives_its_task_is_named_and_how_to_go_on(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient, kind: JobKind
 ) -> None:
-    about = replace(ABOUT, jobs={"train": Job(kind=kind, name="j")})
+    about = replace(ABOUT, jobs={"train": StartedJob(kind=kind, name="j")})
     began = {
         "training": {"SecondaryStatus": "Training", "ModelArtifacts": {"S3ModelArtifacts": "s3://b/m"}},
         "processing": {},
@@ -183,7 +185,7 @@ def test_a_job_that_outlives_its_task_is_named_and_how_to_go_on(
 def test_a_failure_is_told_where_sagemaker_does_not_say_why(logs: CloudWatchLogsClient) -> None:
     error = TaskError(task_id="train", what="Trigger failure", log_url="https://airflow")
     for silent in (unreachable("sagemaker"), refusing("sagemaker", "describe_training_job")):
-        about = replace(ABOUT, jobs={"train": Job(kind="training", name="j")})
+        about = replace(ABOUT, jobs={"train": StartedJob(kind="training", name="j")})
         failure = explain(about, [error], silent, logs)
         stop_jobs(about.jobs, unreachable("sagemaker"))
         assert (failure.cause, failure.log_url) == ("Trigger failure", "https://airflow")
@@ -202,7 +204,7 @@ def endpoint_failure(
     **lines: str,
 ) -> Failure:
     """The failure of a deployment, where the endpoint's log has these streams, by creation, or answers so."""
-    about = Subject(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
+    about = FailedRun(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
     with Stubber(logs) as stub:
         wanted = {
             "logGroupName": "/aws/sagemaker/Endpoints/e",
@@ -244,7 +246,7 @@ def test_an_endpoint_that_did_not_come_up_brings_the_log_of_its_new_container(
 def test_a_version_that_could_not_be_tested_is_not_left_to_a_job_that_finds_nothing_to_do(
     sagemaker: SageMakerClient, logs: CloudWatchLogsClient
 ) -> None:
-    about = Subject(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
+    about = FailedRun(dag_id="d", run_id="r", endpoint="e", changed_since=BEGAN)
     asked = TaskError(task_id="confirm", what="EndpointConnectionError: Could not connect")
     with Stubber(logs) as stub:
         stub.add_client_error("describe_log_streams", "AccessDeniedException")
@@ -296,13 +298,16 @@ def test_a_run_is_described_from_its_plan_or_from_an_unchecked_conf(training: Tr
     job = {"kind": "training", "name": "j"}
     known = subject("model_training", "r", {"conf_uri": "s3://b/c"}, plan, {"train": job})
     assert known.evidence_uri == training.evidence_uri
-    assert known.jobs == {"train": Job(kind="training", name="j")}
+    assert known.jobs == {"train": StartedJob(kind="training", name="j")}
     assert known.origin["user"] == "ann"
     assert known.log_url_template == "https://x/{stream}"
 
 
 def test_jobs_that_a_person_ended_are_stopped_and_ended_ones_left(sagemaker: SageMakerClient) -> None:
-    jobs = {"train": Job(kind="training", name="a"), "evaluate_champion": Job(kind="processing", name="b")}
+    jobs = {
+        "train": StartedJob(kind="training", name="a"),
+        "evaluate_champion": StartedJob(kind="processing", name="b"),
+    }
     with Stubber(sagemaker) as stub:
         stub.add_client_error("stop_training_job", "ValidationException", "is in status Failed")
         stub.add_response("stop_processing_job", {}, {"ProcessingJobName": "b"})

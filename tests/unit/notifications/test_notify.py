@@ -9,16 +9,16 @@ from typing import Any, Literal
 import pytest
 
 from mlops.base.errors import GitLabError, NotificationError, StorageError
-from mlops.clients.gitlab.project import Job
+from mlops.clients.gitlab.project import FailedJob
 from mlops.contracts.evidence import FAILURE, Failure
 from mlops.contracts.message import Message
 from mlops.contracts.platform_settings import Channel as Target
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import TRAINING_DAG, Notifications
-from mlops.notifications.delivery_log import Ledger, folder_of, of_failure
+from mlops.notifications.delivery_log import DeliveryLog, folder_of, of_failure
 from mlops.notifications.notify import (
-    Channel,
-    Subject,
+    ReportedPipeline,
+    Route,
     _About,
     _about,
     _all_channels,
@@ -51,19 +51,19 @@ class Box:
                 f"{self.name} did not take it", cause="HTTP 500", next_step=f"Mend {self.name}."
             )
 
-    def channel(self) -> Channel:
-        return Channel(self.name, self.way, self.send)
+    def channel(self) -> Route:
+        return Route(self.name, self.way, self.send)
 
 
 @dataclass
 class Jobs:
     """A pipeline's failed jobs."""
 
-    failed: Sequence[Job] = ()
+    failed: Sequence[FailedJob] = ()
     refuses: bool = False
     logs: str = "ModuleNotFoundError: No module named 'pandas'"
 
-    def failed_jobs(self, pipeline_id: str) -> list[Job]:
+    def failed_jobs(self, pipeline_id: str) -> list[FailedJob]:
         assert pipeline_id == "12"
         if self.refuses:
             raise GitLabError("GitLab does not let us list the jobs", cause="401")
@@ -75,8 +75,8 @@ class Jobs:
         return self.logs
 
 
-def failed(name: str, allowed: bool = False) -> Job:
-    return Job(
+def failed(name: str, allowed: bool = False) -> FailedJob:
+    return FailedJob(
         name=name,
         stage="s",
         url=f"https://gitlab.example/job/{name}",
@@ -85,17 +85,17 @@ def failed(name: str, allowed: bool = False) -> Job:
     )
 
 
-def records_of(world: World, teller: str = "pipeline 7/12") -> Callable[[str], Ledger]:
-    return lambda model: Ledger(world.storage, folder_of("ml-ops-test", PROJECT, model), teller)
+def records_of(world: World, teller: str = "pipeline 7/12") -> Callable[[str], DeliveryLog]:
+    return lambda model: DeliveryLog(world.storage, folder_of("ml-ops-test", PROJECT, model), teller)
 
 
-def about(**facts: Any) -> Subject:
+def about(**facts: Any) -> ReportedPipeline:
     whole: dict[str, Any] = {"project": PROJECT, "model": MODEL, "pipeline": pipeline()}
-    return Subject(**whole | facts)
+    return ReportedPipeline(**whole | facts)
 
 
 def send(
-    world: World, jobs: Jobs | None, subject: Subject | None = None, slack: Box | None = None
+    world: World, jobs: Jobs | None, subject: ReportedPipeline | None = None, slack: Box | None = None
 ) -> tuple[Box, Box, Any]:
     email, slack = Box("e-mail"), slack or Box("Slack", way="slack")
     outcome = notify(subject or about(), [email.channel(), slack.channel()], jobs, records_of(world))
@@ -145,7 +145,7 @@ def test_a_hundred_failed_jobs_are_a_handful_of_messages(world: World) -> None:
 @pytest.mark.parametrize("jobs", [None, Jobs([failed("evaluate")]), Jobs([failed("a-model-evaluate")])])
 def test_what_a_dag_has_announced_is_not_told_twice(world: World, jobs: Jobs | None) -> None:
     failure = _failure(world, RUN)
-    dag = Ledger(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
+    dag = DeliveryLog(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
     identity = of_failure(failure, pipeline().origin, dag)
     for way in ("email", "slack"):
         assert dag.claim(identity, "default", way, "failed")
@@ -158,7 +158,7 @@ def test_what_a_dag_has_announced_is_not_told_twice(world: World, jobs: Jobs | N
 
 def test_what_slack_refused_of_the_dag_is_told_by_the_pipeline(world: World) -> None:
     failure = _failure(world, RUN)
-    dag = Ledger(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
+    dag = DeliveryLog(world.storage, folder_of("ml-ops-test", PROJECT, MODEL), f"{TRAINING_DAG}/{RUN}")
     identity = of_failure(failure, pipeline().origin, dag)
     assert dag.claim(identity, "default", "email", "failed")
     dag.sent(identity, "default", "email", "failed")
@@ -197,7 +197,7 @@ def test_a_channel_that_refuses_keeps_no_other_from_the_message_and_gets_it_by_a
         notify(about(), channels, jobs, records_of(world))
     assert len(email.messages) == 2
     assert len(slack.messages) == 1
-    assert "told all the same: e-mail" in caught.value.cause
+    assert "notified all the same: e-mail" in caught.value.cause
     assert caught.value.next_step == "Mend Slack."
     slack.refuses = False
     notify(about(), channels, jobs, records_of(world, "pipeline 7/13"))
@@ -308,7 +308,7 @@ def test_a_pipeline_that_failed_before_train_or_without_a_manifest_has_no_run() 
     assert _failures(replace(ABOUT, project=""), "ml-ops-test", VARIABLES, Closed()) == {}
 
 
-SETTINGS = Settings(
+SETTINGS = PlatformSettings(
     environment="test",
     region="eu-west-1",
     bucket="ml-ops-test",

@@ -14,15 +14,15 @@ from mlops.base.strict_json import dumps, encode, loads
 from mlops.clients.aws.s3 import Storage
 from mlops.contracts.evidence import Failure, Recipe
 from mlops.contracts.locations import recipe_uri
-from mlops.contracts.platform_settings import Channel, Settings
+from mlops.contracts.platform_settings import Channel, PlatformSettings
 from mlops.contracts.runs import TRAINING_DAG, NoticeConf, Notifications, Occurrence, Origin, TrainingConf
 from mlops.notifications.messages import channel_test, noticed
-from mlops.notifications.run_notifier import Announcement, Run
+from mlops.notifications.run_notifier import Announcement, RunNotifier
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-SETTINGS = Settings(
+SETTINGS = PlatformSettings(
     environment="test",
     region="eu-west-1",
     bucket="ml-ops-test",
@@ -67,8 +67,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
         yield client
 
 
-def run(s3: S3Client, run_id: str = "run 1") -> Run:
-    return Run(dag_id=TRAINING_DAG, run_id=run_id, storage=Storage(s3))
+def run(s3: S3Client, run_id: str = "run 1") -> RunNotifier:
+    return RunNotifier(dag_id=TRAINING_DAG, run_id=run_id, storage=Storage(s3))
 
 
 def about(conf: object) -> dict[str, Any]:

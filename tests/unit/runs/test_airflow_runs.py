@@ -29,7 +29,7 @@ UNKNOWN = RunProblem(kind="run_not_found", message="no run", next_step="-", retr
 
 
 def numbered(attempt: int) -> str:
-    return runs.run_id("phishing-url", "work", attempt)
+    return runs.make_run_id("phishing-url", "work", attempt)
 
 
 def task(name: str, state: str, number: int = 1, seconds: float | None = None) -> TaskState:

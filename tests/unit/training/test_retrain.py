@@ -21,9 +21,9 @@ from mlops.contracts.runs import RunProblem, TrainingConf
 from mlops.contracts.versions import ModelVersion
 from mlops.manifest import reader
 from mlops.manifest.reader import Manifest
-from mlops.notifications.delivery_log import Ledger, folder_of
+from mlops.notifications.delivery_log import DeliveryLog, folder_of
 from mlops.training.lineage import data_fingerprint
-from mlops.training.retrain import Platform, retrain
+from mlops.training.retrain import Retrainer
 from tests.unit.world import BUCKET, MANIFEST, MODEL, PROJECT, World, pipeline
 
 RULES = "    retraining: {{{rules}}}\n"
@@ -37,7 +37,7 @@ class FakeAlarms:
     states: dict[str, AlarmState] = field(default_factory=dict)
     asked: int = 0
 
-    def of(self, model: str) -> AlarmState | None:
+    def for_model(self, model: str) -> AlarmState | None:
         self.asked += 1
         return self.states.get(model)
 
@@ -53,19 +53,17 @@ class Schedule:
     calls: list[str] = field(default_factory=list)
 
     def run(self, rules: str = "on_new_data: false", number: str = "77", **options: Any) -> Outcome:
-        platform = Platform(
-            bucket=BUCKET,
-            runs=self.world.airflow,
-            storage=self.world.storage,
-            sagemaker=self.world.sagemaker,
-            ecr=self.world.ecr,
-            alarms=self.alarms,
-        )
         models = self.manifest(rules).models.values()
         table = options.pop("table", self.folder / "retraining.md")
         source = pipeline(options.pop("kind", "schedule"), number)
         source = replace(source, origin=replace(source.origin, pipeline_source="schedule"))
-        return retrain(models, source, platform, dry_run=bool(options.get("dry_run")), table=table)
+        retrainer = Retrainer(
+            pipeline=source,
+            platform=self.world.platform,
+            alarms=self.alarms,
+            dry_run=bool(options.get("dry_run")),
+        )
+        return retrainer.retrain(models, table)
 
     text: str = MANIFEST + RULES
 
@@ -168,14 +166,14 @@ def test_the_clock_of_the_runner_does_not_matter(
     world: World, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, skew: timedelta
 ) -> None:
     from mlops.clients.aws import sagemaker
-    from mlops.training import due
+    from mlops.training import retraining_rules
 
     class Skewed(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Skewed:
             return cls.fromtimestamp((datetime.now(UTC) + skew).timestamp(), tz)
 
-    for module in (due, sagemaker):
+    for module in (retraining_rules, sagemaker):
         monkeypatch.setattr(module, "datetime", Skewed)
     world.model("1.3.0+retrain.0")
     for hours, expected in ((19.5, False), (20.5, True)):
@@ -467,11 +465,11 @@ class Once:
 
 
 def test_what_went_well_settles_an_earlier_failure_of_the_job(world: World, schedule: Schedule) -> None:
-    ledger = Ledger(world.storage, folder_of(BUCKET, PROJECT, MODEL), "somebody")
+    deliveries = DeliveryLog(world.storage, folder_of(BUCKET, PROJECT, MODEL), "somebody")
     schedule.run()  # nothing was released yet
-    assert ledger.last_success("retrain") == ""
+    assert deliveries.last_success("retrain") == ""
     world.model("1.3.0+retrain.0")
     schedule.run(dry_run=True)
-    assert ledger.last_success("retrain") == ""
+    assert deliveries.last_success("retrain") == ""
     schedule.run(number="78")
-    assert ledger.last_success("retrain") == "78"
+    assert deliveries.last_success("retrain") == "78"

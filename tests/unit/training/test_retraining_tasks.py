@@ -11,12 +11,12 @@ import pytest
 
 from mlops.base.errors import ContractError
 from mlops.contracts.evidence import LINEAGE, RECIPE, Lineage, Recipe
-from mlops.contracts.runs import Origin, Retraining, TrainingConf, run_id
+from mlops.contracts.runs import Origin, Retraining, TrainingConf, make_run_id
 from mlops.contracts.versions import ModelVersion
 from mlops.manifest import reader
 from mlops.manifest.reader import Model
 from mlops.runs.airflow_runs import find_run, start_or_join
-from mlops.training import due, request
+from mlops.training import request, retraining_rules
 from mlops.training.lineage import data_fingerprint
 from mlops.training.retraining_tasks import RetrainingPlan, prepare
 from mlops.training.tasks import keep_recipe
@@ -42,7 +42,7 @@ EVENT = {
 class NoAlarms:
     """A project without drift alarms."""
 
-    def of(self, model: str) -> None:
+    def for_model(self, model: str) -> None:
         del model
 
 
@@ -102,7 +102,7 @@ def test_what_is_due_is_asked_for_as_a_pipeline_would(world: World, model: Model
     assert replace(plan.training, origin=Origin()) == replace(wanted, origin=Origin())
     assert plan.training.origin == replace(PUSH, pipeline_source="event", pipeline_url="")
     work = request.work(wanted, "77")
-    assert plan.training_run == run_id(work.label, work.identity, 1)
+    assert plan.training_run == make_run_id(work.label, work.identity, 1)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ def test_a_run_of_that_version_is_joined_and_a_failed_one_repeated(
 @pytest.mark.parametrize("states", [{}, {"1": "failed"}, {"1": "failed", "2": "running"}])
 def test_both_ways_find_the_same_run(world: World, model: Model, states: dict[str, str]) -> None:
     work = request.work(trained_as(model, world, "1.3.0+retrain.1"), "77")
-    world.airflow.runs = {run_id(work.label, work.identity, int(key)): state for key, state in states.items()}
+    world.airflow.runs = {
+        make_run_id(work.label, work.identity, int(key)): state for key, state in states.items()
+    }
     found, starts = find_run(work, lambda name: states.get(name.rpartition(".")[2], ""), lambda: False)
     answer = start_or_join(world.airflow, work, lambda: False)
     assert (answer.run_id, answer.created) == (found, starts)
@@ -195,4 +197,6 @@ def test_the_subject_is_the_same_from_recipe_and_manifest(world: World, model: M
     keep_recipe(
         trained_as(model, world, "1.3.0+retrain.0"), BUCKET, world.storage, "2026-01-02T03:04:05+00:00"
     )
-    assert due.of_recipe(recipe(world)) == due.of_manifest(model, "1.3.0", None, BUCKET)
+    assert retraining_rules.of_recipe(recipe(world)) == retraining_rules.of_manifest(
+        model, "1.3.0", None, BUCKET
+    )

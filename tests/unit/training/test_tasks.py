@@ -28,7 +28,7 @@ from mlops.base.strict_json import encode
 from mlops.clients.aws.s3 import Storage
 from mlops.clients.aws.sagemaker import ServedModel
 from mlops.contracts.evidence import COMPARISON, FAILURE, LINEAGE, Comparison, Lineage
-from mlops.contracts.platform_settings import Settings
+from mlops.contracts.platform_settings import PlatformSettings
 from mlops.contracts.runs import TrainingConf
 from mlops.evaluation.tasks import judge
 from mlops.training.tasks import TrainingPlan, check_training, delete_stale_model, prepare, publish
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 NOW = "2026-01-02T03:04:05+00:00"
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:"
-SETTINGS = Settings(
+SETTINGS = PlatformSettings(
     environment="test",
     region="eu-west-1",
     bucket="ml-ops-test",

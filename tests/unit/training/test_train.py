@@ -13,26 +13,23 @@ from mlops.base.result import Outcome
 from mlops.contracts.evidence import COMPARISON, LINEAGE, OVERRIDE, Lineage
 from mlops.contracts.runs import Origin, RunProblem, TrainingConf
 from mlops.manifest.reader import Model
-from mlops.training.train import Image, train
+from mlops.training.train import TrainingImage, train
 from tests.unit.world import World, asked_by_manifest, dotenv_of, pipeline
 
 URI = f"127.0.0.1:5000/web-safety/phishing-url@sha256:{'a' * 64}"
-IMAGE = Image(uri=URI, version="1.3.0")
+IMAGE = TrainingImage(uri=URI, version="1.3.0")
 EVIDENCE = "s3://ml-ops-test/web-safety/phishing-url/1.3.0_retrain.0/"
 Start = Callable[..., Outcome]
 
 
 @pytest.fixture
 def start(world: World, model: Model, tmp_path: Path) -> Start:
-    def start(image: Image = IMAGE, **origin: Any) -> Outcome:
+    def start(image: TrainingImage = IMAGE, **origin: Any) -> Outcome:
         return train(
             model,
             image,
             pipeline(**origin),
-            "ml-ops-test",
-            runs=world.airflow,
-            storage=world.storage,
-            sagemaker=world.sagemaker,
+            world.platform,
             report=tmp_path / "train.env",
         )
 
@@ -169,7 +166,7 @@ def test_after_a_failed_run_a_retry_starts_anew(world: World, start: Start) -> N
 def test_the_prerelease_of_a_merge_request_is_trained_under_its_own_version(
     world: World, start: Start
 ) -> None:
-    outcome = start(Image(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
+    outcome = start(TrainingImage(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
     assert outcome.data["model_version"] == "1.3.0-mr42.7+retrain.0"
     assert next(iter(world.airflow.confs.values())).evidence_uri.endswith("/1.3.0-mr42.7_retrain.0/")
 
@@ -198,7 +195,7 @@ def test_a_merge_request_s_own_pre_release_is_not_trained_twice(world: World, st
     lineage = world.storage.read_record(Lineage, evidence + LINEAGE)
     origin = Origin(pipeline_source="merge_request_event")
     world.storage.write_record(replace(lineage, origin=origin), evidence + LINEAGE)
-    start(Image(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
+    start(TrainingImage(uri=URI, version="1.3.0-mr42.7"), kind="merge_request", merge_request=42)
     assert not world.airflow.runs
 
 
@@ -224,9 +221,9 @@ def test_airflow_down_leaves_nothing_behind_and_a_retry_starts(
     assert len(world.airflow.runs) == 1
 
 
-def _read(uri: str = "", version: str = "", **variables: str) -> Image:
+def _read(uri: str = "", version: str = "", **variables: str) -> TrainingImage:
     arguments = argparse.Namespace(image_uri=uri or None, image_version=version or None)
-    return Image.read(arguments, variables)
+    return TrainingImage.read(arguments, variables)
 
 
 def test_the_image_comes_from_the_job_containerize_or_the_command_line() -> None:

@@ -32,11 +32,11 @@ class DriftAlarms:
         self._cloudwatch = cloudwatch
         self._project = project
 
-    def of(self, model: str) -> AlarmState | None:
+    def for_model(self, model: str) -> AlarmState | None:
         """A model's alarm; None where it has none.
 
         Raises:
-            AwsError: when CloudWatch does not tell.
+            AwsError: when CloudWatch does not answer.
         """
         return self._states.get(f"{PREFIX}{endpoint_name(self._project, model)}")
 
@@ -59,7 +59,7 @@ class DriftAlarms:
             }
         except (ClientError, BotoCoreError) as error:
             raise AwsError(
-                f"CloudWatch does not tell of the drift alarms of {self._project}",
+                f"CloudWatch does not list the drift alarms of {self._project}",
                 cause=str(error),
                 next_step="Grant the job's role cloudwatch:DescribeAlarms, or try again.",
             ) from error

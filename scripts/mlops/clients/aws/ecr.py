@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 _URI = re.compile(r"[^/@\s]+/(?P<repository>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
-def exists(ecr: ECRClient, image_uri: str) -> bool:
+def image_exists(ecr: ECRClient, image_uri: str) -> bool:
     """Whether the registry of this account holds `<registry>/<repository>@sha256:<digest>`.
 
     Raises:
-        RegistryError: when it does not tell.
+        RegistryError: when it does not answer.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -38,7 +38,7 @@ def exists(ecr: ECRClient, image_uri: str) -> bool:
     return True
 
 
-def count(ecr: ECRClient, repository: str) -> tuple[int, bool]:
+def count_images(ecr: ECRClient, repository: str) -> tuple[int, bool]:
     """How many images a repository has, and whether there are more: one page. A missing one has none."""
     try:
         # Without a status ECR leaves out what was archived; a list has a line for each tag.

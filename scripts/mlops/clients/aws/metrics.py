@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 def publish(cloudwatch: CloudWatchClient, comparison: Comparison) -> None:
     """Send what a run measured, one value a metric and role.
 
-    A dashboard's curve is not evidence: where CloudWatch does not take it, the run goes on and the log tells.
+    A dashboard's curve is not evidence: if CloudWatch does not take it, the run goes on and logs it.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -37,8 +37,16 @@ class ModelPackage:
     """When it was changed last, by AWS's clock."""
 
 
+class NoGroupError(Exception):
+    """There is no model package group of this name."""
+
+
 def find(sagemaker: SageMakerClient, group: str, description: str) -> Iterator[str]:
-    """The ARNs of the packages of a group with exactly this description, newest first."""
+    """The ARNs of the packages of a group with exactly this description, newest first.
+
+    Raises:
+        NoGroupError: when there is no such group.
+    """
     return (
         item["ModelPackageArn"]
         for item in _packages(sagemaker, group)
@@ -63,16 +71,10 @@ def count(sagemaker: SageMakerClient, group: str) -> tuple[int, bool]:
 
 def empty(sagemaker: SageMakerClient, group: str) -> int:
     """Delete every version of a group, and return how many: SageMaker deletes no group that has one."""
-    from botocore.exceptions import ClientError
-
-    from mlops.clients.aws.sagemaker import missing
-
     try:
         arns = [item["ModelPackageArn"] for item in _packages(sagemaker, group)]
-    except ClientError as error:
-        if missing(error):
-            return 0
-        raise
+    except NoGroupError:
+        return 0
     for arn in arns:
         sagemaker.delete_model_package(ModelPackageName=arn)
     return len(arns)
@@ -80,15 +82,24 @@ def empty(sagemaker: SageMakerClient, group: str) -> int:
 
 def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[Mapping[str, Any]]:
     """Newest first, to the last page."""
+    from botocore.exceptions import ClientError
+
+    from mlops.clients.aws.sagemaker import missing
+
     more: Any = {}
     while True:
-        page = sagemaker.list_model_packages(
-            ModelPackageGroupName=group,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=_PAGE,
-            **more,
-        )
+        try:
+            page = sagemaker.list_model_packages(
+                ModelPackageGroupName=group,
+                SortBy="CreationTime",
+                SortOrder="Descending",
+                MaxResults=_PAGE,
+                **more,
+            )
+        except ClientError as error:
+            if missing(error):
+                raise NoGroupError(group) from error
+            raise
         yield from page["ModelPackageSummaryList"]
         if not page.get("NextToken"):
             return

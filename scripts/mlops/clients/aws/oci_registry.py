@@ -41,7 +41,7 @@ RELEASE_AGAIN = "Run a pipeline of the default branch: it builds the content aga
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class RegistryImage:
     """An image in the registry, with all its tags."""
 
     digest: str
@@ -85,7 +85,7 @@ class Registry:
         self._account = ""
         self.repository = repository
 
-    def find(self, tag: str) -> Image | None:
+    def find(self, tag: str) -> RegistryImage | None:
         """The image with a tag, in one call."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -101,7 +101,7 @@ class Registry:
             return _image(detail)
         return None
 
-    def images(self) -> Iterator[Image]:
+    def images(self) -> Iterator[RegistryImage]:
         """All images with a tag."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -294,8 +294,8 @@ def _type_flaw(media_type: str) -> str:
     return "" if media_type == MANIFEST_TYPE else f"its manifest is {media_type}, and must be {MANIFEST_TYPE}"
 
 
-def _image(detail: Any) -> Image:
-    return Image(
+def _image(detail: Any) -> RegistryImage:
+    return RegistryImage(
         digest=detail["imageDigest"],
         tags=tuple(detail.get("imageTags", ())),
         pushed_at=detail["imagePushedAt"],

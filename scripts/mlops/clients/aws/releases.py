@@ -28,7 +28,7 @@ def newest_release(ecr: ECRClient, repository: str) -> ReleasedImage:
     """The image with the highest version, in one call for each thousand images.
 
     Raises:
-        RegistryError: when there is none, or the registry does not tell.
+        RegistryError: when there is none, or the registry does not answer.
         AuthenticationError: when the job's role may not look.
         UnsupportedImageError: when SageMaker does not take it: its training would be paid for in vain.
     """
@@ -53,7 +53,7 @@ def uri(ecr: ECRClient, repository: str, digest: str) -> str:
     """What SageMaker pulls an image by: `<registry>/<repository>@sha256:<digest>`.
 
     Raises:
-        RegistryError: when the registry does not tell where it is.
+        RegistryError: when the registry does not say where it is.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -154,10 +154,10 @@ class Storage:
         return True
 
     def age(self, uri: str) -> float:
-        """How many seconds ago an object was written, by the clock of S3, which tells it with every answer.
+        """How many seconds ago an object was written, by the clock of S3, which every answer states.
 
         Raises:
-            StorageError: when there is none, or S3 does not tell.
+            StorageError: when there is none, or S3 does not answer.
         """
         from email.utils import parsedate_to_datetime
 
@@ -176,7 +176,7 @@ class Storage:
         """Whether there is such an object.
 
         Raises:
-            StorageError: when S3 does not tell.
+            StorageError: when S3 does not answer.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -315,6 +315,14 @@ def job_runs(sagemaker: SageMakerClient, kind: JobKind, name: str) -> bool:
     return described["ProcessingJobStatus"] == "InProgress"
 
 
+def stop_job(sagemaker: SageMakerClient, kind: JobKind, name: str) -> None:
+    """Have SageMaker end a job; it refuses one that ended already."""
+    if kind == "training":
+        sagemaker.stop_training_job(TrainingJobName=name)
+    else:
+        sagemaker.stop_processing_job(ProcessingJobName=name)
+
+
 def job_failure(sagemaker: SageMakerClient, kind: JobKind, name: str) -> str:
     """Why SageMaker ended a job, in its own words; empty when it did not, or there is no such job."""
     from botocore.exceptions import ClientError

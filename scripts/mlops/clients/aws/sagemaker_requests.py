@@ -144,7 +144,7 @@ def model_package(
 
 
 def package_description(name: str, version: str) -> str:
-    """What a version is found by in its group: lists of packages tell it, and not their metadata."""
+    """What a version is found by in its group: lists of packages have it, and not their metadata."""
     return f"{name} {version}"
 
 
@@ -272,7 +272,7 @@ def kept_instances(now: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> 
 
 
 def renamed(request: Request) -> Request:
-    """The same configuration under a name that tells its settings, for when the plain name is taken."""
+    """The same configuration under a name made from its settings, for when the plain name is taken."""
     settings = {"variants": request["ProductionVariants"]}
     if "DataCaptureConfig" in request:
         settings["capture"] = request["DataCaptureConfig"]

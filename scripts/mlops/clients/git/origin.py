@@ -33,7 +33,7 @@ class Author:
 
 
 @dataclass(frozen=True)
-class Origin:
+class RemoteRepository:
     """A repository at a URL or under a remote's name. The token is the job's, and in no command line."""
 
     repository: Repository
@@ -111,7 +111,8 @@ class Origin:
 
         Args:
             updates: The commit for each full name of a branch or tag.
-            expected: What the origin had, as `refs` told. A tag moves only from there; a branch only forward.
+            expected: What the origin had, as `refs` returned it. A tag moves only from there; a branch only
+            forward.
 
         Raises:
             ReleaseError: when the origin refuses for another reason.

@@ -35,7 +35,7 @@ _FAREWELL = re.compile(r"Cleaning up project directory|ERROR: Job failed|Uploadi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class FailedJob:
     """A failed job; `reason` is GitLab's word, such as `script_failure`."""
 
     name: str
@@ -111,7 +111,7 @@ class GitLabProject:
         with _errors(f"set the status of {commit[:8]}", self._token):
             self._project.commits.get(commit, lazy=True).statuses.create(dict(status))
 
-    def failed_jobs(self, pipeline_id: str) -> list[Job]:
+    def failed_jobs(self, pipeline_id: str) -> list[FailedJob]:
         """The pipeline's failed jobs, in the order they were made.
 
         Raises:
@@ -120,7 +120,7 @@ class GitLabProject:
         with _errors(f"list the jobs of pipeline {pipeline_id}", self._token):
             pipeline = self._project.pipelines.get(int(pipeline_id), lazy=True)
             jobs = [
-                Job(
+                FailedJob(
                     name=str(job.name),
                     stage=str(job.stage),
                     url=str(job.web_url),

@@ -45,7 +45,7 @@ class Schedule:
         return not self.owner or self.owner_state != "active"
 
 
-class Schedules:
+class GitLabSchedules:
     """The schedules of one project. Every failure is a GitLabError; the token is in none of them."""
 
     def __init__(self, api: Gitlab, project: str) -> None:
@@ -101,11 +101,11 @@ class Schedules:
             return _schedule(self._project.pipelineschedules.get(number))
 
 
-def connect(url: str, project: str, token: str) -> Schedules:
+def connect(url: str, project: str, token: str) -> GitLabSchedules:
     """The schedules of a project, which is named by its number or its path."""
     from gitlab import Gitlab
 
-    return Schedules(Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops"), project)
+    return GitLabSchedules(Gitlab(url, private_token=token, timeout=_TIMEOUT, user_agent="ml-ops"), project)
 
 
 def _schedule(found: Any) -> Schedule:

@@ -1,6 +1,6 @@
 """What GitLab says of the project whose pipeline started this one.
 
-With `MLOPS_UPSTREAM_TOKEN`, which reads the project, GitLab tells everything of the job that made the
+With `MLOPS_UPSTREAM_TOKEN`, which reads the project, GitLab returns everything about the job that made the
 artifact. The job's own token may fetch artifacts by their job's number (Premium), and read branches and merge
 requests, but no jobs: https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access
 """
@@ -27,7 +27,7 @@ _MERGE_REQUEST = re.compile(r"refs/merge-requests/([0-9]+)/(?:head|merge|train)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class UpstreamDetails:
     """The upstream; `member` says whether the token's user was let in, and not just everybody."""
 
     path: str
@@ -36,7 +36,7 @@ class Project:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class UpstreamJob:
     """A job that ended. `merge_request` is zero where its pipeline has none."""
 
     id: int
@@ -61,7 +61,7 @@ class UpstreamProject:
         self._project = api.projects.get(project_id, lazy=True)
         self._token = token
 
-    def project(self) -> Project:
+    def project(self) -> UpstreamDetails:
         """The project itself.
 
         Raises:
@@ -70,7 +70,7 @@ class UpstreamProject:
         with self._errors("read the project"):
             found = self._api.projects.get(self._id)
         access = getattr(found, "permissions", None) or {}
-        return Project(
+        return UpstreamDetails(
             path=str(found.path_with_namespace),
             default_branch=str(found.default_branch),
             member=bool(access.get("project_access") or access.get("group_access")),
@@ -91,14 +91,14 @@ class UpstreamProject:
             found = [int(one.id) for one in pipeline.jobs.list(iterator=True) if one.name == name]
         return max(found, default=0)
 
-    def job(self, job_id: int) -> Job:
+    def job(self, job_id: int) -> UpstreamJob:
         """A job of this project, and its pipeline."""
         with self._errors(f"read the job {job_id}"):
             record = self._project.jobs.get(job_id)
             pipeline = self._project.pipelines.get(int(record.pipeline["id"]))
         ref = str(pipeline.ref)
         match = _MERGE_REQUEST.fullmatch(ref)
-        return Job(
+        return UpstreamJob(
             id=int(record.id),
             name=str(record.name),
             status=str(record.status),

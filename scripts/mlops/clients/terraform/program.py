@@ -43,7 +43,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         log: Where the output of every command goes, for a person to read after a failure.
         timeout: Seconds a command may take.
         lock_timeout: Seconds to wait for a state that another Terraform has locked.
-        tell: Gets a line for each step of an apply.
+        report: Gets a line for each step of an apply.
 
     Every method raises TerraformError, or a kind of it, when its command fails.
     """
@@ -58,13 +58,13 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         var_files: Sequence[Path] = (),
         timeout: float = 1800,
         lock_timeout: int = 0,
-        tell: Callable[[str], None] | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self._environment = dict(environment) | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
         self._log = log
         self._timeout = timeout
         self._lock_timeout = f"{lock_timeout}s"
-        self._tell = tell
+        self._report = report
         self._backend: Path | None = None
         super().__init__(
             working_dir=str(folder),
@@ -146,7 +146,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
         options = kwargs | plain
         words = self.generate_cmd_string(cmd, *args, **options)
         try:
-            code, out, err = self._run(words, given, self._tell if cmd == "apply" else None)
+            code, out, err = self._run(words, given, self._report if cmd == "apply" else None)
         finally:
             self.temp_var_files.clean_up()
         shown = err if cmd in _UNMASKED else f"{out}{err}"
@@ -156,7 +156,9 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
             raise explain(cmd, err or out, self._log, Path(self.working_dir), self._backend)
         return code, out, err
 
-    def _run(self, words: list[str], given: str, tell: Callable[[str], None] | None) -> tuple[int, str, str]:
+    def _run(
+        self, words: list[str], given: str, report: Callable[[str], None] | None
+    ) -> tuple[int, str, str]:
         with subprocess.Popen(
             words,
             cwd=self.working_dir,
@@ -168,7 +170,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
             # Two interrupts would make Terraform drop its state: it gets one of ours, and none of a terminal.
             process_group=0,
         ) as process:
-            out, err = _Reader(process.stdout, tell), _Reader(process.stderr)
+            out, err = _Reader(process.stdout, report), _Reader(process.stderr)
             if process.stdin is not None:
                 process.stdin.write(given)
                 process.stdin.close()
@@ -190,16 +192,16 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]
 class _Reader:
     """Reads a stream of a process to its end, beside the one that waits for the process."""
 
-    def __init__(self, stream: IO[str] | None, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, stream: IO[str] | None, report: Callable[[str], None] | None = None) -> None:
         self._lines: list[str] = []
-        self._thread = Thread(target=self._read, args=(stream, tell), daemon=True)
+        self._thread = Thread(target=self._read, args=(stream, report), daemon=True)
         self._thread.start()
 
-    def _read(self, stream: IO[str] | None, tell: Callable[[str], None] | None) -> None:
+    def _read(self, stream: IO[str] | None, report: Callable[[str], None] | None) -> None:
         for line in stream or ():
             self._lines.append(line)
-            if tell is not None and _PROGRESS.match(line):
-                tell(line.rstrip())
+            if report is not None and _PROGRESS.match(line):
+                report(line.rstrip())
 
     def text(self) -> str:
         self._thread.join()

@@ -50,7 +50,7 @@ _AIRFLOW_ROLE = "Op"
 
 
 @dataclass(frozen=True)
-class Request:
+class SignedRequest:
     """What matters of an HTTP request that is signed for a service."""
 
     service: str
@@ -76,7 +76,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Place:
+class AccountRegion:
     """Where resources are."""
 
     region: str
@@ -87,7 +87,7 @@ class Place:
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
 
-def read(request: Request, place: Place) -> Iterator[Call]:
+def read(request: SignedRequest, place: AccountRegion) -> Iterator[Call]:
     """The actions of a request; none where they are not known."""
     prefix = _PREFIXES.get(request.service, request.service)
     if prefix == "s3":
@@ -112,7 +112,7 @@ def read(request: Request, place: Place) -> Iterator[Call]:
         yield Call("iam:PassRole", (str(members["RoleArn"]),), service, through="scheduler")
 
 
-def _operation(request: Request) -> tuple[str, dict[str, Any]]:
+def _operation(request: SignedRequest) -> tuple[str, dict[str, Any]]:
     """An operation's name and its members, as far as they are needed."""
     if request.target:
         return request.target.rpartition(".")[2], _document(request.body)
@@ -131,7 +131,7 @@ def _operation(request: Request) -> tuple[str, dict[str, Any]]:
     return form.get("Action", ""), form
 
 
-def _schedule_members(request: Request) -> dict[str, Any]:
+def _schedule_members(request: SignedRequest) -> dict[str, Any]:
     found = _SCHEDULE.fullmatch(unquote(request.path))
     if found is None:
         return {}
@@ -200,7 +200,7 @@ def _passed_roles(operation: str, members: Mapping[str, Any]) -> Iterator[Call]:
 Resources = Iterator[tuple[str, ...]]
 
 
-def _sagemaker(operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _sagemaker(operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     kinds = {
         "TrainingJob": "training-job",
         "ProcessingJob": "processing-job",
@@ -220,7 +220,7 @@ def _sagemaker(operation: str, members: Mapping[str, Any], place: Place) -> Reso
     yield from found or _model_packages(noun, members, place) or [()]
 
 
-def _model_packages(noun: str, members: Mapping[str, Any], place: Place) -> list[tuple[str, ...]]:
+def _model_packages(noun: str, members: Mapping[str, Any], place: AccountRegion) -> list[tuple[str, ...]]:
     group = str(members.get("ModelPackageGroupName") or "")
     package = str(members.get("ModelPackageArn") or members.get("ModelPackageName") or "")
     if noun == "ModelPackage" and package:
@@ -234,7 +234,7 @@ def _model_packages(noun: str, members: Mapping[str, Any], place: Place) -> list
     return [(arn,), (made,)] if noun == "ModelPackage" else [(arn,)]
 
 
-def _logs(operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _logs(operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     group = members.get("logGroupName")
     if not group:
         yield ()
@@ -247,10 +247,10 @@ def _logs(operation: str, members: Mapping[str, Any], place: Place) -> Resources
         yield name, f"{name}:*"
 
 
-def _named(member: str, kind: str) -> Callable[[str, Mapping[str, Any], Place], Resources]:
+def _named(member: str, kind: str) -> Callable[[str, Mapping[str, Any], AccountRegion], Resources]:
     """A resource that one member names, by its name or its ARN."""
 
-    def resources(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+    def resources(_operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
         name = str(members.get(member) or "")
         service, _, prefix = kind.partition(" ")
         if name.startswith("arn:"):
@@ -261,7 +261,7 @@ def _named(member: str, kind: str) -> Callable[[str, Mapping[str, Any], Place], 
     return resources
 
 
-def _repository(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _repository(_operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     if members.get("resourceArn"):  # of tags
         yield (str(members["resourceArn"]),)
         return
@@ -269,7 +269,7 @@ def _repository(_operation: str, members: Mapping[str, Any], place: Place) -> Re
         yield (place.arn("ecr", f"repository/{name}"),) if name else ()
 
 
-def _secret(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _secret(_operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     name = str(members.get("SecretId") or members.get("Name") or "")  # the latter where it is created
     if name.startswith("arn:"):
         yield (name,)
@@ -281,29 +281,29 @@ def _secret(_operation: str, members: Mapping[str, Any], place: Place) -> Resour
     yield (str(secret.arn) if secret else place.arn("secretsmanager", f"secret:{name}-??????"),)
 
 
-def _topic(_operation: str, members: Mapping[str, Any], _place: Place) -> Resources:
+def _topic(_operation: str, members: Mapping[str, Any], _place: AccountRegion) -> Resources:
     name = members.get("TopicArn") or members.get("TargetArn") or members.get("ResourceArn")
     yield (str(name),) if name else ()
 
 
-def _queue(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _queue(_operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     name = str(members.get("QueueUrl") or members.get("QueueName") or "").rpartition("/")[2]
     yield (place.arn("sqs", name),) if name else ()
 
 
-def _parameter(_operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _parameter(_operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     name = str(members.get("Name") or "").lstrip("/")
     yield (place.arn("ssm", f"parameter/{name}"),) if name else ()
 
 
-def _airflow(operation: str, members: Mapping[str, Any], place: Place) -> Resources:
+def _airflow(operation: str, members: Mapping[str, Any], place: AccountRegion) -> Resources:
     if operation == "InvokeRestApi":
         yield (place.arn("airflow", f"role/{members['Name']}/{_AIRFLOW_ROLE}"),)
     else:
         yield ()
 
 
-_RESOURCES: dict[str, Callable[[str, Mapping[str, Any], Place], Resources]] = {
+_RESOURCES: dict[str, Callable[[str, Mapping[str, Any], AccountRegion], Resources]] = {
     "airflow": _airflow,
     "ecr": _repository,
     "lambda": _named("FunctionName", "lambda function:"),

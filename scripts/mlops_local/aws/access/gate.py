@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from mlops_local.aws.access import keys, policies
-from mlops_local.aws.access.calls import Call, Place, read
-from mlops_local.aws.access.calls import Request as SignedRequest
+from mlops_local.aws.access.calls import AccountRegion, Call, SignedRequest, read
 from mlops_local.aws.access.principals import Principal, Principals
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError, error_response
@@ -42,7 +41,7 @@ class Gate:
 
     def __init__(self, config: LocalAwsConfig, principals: Principals) -> None:
         self._principals = principals
-        self._place = Place(config.region, config.account)
+        self._place = AccountRegion(config.region, config.account)
         self._enforce = config.enforce
         self._log = _Log(config.home / "calls.jsonl")
 

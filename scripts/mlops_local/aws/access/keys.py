@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlops_local.aws.access.calls import Call, Place
+from mlops_local.aws.access.calls import AccountRegion, Call
 
 _READ, _WRITE = ("kms:Decrypt",), ("kms:GenerateDataKey", "kms:Decrypt")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#require-sse-kms
@@ -25,7 +25,7 @@ _NEEDED = {
 }
 
 
-def needed(call: Call, place: Place) -> Iterator[Call]:
+def needed(call: Call, place: AccountRegion) -> Iterator[Call]:
     """The uses of a key behind one call."""
     actions = _NEEDED.get(call.action)
     if actions is None or not call.resources:
@@ -44,12 +44,12 @@ def needed(call: Call, place: Place) -> Iterator[Call]:
         yield Call(action, (arn,), context, through=service)
 
 
-def _key(service: str, resource: str, place: Place) -> str:
+def _key(service: str, resource: str, place: AccountRegion) -> str:
     """The key a resource is encrypted with; empty for AWS's own, which everybody may use."""
     return str(_KEYS[service](resource, place) or "")
 
 
-def _of_bucket(resource: str, place: Place) -> Any:
+def _of_bucket(resource: str, place: AccountRegion) -> Any:
     from moto.s3.models import s3_backends
 
     bucket = s3_backends[place.account]["aws"].buckets.get(resource.rpartition(":")[2].partition("/")[0])
@@ -57,21 +57,21 @@ def _of_bucket(resource: str, place: Place) -> Any:
     return rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
 
 
-def _of_topic(resource: str, place: Place) -> Any:
+def _of_topic(resource: str, place: AccountRegion) -> Any:
     from moto.sns.models import sns_backends
 
     topic = sns_backends[place.account][place.region].topics.get(resource)
     return topic.kms_master_key_id if topic else None
 
 
-def _of_queue(resource: str, place: Place) -> Any:
+def _of_queue(resource: str, place: AccountRegion) -> Any:
     from moto.sqs.models import sqs_backends
 
     queue = sqs_backends[place.account][place.region].queues.get(resource.rpartition(":")[2])
     return getattr(queue, "kms_master_key_id", None)
 
 
-def _of_secret(resource: str, place: Place) -> Any:
+def _of_secret(resource: str, place: AccountRegion) -> Any:
     from moto.secretsmanager.models import secretsmanager_backends
 
     secrets = secretsmanager_backends[place.account][place.region].secrets
@@ -81,7 +81,7 @@ def _of_secret(resource: str, place: Place) -> Any:
     return secret.kms_key_id if secret else None
 
 
-def _of_parameter(resource: str, place: Place) -> Any:
+def _of_parameter(resource: str, place: AccountRegion) -> Any:
     from moto.ssm.models import ssm_backends
 
     name = resource.partition(":parameter/")[2]
@@ -99,7 +99,7 @@ _KEYS = {
 }
 
 
-def _described(key: str, place: Place) -> tuple[str, tuple[str, ...]]:
+def _described(key: str, place: AccountRegion) -> tuple[str, tuple[str, ...]]:
     """A key's ARN, and its aliases."""
     from moto.kms.models import kms_backends
 

@@ -51,7 +51,7 @@ class Inbox:
             return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
 
 
-class Slack:
+class SlackInbox:
     """An incoming webhook below `/slack/`."""
 
     def __init__(self, inbox: Inbox) -> None:

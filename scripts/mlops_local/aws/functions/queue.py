@@ -25,7 +25,7 @@ _RETRIES = 2
 _AGE_SECONDS = 21600
 
 
-class Runtime(Protocol):
+class FunctionRuntime(Protocol):
     """What is needed of `lambda_runtime.LambdaRuntime`."""
 
     def run(self, function: LambdaFunction, event: object, alias: str) -> Invocation: ...
@@ -69,7 +69,7 @@ class _Policy:
 class LambdaQueue:
     """The asynchronous events of all functions of one account."""
 
-    def __init__(self, config: LocalAwsConfig, runtime: Runtime, slots: Slots) -> None:
+    def __init__(self, config: LocalAwsConfig, runtime: FunctionRuntime, slots: Slots) -> None:
         self._config = config
         self._runtime = runtime
         self._slots = slots

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from mlops_local.aws.sagemaker.fleets import Fleet, FleetError, Fleets
 from mlops_local.aws.sagemaker.jobs import TEXT_LIMIT
 from mlops_local.aws.sagemaker.models import Models
-from mlops_local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags, not_found
+from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags, not_found
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
 
-CONFIG_KIND = Kind(prefix="EndpointConfig", arn="endpoint-config", summaries="EndpointConfigs")
-KIND = Kind(prefix="Endpoint", arn="endpoint", status="EndpointStatus", summaries="Endpoints")
+CONFIG_KIND = ResourceKind(prefix="EndpointConfig", arn="endpoint-config", summaries="EndpointConfigs")
+KIND = ResourceKind(prefix="Endpoint", arn="endpoint", status="EndpointStatus", summaries="Endpoints")
 
 # A container has to answer within this time.
 REQUEST_SECONDS = 60.0

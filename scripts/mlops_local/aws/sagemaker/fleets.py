@@ -24,7 +24,7 @@ from mlops_local.aws.sdk import Sdk
 from mlops_local.base.archives import ArchiveError, unpack
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
-from mlops_local.engines import Container, Engine, ImageError, Job
+from mlops_local.engines import Container, ContainerJob, Engine, ImageError
 
 _PING_SECONDS = 2.0
 _POLL_SECONDS = 0.1
@@ -130,7 +130,7 @@ class Fleets:
         try:
             self._engine.prepare(container["Image"])
             self._fetch_model(sdk, container.get("ModelDataUrl"), folder, base / "model")
-            job = Job(
+            job = ContainerJob(
                 name=f"endpoint-{endpoint}-{number}-{self._config.port}",
                 image=container["Image"],
                 base=base,

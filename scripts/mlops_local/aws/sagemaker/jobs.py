@@ -13,7 +13,7 @@ from typing import Literal
 from mlops_local.aws.sagemaker.shipping import Shipper
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
-from mlops_local.engines import Engine, Job
+from mlops_local.engines import ContainerJob, Engine
 
 Ending = Literal["exited", "stopped", "timed out"]
 
@@ -27,7 +27,7 @@ class StopRequestedError(Exception):
 
 
 @dataclass
-class Run:
+class RunningJob:
     """One running job."""
 
     folder: Path
@@ -39,22 +39,22 @@ class Run:
             raise StopRequestedError
 
 
-class Runs:
+class RunningJobs:
     """The threads of all jobs of one kind."""
 
     def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, kind: str) -> None:
         self._folder = config.home / "sagemaker" / kind
         self._sdk = sdk
         self._engine = engine
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, RunningJob] = {}
         self._group = {"training": "TrainingJobs", "processing": "ProcessingJobs"}[kind]
 
-    def start(self, name: str, body: Callable[[Run], None]) -> None:
+    def start(self, name: str, body: Callable[[RunningJob], None]) -> None:
         """Run a job's body in a thread, with an empty folder for its container's /opt/ml."""
         folder = self._folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        run = self._runs[name] = Run(folder / "ml")
+        run = self._runs[name] = RunningJob(folder / "ml")
         run.folder.mkdir()
         threading.Thread(target=body, args=(run,), name=f"job {name}", daemon=True).start()
 
@@ -62,7 +62,9 @@ class Runs:
         """Ask a job to end."""
         self._runs[name].stop.set()
 
-    def execute(self, run: Run, job: Job, name: str, seconds: float, role: str) -> tuple[Ending, int]:
+    def execute(
+        self, run: RunningJob, job: ContainerJob, name: str, seconds: float, role: str
+    ) -> tuple[Ending, int]:
         """Run the job's container until it ends, is stopped or takes too long; how, and its exit code.
 
         Args:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mlops_local.aws.sagemaker import objects
-from mlops_local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags, not_found
+from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags, not_found
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
-from mlops_local.registry.api import Registry
+from mlops_local.registry.api import LocalRegistry
 
-KIND = Kind(prefix="Model", arn="model", summaries="Models")
+KIND = ResourceKind(prefix="Model", arn="model", summaries="Models")
 # Docker's version 2, schema 2. Schema 1, which SageMaker takes as well, the registry here does not.
 _TAKEN_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -17,7 +17,7 @@ _TAKEN_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 class Models:
     """The models of one account."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, registry: Registry, tags: Tags) -> None:
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk, registry: LocalRegistry, tags: Tags) -> None:
         self.table = Table(config, KIND, tags)
         self._sdk = sdk
         self._registry = registry

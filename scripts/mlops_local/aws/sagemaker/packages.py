@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from mlops_local.aws.sagemaker import objects
-from mlops_local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags
+from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
 
-GROUP_KIND = Kind(
+GROUP_KIND = ResourceKind(
     prefix="ModelPackageGroup", arn="model-package-group", summaries="ModelPackageGroupSummaryList"
 )
-KIND = Kind(prefix="ModelPackage", arn="model-package", summaries="ModelPackageSummaryList")
+KIND = ResourceKind(prefix="ModelPackage", arn="model-package", summaries="ModelPackageSummaryList")
 
 # Members of UpdateModelPackage that replace what was there.
 _REPLACED = (

@@ -13,14 +13,21 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlops_local.aws.sagemaker import objects
-from mlops_local.aws.sagemaker.jobs import TEXT_LIMIT, Ending, Run, Runs, StopRequestedError, read_text
-from mlops_local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags
+from mlops_local.aws.sagemaker.jobs import (
+    TEXT_LIMIT,
+    Ending,
+    RunningJob,
+    RunningJobs,
+    StopRequestedError,
+    read_text,
+)
+from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
-from mlops_local.engines import Engine, ImageError, Job
+from mlops_local.engines import ContainerJob, Engine, ImageError
 
-KIND = Kind(
+KIND = ResourceKind(
     prefix="ProcessingJob",
     arn="processing-job",
     status="ProcessingJobStatus",
@@ -40,7 +47,7 @@ class ProcessingJobs:
         self._config = config
         self._sdk = sdk
         self._engine = engine
-        self._runs = Runs(config, sdk, engine, "processing")
+        self._runs = RunningJobs(config, sdk, engine, "processing")
 
     def create(self, wanted: Parameters) -> Parameters:
         """CreateProcessingJob."""
@@ -83,7 +90,7 @@ class ProcessingJobs:
             self._runs.stop(name)
         return {}
 
-    def _run(self, name: str, run: Run) -> None:
+    def _run(self, name: str, run: RunningJob) -> None:
         record = self.describe({"ProcessingJobName": name})
         try:
             ending, code = self._process(name, run, record)
@@ -108,7 +115,7 @@ class ProcessingJobs:
     def _end(self, name: str, status: str, **members: Any) -> None:
         self.table.change(name, ProcessingJobStatus=status, ProcessingEndTime=datetime.now(UTC), **members)
 
-    def _process(self, name: str, run: Run, record: Record) -> tuple[Ending, int]:
+    def _process(self, name: str, run: RunningJob, record: Record) -> tuple[Ending, int]:
         app = record["AppSpecification"]
         self._engine.prepare(app["ImageUri"])
         run.check()
@@ -128,7 +135,7 @@ class ProcessingJobs:
             _relocated(run, output["LocalPath"]).mkdir(parents=True, exist_ok=True)
         run.check()
         self.table.change(name, ProcessingStartTime=datetime.now(UTC))
-        job = Job(
+        job = ContainerJob(
             name=f"processing-{name}-{self._config.port}",
             image=app["ImageUri"],
             base=run.folder,
@@ -150,6 +157,6 @@ def _outputs(record: Record) -> list[dict[str, Any]]:
     return [one["S3Output"] for one in outputs if "S3Output" in one]
 
 
-def _relocated(run: Run, path: str) -> Path:
+def _relocated(run: RunningJob, path: str) -> Path:
     """Where a path below /opt/ml is for this run."""
     return run.folder / PurePosixPath(path).relative_to(_ROOT)

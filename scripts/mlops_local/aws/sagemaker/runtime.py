@@ -23,7 +23,7 @@ _MESSAGE_LIMIT = 1500
 _PASSED_ON = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes")
 
 
-class Runtime:
+class EndpointRuntime:
     """The endpoints' own endpoint."""
 
     def __init__(self, config: LocalAwsConfig, endpoints: Endpoints) -> None:

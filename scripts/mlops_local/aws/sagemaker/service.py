@@ -16,7 +16,7 @@ from mlops_local.aws.sagemaker.fleets import Fleets
 from mlops_local.aws.sagemaker.models import Models
 from mlops_local.aws.sagemaker.packages import ModelPackages, event_detail
 from mlops_local.aws.sagemaker.processing import ProcessingJobs
-from mlops_local.aws.sagemaker.runtime import ROUTE, Runtime
+from mlops_local.aws.sagemaker.runtime import ROUTE, EndpointRuntime
 from mlops_local.aws.sagemaker.state_changes import watch
 from mlops_local.aws.sagemaker.store import Parameters, Record, Tags
 from mlops_local.aws.sagemaker.training import TrainingJobs
@@ -24,7 +24,7 @@ from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import AMZ_JSON, ServiceError, error_response, json_response
 from mlops_local.engines import Engine
-from mlops_local.registry.api import Registry
+from mlops_local.registry.api import LocalRegistry
 
 # Resources whose tags are ours; those of others are moto's.
 _OURS = re.compile(
@@ -36,7 +36,7 @@ _OURS = re.compile(
 class SageMaker:
     """SageMaker in front of moto's."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, registry: Registry) -> None:
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, registry: LocalRegistry) -> None:
         self._tags = Tags()
         self.publish: Callable[[str, str, Parameters], None] = lambda _type, _arn, _detail: None
         """Hears of changes of state: an event's type, the resource's ARN and the event's detail."""
@@ -48,7 +48,7 @@ class SageMaker:
         endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
         for table in (training.table, processing.table, endpoints.table):
             watch(table, self._tags, self._changed)
-        self._runtime = Runtime(config, endpoints)
+        self._runtime = EndpointRuntime(config, endpoints)
         self._packages = packages
         self._others = (training.table, processing.table, models.table, configs.table, endpoints.table)
         self._operations: dict[str, Callable[[Parameters], Parameters]] = {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlops_local.aws.sagemaker.store import Kind, Record, Table, Tags
+from mlops_local.aws.sagemaker.store import Record, ResourceKind, Table, Tags
 
 Publish = Callable[[str, str, Record], None]
 """Takes an event's type, the resource's ARN and the event's detail."""
@@ -36,7 +36,7 @@ def watch(table: Table, tags: Tags, publish: Publish) -> None:
     table.changed = changed
 
 
-def _detail(kind: Kind, record: Record) -> dict[str, Any]:
+def _detail(kind: ResourceKind, record: Record) -> dict[str, Any]:
     detail = {key: value for key, value in record.items() if value is not None}
     if kind.prefix == "Endpoint":  # InService is IN_SERVICE in events
         detail["EndpointStatus"] = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", record["EndpointStatus"]).upper()

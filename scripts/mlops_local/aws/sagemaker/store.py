@@ -31,7 +31,7 @@ _TIMES = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class ResourceKind:
     """How a resource is called."""
 
     prefix: str
@@ -54,7 +54,7 @@ class Kind:
 class Table:
     """All resources of one kind."""
 
-    def __init__(self, config: LocalAwsConfig, kind: Kind, tags: Tags) -> None:
+    def __init__(self, config: LocalAwsConfig, kind: ResourceKind, tags: Tags) -> None:
         self.kind = kind
         self._config = config
         self._tags = tags

@@ -10,15 +10,22 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlops_local.aws.sagemaker import objects
-from mlops_local.aws.sagemaker.jobs import TEXT_LIMIT, Ending, Run, Runs, StopRequestedError, read_text
-from mlops_local.aws.sagemaker.store import Kind, Parameters, Record, Table, Tags
+from mlops_local.aws.sagemaker.jobs import (
+    TEXT_LIMIT,
+    Ending,
+    RunningJob,
+    RunningJobs,
+    StopRequestedError,
+    read_text,
+)
+from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.archives import pack
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
-from mlops_local.engines import Engine, ImageError, Job
+from mlops_local.engines import ContainerJob, Engine, ImageError
 
-KIND = Kind(
+KIND = ResourceKind(
     prefix="TrainingJob",
     arn="training-job",
     status="TrainingJobStatus",
@@ -47,7 +54,7 @@ class TrainingJobs:
         self._config = config
         self._sdk = sdk
         self._engine = engine
-        self._runs = Runs(config, sdk, engine, "training")
+        self._runs = RunningJobs(config, sdk, engine, "training")
 
     def create(self, wanted: Parameters) -> Parameters:
         """CreateTrainingJob."""
@@ -122,7 +129,7 @@ class TrainingJobs:
             BillableTimeInSeconds=seconds,
         )
 
-    def _run(self, name: str, run: Run) -> None:
+    def _run(self, name: str, run: RunningJob) -> None:
         record = self.describe({"TrainingJobName": name})
         try:
             ending, code = self._train(name, run, record)
@@ -148,7 +155,7 @@ class TrainingJobs:
             self._end(name, "Failed", reason=f"InternalServerError: {error!r}")
             raise
 
-    def _train(self, name: str, run: Run, record: Record) -> tuple[Ending, int]:
+    def _train(self, name: str, run: RunningJob, record: Record) -> tuple[Ending, int]:
         algorithm = record["AlgorithmSpecification"]
         self._engine.prepare(algorithm["TrainingImage"])
         run.check()
@@ -156,7 +163,7 @@ class TrainingJobs:
         self._lay_out(run, record)
         run.check()
         self._enter(name, "Training")
-        job = Job(
+        job = ContainerJob(
             name=f"training-{name}-{self._config.port}",
             image=algorithm["TrainingImage"],
             base=run.folder,
@@ -172,7 +179,7 @@ class TrainingJobs:
         seconds = record["StoppingCondition"].get("MaxRuntimeInSeconds", _DEFAULT_SECONDS)
         return self._runs.execute(run, job, name, seconds, record["RoleArn"])
 
-    def _lay_out(self, run: Run, record: Record) -> None:
+    def _lay_out(self, run: RunningJob, record: Record) -> None:
         """Make /opt/ml as a training container finds it."""
         for folder in ("input/config", "input/data", "model", "output/data", "checkpoints"):
             (run.folder / folder).mkdir(parents=True)
@@ -205,7 +212,7 @@ class TrainingJobs:
                 role=record["RoleArn"],
             )
 
-    def _upload(self, run: Run, record: Record) -> None:
+    def _upload(self, run: RunningJob, record: Record) -> None:
         artifact = record["ModelArtifacts"]["S3ModelArtifacts"]
         for folder, target in (
             (run.folder / "model", artifact),
@@ -216,7 +223,7 @@ class TrainingJobs:
                 pack(folder, archive)
                 objects.upload(self._sdk.acting(record["RoleArn"]).s3, archive, target)
 
-    def _measure(self, name: str, run: Run, record: Record) -> None:
+    def _measure(self, name: str, run: RunningJob, record: Record) -> None:
         """Find the metrics that MetricDefinitions look for in the log; the last value counts."""
         definitions = record["AlgorithmSpecification"].get("MetricDefinitions") or []
         log = (run.folder.parent / "log.txt").read_text(encoding="utf-8", errors="replace")

@@ -10,8 +10,7 @@ import pytest
 from botocore.stub import Stubber
 
 from mlops.base.errors import AuthenticationError, PlanRefusedError, StateUnreachableError, UsageError
-from mlops.platform import account, guards
-from mlops.platform import plan as terraform_plan
+from mlops.platform import account, guards, terraform_plan
 from mlops.platform.environment import Environment
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:people"

@@ -1,29 +1,26 @@
-"""Whether a model has to be trained, and which version that makes."""
+"""Whether a model has to be trained again.
+
+Its owner's rules of age, drift and new data, held against what is there.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from semver import Version
-
-from mlops.base import console
 from mlops.contracts.evidence import (
     COMPARISON,
     LINEAGE,
     MONITORING_LATEST,
-    OVERRIDE,
-    Comparison,
     DriftReport,
     Lineage,
     Recipe,
 )
 from mlops.contracts.locations import evidence_uri, recipe_uri
-from mlops.contracts.runs import Retraining, TrainingConf, of_merge_request, request_fingerprint
-from mlops.contracts.versions import ModelVersion, parse_image_version, resource_name
+from mlops.contracts.runs import Retraining
+from mlops.contracts.versions import ModelVersion
 from mlops.training.lineage import data_fingerprint
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class ModelToRetrain:
     """A model, the image it would be trained with, and its owner's rules."""
 
     project: str
@@ -76,13 +73,13 @@ class Decision:
 
 
 class Alarms(Protocol):
-    """What is needed of `clients.alarms.DriftAlarms`."""
+    """What is needed of `clients.aws.alarms.DriftAlarms`."""
 
-    def of(self, model: str) -> AlarmState | None: ...
+    def for_model(self, model: str) -> AlarmState | None: ...
 
 
 def decide(
-    subject: Subject, bucket: str, *, sagemaker: SageMakerClient, storage: Storage, alarms: Alarms
+    wanted: ModelToRetrain, bucket: str, *, sagemaker: SageMakerClient, storage: Storage, alarms: Alarms
 ) -> Decision:
     """Stop at the first check that decides. The cheap ones come first, the listing of the data comes last.
 
@@ -90,16 +87,14 @@ def decide(
 
     Raises:
         StorageError, ContractError: when evidence or data cannot be read.
-        AwsError: when CloudWatch does not tell.
+        AwsError: when CloudWatch does not answer.
     """
     from mlops.clients.aws.sagemaker import newest_models
 
-    found = newest_models(
-        sagemaker, subject.project, subject.model, subject.image_version, subject.released_at
-    )
+    found = newest_models(sagemaker, wanted.project, wanted.model, wanted.image_version, wanted.released_at)
     if found.of_image is None:
-        return _untrained(subject, bucket, storage, found)
-    case = _Case(subject, bucket, storage, alarms, found.of_image, found)
+        return _untrained(wanted, bucket, storage, found)
+    case = _Case(wanted, bucket, storage, alarms, found.of_image, found)
     for look in (case.unfinished, case.too_soon, case.too_old, case.drifted, case.data_changed):
         decision = look()
         if decision is not None:
@@ -111,7 +106,7 @@ def decide(
 class _Case:
     """A model whose image was trained. Each look returns a decision, or notes why it brought none."""
 
-    subject: Subject
+    wanted: ModelToRetrain
     bucket: str
     storage: Storage
     alarms: Alarms
@@ -126,7 +121,7 @@ class _Case:
     @property
     def evidence(self) -> str:
         version = ModelVersion.parse(self.current.version)
-        return evidence_uri(self.bucket, self.subject.project, self.subject.model, version)
+        return evidence_uri(self.bucket, self.wanted.project, self.wanted.model, version)
 
     def unfinished(self) -> Decision | None:
         if self.storage.exists(self.evidence + COMPARISON):
@@ -138,12 +133,12 @@ class _Case:
         last = datetime.fromisoformat((self.found.newest or self.current).created_at)
         # The header Date has no fractions of a second, so a moment ago may seem to be ahead.
         age = max(timedelta(), self.found.now - max(last, self.trained_at))
-        if age >= timedelta(seconds=self.subject.rules.min_interval_seconds):
+        if age >= timedelta(seconds=self.wanted.rules.min_interval_seconds):
             return None
-        return Decision(reason="", why=_too_soon(age, self.subject.rules), last=self.current)
+        return Decision(reason="", why=_too_soon(age, self.wanted.rules), last=self.current)
 
     def too_old(self) -> Decision | None:
-        age, limit = self.found.now - self.trained_at, self.subject.rules.max_age_seconds
+        age, limit = self.found.now - self.trained_at, self.wanted.rules.max_age_seconds
         self.notes.append(f"{self.current.version} is {_span(age)} old")
         if limit is None or age <= timedelta(seconds=limit):
             return None
@@ -152,9 +147,10 @@ class _Case:
 
     def drifted(self) -> Decision | None:
         """Ignore drift that was found before this model was trained: the training responded to it."""
-        if not self.subject.rules.on_drift:
+        if not self.wanted.rules.on_drift:
             return None
-        alarm: AlarmState | None = self.alarms.of(self.subject.model)  # pylint: disable=assignment-from-no-return
+        alarm: AlarmState | None
+        alarm = self.alarms.for_model(self.wanted.model)  # pylint: disable=assignment-from-no-return
         if alarm is None:
             return self._drift_reported()
         if not alarm.raised:
@@ -166,8 +162,8 @@ class _Case:
         return None
 
     def _drift_reported(self) -> Decision | None:
-        """Without an alarm, the last report of monitoring tells."""
-        uri = f"s3://{self.bucket}/{self.subject.where}{MONITORING_LATEST}"
+        """Without an alarm, the last report of monitoring decides."""
+        uri = f"s3://{self.bucket}/{self.wanted.where}{MONITORING_LATEST}"
         if not self.storage.exists(uri):
             self.notes.append("nothing watches for drift")
             return None
@@ -184,10 +180,10 @@ class _Case:
 
     def data_changed(self) -> Decision | None:
         """The same objects written once more, with the same content, are no other data."""
-        if not self.subject.rules.on_new_data:
+        if not self.wanted.rules.on_new_data:
             return None
         made_from = self.storage.read_record(Lineage, self.evidence + LINEAGE)
-        listings = {name: list(self.storage.listing(uri)) for name, uri in self.subject.channels.items()}
+        listings = {name: list(self.storage.listing(uri)) for name, uri in self.wanted.channels.items()}
         if data_fingerprint(listings) == made_from.data_fingerprint:
             self.notes.append("its data is the same")
             return None
@@ -204,77 +200,13 @@ class _Case:
         return Decision(reason=reason, why=why, since=since, last=self.current)
 
 
-def next_version(storage: Storage, subject: Subject, bucket: str, last: ListedModel | None) -> ModelVersion:
-    """The version that a training of this image makes: after all that were ever evaluated, deleted ones too.
-
-    One that did not get as far as its comparison is tried again under its own version, unless somebody had it
-    deployed nevertheless: what is in production is not made anew.
-
-    Args:
-        storage: Where the evidence is.
-        subject: The model and the image.
-        bucket: The platform's.
-        last: The newest model in SageMaker, of this image or another.
-
-    Raises:
-        StorageError: when the bucket may not be listed.
-    """
-    image = parse_image_version(subject.image_version)
-    number = _settled(storage, subject, bucket, image) + 1
-    version = ModelVersion.parse(last.version) if last else None
-    if version is not None and version.image == image:
-        number = max(number, version.retrain)
-    return ModelVersion(image, number)
-
-
-def version_to_train(
-    sagemaker: SageMakerClient, storage: Storage, model: Model, image_version: str, bucket: str
-) -> ModelVersion:
-    """The version that the image of a push has or is to get.
-
-    That is the last one, unless what was learned of it does not hold any more; then it is the next one. A
-    training that did not get as far as its comparison does not count: it is repeated under its own version.
-
-    Raises:
-        StorageError: when S3 does not tell.
-        EvidenceError: when the endpoint serves what is not a version of this model.
-    """
-    from mlops.clients.aws.sagemaker import latest_model
-    from mlops.manifest import reader
-
-    subject = of_manifest(model, image_version, None, bucket)
-    latest = latest_model(sagemaker, model.project, model.name, image_version)
-    if latest is None:
-        return next_version(storage, subject, bucket, None)
-    version = ModelVersion.parse(latest.version)
-    evidence = evidence_uri(bucket, model.project, model.name, version)
-    if not storage.exists(evidence + COMPARISON):
-        return next_version(storage, subject, bucket, latest)
-    asked = request_fingerprint(reader.training(model, bucket), reader.evaluation(model, bucket))
-    reason = _outdated(sagemaker, storage, storage.read_record(Lineage, evidence + LINEAGE), asked, evidence)
-    if not reason:
-        return version
-    console.say(f"{model.name} {version} is trained again: {reason}")
-    return next_version(storage, subject, bucket, latest)
-
-
-def trained(conf: TrainingConf, sagemaker: SageMakerClient, storage: Storage) -> bool:
-    """Whether this version is there, with its evidence.
-
-    Raises:
-        StorageError: when S3 does not tell.
-    """
-    from mlops.clients.aws.sagemaker import describe_model
-
-    name = resource_name(conf.project, conf.model, ModelVersion.parse(conf.model_version))
-    return storage.exists(conf.evidence_uri + COMPARISON) and describe_model(sagemaker, name) is not None
-
-
-def of_manifest(model: Model, image_version: str, released_at: datetime | None, bucket: str) -> Subject:
+def of_manifest(
+    model: Model, image_version: str, released_at: datetime | None, bucket: str
+) -> ModelToRetrain:
     """A model as its manifest describes it."""
     from mlops.manifest import reader
 
-    return Subject(
+    return ModelToRetrain(
         project=model.project,
         model=model.name,
         image_version=image_version,
@@ -284,9 +216,9 @@ def of_manifest(model: Model, image_version: str, released_at: datetime | None, 
     )
 
 
-def of_recipe(recipe: Recipe) -> Subject:
+def of_recipe(recipe: Recipe) -> ModelToRetrain:
     """A model as its last release was trained; when that was released is not known."""
-    return Subject(
+    return ModelToRetrain(
         project=recipe.project,
         model=recipe.model,
         image_version=recipe.image_version,
@@ -296,50 +228,23 @@ def of_recipe(recipe: Recipe) -> Subject:
     )
 
 
-def _untrained(subject: Subject, bucket: str, storage: Storage, found: NewestModels) -> Decision:
+def _untrained(wanted: ModelToRetrain, bucket: str, storage: Storage, found: NewestModels) -> Decision:
     """Of an image that has no model: due, unless an older image was trained a moment ago."""
-    last, image = found.newest, subject.image_version
+    last, image = found.newest, wanted.image_version
     version, created_at = (last.version, last.created_at) if last else ("", "")
     if last is None and not found.sure:  # too many pre-releases before it; the last training left its recipe
-        uri = recipe_uri(bucket, subject.project, subject.model)
+        uri = recipe_uri(bucket, wanted.project, wanted.model)
         if storage.exists(uri):
             recipe = storage.read_record(Recipe, uri)
             version, created_at = recipe.model_version, recipe.created_at
-    since = subject.released_at or found.now
+    since = wanted.released_at or found.now
     if not version:
         return Decision(reason="never trained", why=f"{image} was released and never trained", since=since)
     age = found.now - datetime.fromisoformat(created_at)
-    if age < timedelta(seconds=subject.rules.min_interval_seconds):
-        return Decision(reason="", why=_too_soon(age, subject.rules), last=last)
+    if age < timedelta(seconds=wanted.rules.min_interval_seconds):
+        return Decision(reason="", why=_too_soon(age, wanted.rules), last=last)
     why = f"{image} was released and never trained; the last was {version}"
     return Decision(reason="newer image", why=why, since=since, last=last)
-
-
-def _settled(storage: Storage, subject: Subject, bucket: str, image: Version) -> int:
-    """The highest number whose comparison or override stands on S3; -1 when there is none."""
-    stem = ModelVersion(image, 0).tag.removesuffix("0")
-    prefix = f"{subject.where}{stem}"
-    pattern = re.compile(rf"{re.escape(prefix)}(\d+)/({re.escape(COMPARISON)}|{re.escape(OVERRIDE)})")
-    matches = (pattern.fullmatch(item.key) for item in storage.listing(f"s3://{bucket}/{prefix}"))
-    return max((int(match[1]) for match in matches if match), default=-1)
-
-
-def _outdated(
-    sagemaker: SageMakerClient, storage: Storage, made_from: Lineage, asked: str, evidence: str
-) -> str:
-    """Why the evidence of a version does not hold any more; empty when it does."""
-    from mlops.clients.aws.sagemaker import find_champion
-
-    if of_merge_request(made_from.origin) and not parse_image_version(made_from.image_version).prerelease:
-        return "a merge request trained it"  # which an earlier release of the platform let it
-    if made_from.request_fingerprint != asked:
-        return "mlops.yml asks for another training or evaluation"
-    champion = find_champion(sagemaker, made_from.project, made_from.model)
-    now = champion.version if champion else None
-    compared = storage.read_record(Comparison, evidence + COMPARISON).champion
-    if now not in (made_from.model_version, compared):
-        return f"it was compared with {compared or 'nothing'}, and {now or 'nothing'} is in production now"
-    return ""
 
 
 def _too_soon(age: timedelta, rules: Retraining) -> str:
