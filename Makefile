@@ -126,6 +126,10 @@ bench/node_modules/.ready: bench/package.json bench/package-lock.json | $(VENV)/
 bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the alternatives, as ratios of one run
 	$(BIN)/python -m bench
 
+.PHONY: docs
+docs: $(VENV)/.ready ## build the site of the documents into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .PHONY: terraform-docs
 terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
 	$(BIN)/python -m tools.terraform_docs

@@ -1,5 +1,6 @@
-"""How often monitoring cries wolf, and how often it sees a wolf: `python -m bench.drift_rates` renews docs/monitoring.md.
+"""How often monitoring cries wolf, and how often it sees a wolf.
 
+`python -m bench.drift_rates` renews docs/guides/monitoring.md.
 Every cell of the table is 200 runs with 200 seeds, so it comes out the same each time. The data are drawn here, but for
 one row: the example's real websites, split into training and window anew for each seed.
 """
@@ -20,7 +21,7 @@ from mlops.contracts.runs import DriftThresholds
 from mlops.monitoring import drift
 
 CHECKOUT = Path(__file__).parents[1]
-DOCUMENT = CHECKOUT / "docs" / "monitoring.md"
+DOCUMENT = CHECKOUT / "docs" / "guides" / "monitoring.md"
 WEBSITES = CHECKOUT / "examples" / "phishing-url" / "data" / "websites.csv"
 SEEDS = 200
 BASELINE_ROWS = 2000
@@ -149,7 +150,7 @@ def drifted(column: ColumnDrift) -> bool:
 
 
 def table(seeds: int = SEEDS, sizes: Sequence[int] = SIZES) -> str:
-    """The Markdown of docs/monitoring.md."""
+    """The Markdown of docs/guides/monitoring.md."""
     head = "| what happened to the window | drift? | " + " | ".join(f"{size:,} rows" for size in sizes) + " |"
     lines = [head, "|---" * (2 + len(sizes)) + "|"]
     for name, (change, wanted) in SCENARIOS.items():

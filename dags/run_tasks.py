@@ -4,7 +4,7 @@ Every task notes its exception (`note_failure`). `record_failure` runs as soon a
 cause, writes failure.json and words the message; after success the last task words it. The two notification
 tasks send whichever there is: as teardowns they run in both cases, and never change the run's own result.
 `mlops.notifications.delivery_log` keeps them from sending again what an earlier try or a CI job has sent.
-docs/airflow.md explains why it is done so.
+docs/reference/dags.md explains why it is done so.
 """
 
 from __future__ import annotations

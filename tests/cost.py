@@ -1,6 +1,7 @@
 """What a run of tests cost, by folder: the wall that its tests took, and the CPU time of all their processes.
 
-`--cost FILE` writes the same as JSON, from which `python -m tests.cost FILE` renews the table of `docs/testing.md`.
+`--cost FILE` writes the same as JSON, from which `python -m tests.cost FILE` renews the table of
+`docs/contribute/testing.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 from tests import folders
 from tests.ending import ORPHANS
 
-PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
+PAGE = Path(__file__).parents[1] / "docs" / "contribute" / "testing.md"
 
 # What ended after its test, and was started without the environment of one: the servers of stacks.
 UNKNOWN = "(unknown)"

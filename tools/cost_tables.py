@@ -1,7 +1,7 @@
-"""Writes the tables of `docs/costs.md`: `python -m tools.cost_tables`.
+"""Writes the tables of `docs/operate/costs.md`: `python -m tools.cost_tables`.
 
-Prices and assumed usage are in `docs/prices.json`; what an environment has is read from its values and from
-the Terraform files, which are as `terraform fmt` leaves them.
+Prices and assumed usage are in `docs/operate/prices.json`; what an environment has is read from its values
+and from the Terraform files, which are as `terraform fmt` leaves them.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def usage(terraform: Path, prices: Mapping[str, Any]) -> list[Row]:
 
 
 def tables(terraform: Path, prices: Mapping[str, Any]) -> str:
-    """Everything between the two marks of `docs/costs.md`."""
+    """Everything between the two marks of `docs/operate/costs.md`."""
     known = environments(terraform)
     fixed, used = always(terraform, prices), usage(terraform, prices)
     totals = [sum(row.usd[number] for row in fixed + used) for number in range(len(known))]
@@ -250,9 +250,9 @@ def _host(address: str) -> str:
 
 
 def main(checkout: Path) -> None:
-    """Renew the tables of `docs/costs.md`."""
-    prices = json.loads((checkout / "docs" / "prices.json").read_text(encoding="utf-8"))
-    file = checkout / "docs" / "costs.md"
+    """Renew the tables of `docs/operate/costs.md`."""
+    prices = json.loads((checkout / "docs" / "operate" / "prices.json").read_text(encoding="utf-8"))
+    file = checkout / "docs" / "operate" / "costs.md"
     old = file.read_text(encoding="utf-8")
     new = renewed(old, checkout / "terraform", prices)
     if new != old:

@@ -371,7 +371,7 @@ def build_parser(wanted: str = "") -> Parser:
             command.name,
             help=command.about,
             description=command.about[0].upper() + command.about[1:] + ".",
-            epilog=f"Example:\n  {command.example}\n\nExit codes: docs/exit-codes.md",
+            epilog=f"Example:\n  {command.example}\n\nExit codes: docs/reference/exit-codes.md",
             formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         )
         if command.name == wanted:

@@ -1,4 +1,4 @@
-"""`docs/install.md`, followed word by word on this machine: from an empty account to a model, and back.
+"""`docs/operate/install.md`, followed word by word on this machine: from an empty account to a model, and back.
 
 The commands of the document are run as they stand, by bash, in its order. What a person does beside them (values of
 their own, clicks in GitLab) is done between its sections. The tests follow the document's order.
@@ -38,7 +38,7 @@ from tests.e2e.test_monitoring import ask, monitor, rows
 from tests.ending import STARTER
 
 CHECKOUT = Path(__file__).parents[2]
-DOCUMENT = CHECKOUT / "docs" / "install.md"
+DOCUMENT = CHECKOUT / "docs" / "operate" / "install.md"
 DEV = find_environment("dev")
 BUCKET = f"ml-ops-dev-{DEV.account}"
 
@@ -320,7 +320,7 @@ def test_the_pipeline_plans_and_applies_dev_in_its_own_roles(imported: Person, m
 def test_the_release_makes_the_tag_that_models_include(
     imported: Person, merged: PipelineRun, checks: Path
 ) -> None:
-    # settings of docs/release.md
+    # settings of docs/contribute/release.md
     project = projects.create_project(imported.stack.folder / "gitlab", "platform/ml-ops")
     projects.let_jobs_push(project)
     options = pipeline.PipelineOptions(tools=(checks,))

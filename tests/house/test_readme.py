@@ -37,7 +37,7 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
     pages = [
         CHECKOUT / "README.md",
         CHECKOUT / "CONTRIBUTING.md",
-        *(CHECKOUT / "docs").glob("*.md"),
+        *(CHECKOUT / "docs").rglob("*.md"),
         CHECKOUT / "terraform" / "README.md",
     ]
     links = [

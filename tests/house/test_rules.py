@@ -76,7 +76,7 @@ def name_of(requirement: str) -> str:
 
 def test_every_dependency_has_its_reason_and_is_locked() -> None:
     names = [name_of(requirement) for group in declared().values() for requirement in group]
-    page = (CHECKOUT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    page = (CHECKOUT / "docs" / "explain" / "dependencies.md").read_text(encoding="utf-8")
     lock = (CHECKOUT / "requirements" / "dev.txt").read_text(encoding="utf-8").lower()
     assert names
     assert [name for name in names if f"| {name} |" not in page] == []
@@ -154,7 +154,7 @@ def test_every_document_the_product_names_is_there() -> None:
     named = {
         name
         for file in sources
-        for name in re.findall(r"\bdocs/[a-z-]+\.md\b", file.read_text(encoding="utf-8"))
+        for name in re.findall(r"\bdocs/[a-z/-]+\.md\b", file.read_text(encoding="utf-8"))
     }
     assert len(named) > 5
     assert [name for name in sorted(named) if not (CHECKOUT / name).is_file()] == []
@@ -164,9 +164,9 @@ def test_the_evaluation_in_the_docs_is_one() -> None:
     from mlops.base.strict_json import loads
     from mlops.contracts.evidence import EvaluationReport
 
-    text = (CHECKOUT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    text = (CHECKOUT / "docs" / "reference" / "contracts.md").read_text(encoding="utf-8")
     (example,) = [part for part in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"metrics"' in part]
-    assert loads(EvaluationReport, example, "docs/contracts.md").metrics["f1"] == 0.93
+    assert loads(EvaluationReport, example, "docs/reference/contracts.md").metrics["f1"] == 0.93
 
 
 def test_nothing_slow_happens_when_a_stage_is_imported() -> None:
@@ -212,7 +212,7 @@ def test_every_owner_s_path_is_there() -> None:
 
 
 def test_phrases_that_went_stay_away() -> None:
-    page = CHECKOUT / "docs" / "style.md"
+    page = CHECKOUT / "docs" / "contribute" / "style.md"
     rows = re.findall(r"^\| `(.+)` \| .+ \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
     patterns = [re.compile(rf"(?<![Tt]here ){row}".replace("\\|", "|")) for row in rows]
     assert len(patterns) > 3

@@ -1,4 +1,4 @@
-"""One tree of errors. Each class has an exit code of its own; `docs/exit-codes.md` lists them.
+"""One tree of errors. Each class has an exit code of its own; `docs/reference/exit-codes.md` lists them.
 
 Standard library only: the Lambda carries this module in its zip.
 """

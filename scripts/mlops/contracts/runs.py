@@ -1,7 +1,7 @@
 """What travels between CI, the Lambda and the DAGs. Pure data; standard library only.
 
 A run request goes from a CI job to the Lambda `dag-trigger`, which passes its `conf` to Airflow unchanged.
-`docs/contracts.md` describes every field.
+`docs/reference/contracts.md` describes every field.
 """
 
 from __future__ import annotations

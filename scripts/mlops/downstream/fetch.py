@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BUNDLE, CHECKSUM = "code.bundle", "code.sha256"
 _BUNDLE_LIMIT = 1 << 30
 _ARCHIVE_LIMIT = _BUNDLE_LIMIT + (1 << 20)
-_DOCS = "Look at docs/downstream.md."
+_DOCS = "Look at docs/guides/downstream.md."
 
 
 class UpstreamSource(Protocol):
@@ -146,8 +146,8 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
         raise UpstreamError(
             "The trigger passes on variables that decide here",
             cause=", ".join(names),
-            next_step="Let nobody set pipeline variables in this project (docs/downstream.md), and extend"
-            " .mlops-trigger as it is.",
+            next_step="Let nobody set pipeline variables in this project (docs/guides/downstream.md), and"
+            " extend .mlops-trigger as it is.",
         )
 
 
@@ -218,7 +218,7 @@ def ask_with_job_token(claim: Claim, source: UpstreamSource, accepted: str) -> K
         raise SettingsError(
             "Nothing says which job made the upstream's artifact",
             cause=f"a job token may not look it up, and {TOKEN} is not set",
-            next_step=f"Set {TOKEN} here, or forward-artifact in the upstream: docs/downstream.md.",
+            next_step=f"Set {TOKEN} here, or forward-artifact in the upstream: docs/guides/downstream.md.",
         )
     if not claim.commit:
         raise _untold()
@@ -236,7 +236,8 @@ def ask_with_job_token(claim: Claim, source: UpstreamSource, accepted: str) -> K
         raise UpstreamError(
             f"{claim.commit[:8]} is not the newest commit of {ref}",
             cause=f"that is {newest[:8] or 'none'}, and a job token may not ask what the pipeline was about",
-            next_step=f"Go on with the pipeline of the newest commit, or set {TOKEN}: docs/downstream.md.",
+            next_step="Go on with the pipeline of the newest commit, or set"
+            f" {TOKEN}: docs/guides/downstream.md.",
         )
     return Known(
         upstream=Upstream(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlops.clients.aws.s3 import Storage
     from mlops.contracts.runs import TrainingConf
 
-_CORRECT = "Correct what `evaluate` writes; docs/contracts.md shows the format."
+_CORRECT = "Correct what `evaluate` writes; docs/reference/contracts.md shows the format."
 
 
 def judge(conf: TrainingConf, champion_version: str | None, storage: Storage, created_at: str) -> Comparison:

@@ -391,7 +391,8 @@ def _taken(
         raise RegistryError(
             f"The image of {registry.repository} {version} has {len(found.tags)} tags, and ECR takes no more",
             cause="each merge request that builds nothing new leaves one",
-            next_step="Delete tags of merged ones: docs/versions.md, What a merge request may become.",
+            next_step="Delete tags of merged ones: docs/explain/versions.md, What a merge request may"
+            " become.",
         )
     following = newest_release(registry)[0]
     for _ in range(ATTEMPTS):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-GUIDE = "docs/manifest.md describes every key."
+GUIDE = "docs/reference/manifest.md describes every key."
 
 _ALLOWED = {
     "string_type": "text",

@@ -5,7 +5,7 @@
     manifest.training(model, bucket) evaluation(...) deployment(...) notifications(...)
                                     the records that travel to the DAGs
 
-The sections are in `schema`; `docs/manifest.md` describes them for people.
+The sections are in `schema`; `docs/reference/manifest.md` describes them for people.
 """
 
 from __future__ import annotations

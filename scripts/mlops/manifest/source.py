@@ -87,7 +87,7 @@ def read(path: Path) -> ManifestSource:
     except FileNotFoundError as error:
         raise ManifestError(
             f"There is no manifest {path}",
-            next_step="Write one (docs/manifest.md has a minimal one), or name it with --manifest.",
+            next_step="Write one (docs/reference/manifest.md has a minimal one), or name it with --manifest.",
         ) from error
     except OSError as error:
         raise ManifestError(f"{path} cannot be read", cause=str(error)) from error

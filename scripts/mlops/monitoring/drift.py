@@ -5,7 +5,7 @@ whether more of them are missing, whether there are some that training never saw
 distributed. A difference is drift when it is not an accident and large enough to matter. Holm's procedure
 keeps the chance of one false alarm or more below `significance` however many columns there are, and a floor
 of the effect (PSI, KS statistic, share of rows) keeps thousands of rows from making a trifle significant.
-docs/monitoring.md has the rates.
+docs/guides/monitoring.md has the rates.
 
 scipy is imported by the functions that test, so importing this module costs nothing.
 """

@@ -73,7 +73,7 @@ def monitor(model: Model, end: str, platform: Platform, timeout: float) -> Outco
         raise UsageError(
             f"{model.name} is not monitored",
             cause="its mlops.yml has no section `monitoring`, so its endpoint keeps no requests",
-            next_step="Add `monitoring: {}`, train and deploy; docs/monitoring.md explains it.",
+            next_step="Add `monitoring: {}`, train and deploy; docs/guides/monitoring.md explains it.",
         )
     runs, storage = platform.runs, platform.storage
     prefix = f"s3://{platform.bucket}/{model.project}/{model.name}/"

@@ -241,7 +241,7 @@ def _check_readable(found: captured_requests.Captured, rows: int, misfits: int, 
         raise MonitoringError(
             f"None of {found.unreadable} captured requests can be read",
             cause=found.trouble,
-            next_step="docs/monitoring.md lists the forms of requests that can be compared.",
+            next_step="docs/guides/monitoring.md lists the forms of requests that can be compared.",
         )
     if misfits:
         raise MonitoringError(

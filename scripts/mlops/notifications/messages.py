@@ -188,7 +188,9 @@ def storable(text: str) -> str:
 
 def unknown_channel(name: str) -> str:
     """What everybody who hears it instead should know."""
-    return f"mlops.yml asks for the channel '{name}', which there is not here: see docs/notifications.md."
+    return (
+        f"mlops.yml asks for the channel '{name}', which there is not here: see docs/guides/notifications.md."
+    )
 
 
 def with_note(message: Message, note: str) -> Message:

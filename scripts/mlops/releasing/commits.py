@@ -4,8 +4,8 @@
     mlops commits                   the commits of a merge request, or those since the last release
 
 Messages follow Conventional Commits, read by the parser that computes versions (`mlops.contracts.versions`).
-What git writes by itself (a merge, a revert) has no type and needs none. docs/release.md has the rules with
-their reasons.
+What git writes by itself (a merge, a revert) has no type and needs none. docs/contribute/release.md has the
+rules with their reasons.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _BY_GIT = re.compile(r'(Revert|Reapply) "')
 _UNFINISHED = re.compile(r"(fixup|squash|amend)! ")
 _TRAILER = re.compile(r"[A-Z][A-Za-z]*(-[A-Za-z]+)+: \S")
 _NEXT_STEP = (
-    "Reword it: `git commit --amend`, or `git rebase -i` for an older one. docs/release.md has the rules."
+    "Reword it: `git commit --amend`, or `git rebase -i` for an older one. docs/contribute/release.md has"
+    " the rules."
 )
 
 

@@ -6,7 +6,7 @@
 
 One push carries all of it or nothing: the commit with version and changelog, the tag `v1.2.0`, and the tags
 `1` and `1.2` that follow the newest release of their line. GitLab's release comes after it, and is made by
-running the command again where that was missed. docs/release.md says how it is used.
+running the command again where that was missed. docs/contribute/release.md says how it is used.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ def patience(longest: float, asked: str, variables: Mapping[str, str], now: date
     console.warn(
         f"The run may take {wanted:.0f} s, and GitLab ends this job after {job:.0f} s: "
         f"it waits {left:.0f} s. "
-        "Run it again if that is too short, or give it more time: docs/templates.md, How long a job waits."
+        "Run it again if that is too short, or give it more time: docs/guides/pipeline.md, How long a job"
+        " waits."
     )
     return max(left, 0.0)
 

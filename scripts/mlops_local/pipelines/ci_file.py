@@ -139,7 +139,7 @@ def invalid(reasons: str) -> LocalStackError:
     return LocalStackError(
         "The pipeline's CI file is not valid",
         cause=reasons,
-        next_step="Correct .gitlab-ci.yml; docs/templates.md lists the inputs.",
+        next_step="Correct .gitlab-ci.yml; docs/reference/templates.md lists the inputs.",
     )
 
 

@@ -43,7 +43,7 @@ variable "package" {
 }
 
 variable "airflow_version" {
-  description = "The version of Airflow; a change updates the environment in place, docs/airflow.md says how."
+  description = "The version of Airflow; a change updates the environment in place, docs/operate/airflow.md says how."
   type        = string
   default     = "3.2.1"
   nullable    = false

@@ -1,5 +1,5 @@
 # For data scientists: to look at everything they need to explain a model, in production too, and to change nothing.
-# IAM Identity Center attaches it to a permission set by its name (docs/permissions.md).
+# IAM Identity Center attaches it to a permission set by its name (docs/operate/permissions.md).
 
 resource "aws_iam_policy" "people" {
   name        = "${var.name}-read-only"

@@ -43,7 +43,7 @@ run "models" {
       "ml-ops-web-safety--phishing-url-latency",
       "ml-ops-web-safety--phishing-url-memory",
     ]
-    error_message = "The names of alarms are what docs/observability.md says: deployments refer to them."
+    error_message = "The names of alarms are what docs/operate/observability.md says: deployments refer to them."
   }
   assert {
     condition = alltrue([

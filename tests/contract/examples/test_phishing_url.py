@@ -179,7 +179,9 @@ def test_developers_have_the_versions_of_the_image() -> None:
     assert pins <= set((EXAMPLE / "requirements-dev.txt").read_text().splitlines())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/manifest.md", "examples/phishing-url/mlops.yml"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/reference/manifest.md", "examples/phishing-url/mlops.yml"]
+)
 def test_the_smoke_test_that_a_page_shows_is_a_request_the_example_answers(
     python: Python, tmp_path: Path, page: str
 ) -> None:

@@ -54,7 +54,7 @@ APPLIES = {
 RELEASES = {"release": "manual", "publish-image": "on_success", "publish-wheel": "on_success"}
 
 TABLE: list[tuple[str, PipelineTrigger, dict[str, Any], dict[str, str]]] = [
-    ("merge request of documents", MERGE_REQUEST, {"changed": ["docs/release.md"]}, CHECKS),
+    ("merge request of documents", MERGE_REQUEST, {"changed": ["docs/contribute/release.md"]}, CHECKS),
     *(
         (
             f"merge request of {path}",
@@ -432,7 +432,7 @@ def test_the_file_fits_gitlabs_schema_with_what_it_includes(templates: Any, tmp_
 
 
 def test_the_table_of_the_documents_is_the_pipeline(own_jobs: Any) -> None:
-    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    page = (paths.checkout() / "docs" / "contribute" / "release.md").read_text(encoding="utf-8")
     section = page.partition("## The pipeline\n")[2].partition("\n## ")[0]
     rows = [
         (re.findall(r"`([a-z:-]+)`", names), [bool(cell.strip()) for cell in cells.split("|")])
@@ -456,7 +456,7 @@ def test_the_table_of_the_documents_is_the_pipeline(own_jobs: Any) -> None:
 
 
 def test_every_setting_that_jobs_rely_on_is_documented() -> None:
-    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    page = (paths.checkout() / "docs" / "contribute" / "release.md").read_text(encoding="utf-8")
 
     assert {"MLOPS_PLAN_ROLE_ARN_DEV", "MLOPS_APPLY_ROLE_ARN_DEV", "`STAGE`", "`PROD`"} <= set(
         re.findall(r"MLOPS_\w+|`[A-Z]+`", page)
@@ -466,7 +466,7 @@ def test_every_setting_that_jobs_rely_on_is_documented() -> None:
 
 
 def test_the_rule_for_the_images_tags_covers_releases_and_not_commits() -> None:
-    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    page = (paths.checkout() / "docs" / "contribute" / "release.md").read_text(encoding="utf-8")
     (rule,) = re.findall(r"`(\^\[0-9\].+?)`", page)
     (cleaned,) = re.findall(r"tags that match `(.+?)`", page)
 

@@ -165,7 +165,7 @@ def test_a_tag_that_moved_on_is_not_the_older_releases(platform: Platform) -> No
 def test_documents_and_tests_make_no_release(platform: Platform) -> None:
     platform.release()
     platform.pull()
-    platform.commit("Explain", path="docs/release.md")
+    platform.commit("Explain", path="docs/contribute/release.md")
     platform.commit("Test more", path="tests/test_x.py")
     platform.commit("Test a module", "a test", path="terraform/root/tests/x.tftest.hcl")
     before = platform.refs()
@@ -402,7 +402,7 @@ def test_a_setting_that_is_off_is_said(platform: Platform) -> None:
     with pytest.raises(ReleaseError, match="was not pushed") as caught:
         platform.release()
     assert "403" in caught.value.cause
-    assert "docs/release.md" in caught.value.next_step
+    assert "docs/contribute/release.md" in caught.value.next_step
     assert set(platform.refs()) == {"main"}
 
 
@@ -423,7 +423,7 @@ def test_gitlab_that_makes_no_release_says_what_to_do(platform: Platform) -> Non
     other = GitLabProject(platform.api()._project.manager.gitlab, "999", "CI_JOB_TOKEN")
     with pytest.raises(GitLabError, match=r"did not make the release v1\.0\.0") as caught:
         release(platform.origin(platform.clone()), other, request())
-    assert "docs/release.md" in caught.value.next_step
+    assert "docs/contribute/release.md" in caught.value.next_step
     assert platform.releases() == []
     assert made(platform.release(platform.refs()["v1.0.0"])).tag == "v1.0.0"
     assert platform.releases() == ["v1.0.0"]

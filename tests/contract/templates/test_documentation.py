@@ -1,4 +1,4 @@
-"""docs/templates.md names every template, input, default and job."""
+"""The pages about templates name every template, input, default and job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mlops_local.base import paths
 
 
 def _sections() -> dict[str, str]:
-    text = (paths.checkout() / "docs" / "templates.md").read_text(encoding="utf-8")
+    pages = ("guides/pipeline.md", "reference/templates.md")
+    text = "".join((paths.checkout() / "docs" / page).read_text(encoding="utf-8") for page in pages)
     parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

@@ -283,7 +283,7 @@ def seconds(timeout: str) -> int:
 
 def test_a_job_that_waits_may_take_as_long_as_what_it_waits_for(stages: Any, tmp_path: Path) -> None:
     _, full = re.findall(
-        r"```yaml\n(project:.*?)```", (paths.checkout() / "docs/manifest.md").read_text(), re.S
+        r"```yaml\n(project:.*?)```", (paths.checkout() / "docs/reference/manifest.md").read_text(), re.S
     )
     (tmp_path / "smoke-test.json").write_text("{}")
     (tmp_path / "mlops.yml").write_text(full)

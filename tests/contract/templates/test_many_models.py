@@ -27,7 +27,7 @@ def configuration() -> dict[str, Any]:
 
 
 def test_the_documentation_shows_this_file() -> None:
-    document = (paths.checkout() / "docs" / "many-models.md").read_text(encoding="utf-8")
+    document = (paths.checkout() / "docs" / "guides" / "many-models.md").read_text(encoding="utf-8")
 
     assert f"```yaml\n{(EXAMPLE / '.gitlab-ci.yml').read_text()}```" in document
 
@@ -35,7 +35,9 @@ def test_the_documentation_shows_this_file() -> None:
 def test_the_documented_number_of_includes_is_right(templates: Any) -> None:
     """GitLab counts files included twice twice: https://gitlab.com/gitlab-org/gitlab/-/merge_requests/111726."""
     one = 1 + len(templates["model-pipeline"].filled()["include"])
-    document = " ".join((paths.checkout() / "docs" / "many-models.md").read_text(encoding="utf-8").split())
+    document = " ".join(
+        (paths.checkout() / "docs" / "guides" / "many-models.md").read_text(encoding="utf-8").split()
+    )
 
     words = {9: "nine", 10: "ten", 11: "eleven"}
     assert f"a model takes {words[one]}: more than {(150 - 1) // one} models" in document

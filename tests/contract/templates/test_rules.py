@@ -1,4 +1,4 @@
-"""Which job runs in which kind of pipeline: the table of docs/templates.md, evaluated by a pipeline engine."""
+"""Which job runs in which kind of pipeline: docs/guides/pipeline.md, evaluated by a pipeline engine."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_a_job_of_ones_own_that_needs_what_is_not_there(planner: Any) -> None:
 def test_a_job_as_the_docs_show_it_leaves_every_pipeline_as_it_is(
     planner: Any, trigger: PipelineTrigger, smoke: bool
 ) -> None:
-    page = (paths.checkout() / "docs" / "templates.md").read_text(encoding="utf-8")
+    page = (paths.checkout() / "docs" / "guides" / "pipeline.md").read_text(encoding="utf-8")
     assert "needs: [containerize]" not in page
     (block,) = re.findall(r"```yaml\n(smoke:.*?)```", page, re.DOTALL)
     own = yaml.safe_load(block)

@@ -144,7 +144,7 @@ def commands(done: Done) -> list[str]:
 
 def documented() -> list[str]:
     """The commands of the section, with this account."""
-    text = (CHECKOUT / "docs" / "terraform.md").read_text(encoding="utf-8")
+    text = (CHECKOUT / "docs" / "operate" / "terraform.md").read_text(encoding="utf-8")
     section = text.partition("\n## Retire a model\n")[2].partition("\n## ")[0]
     blocks = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
     lines = re.sub(r"\\\n\s*", "", blocks).splitlines()

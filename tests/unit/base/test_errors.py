@@ -9,7 +9,7 @@ from mlops.base import errors
 from mlops.base.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, MlopsError
 
 CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, MlopsError)]
-EXIT_CODES = Path(__file__).parents[3] / "docs" / "exit-codes.md"
+EXIT_CODES = Path(__file__).parents[3] / "docs" / "reference" / "exit-codes.md"
 
 
 def test_every_error_has_an_exit_code_of_its_own() -> None:

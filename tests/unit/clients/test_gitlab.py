@@ -192,6 +192,6 @@ def test_a_refused_job_is_told_of_the_projects_settings(gitlab: FakeGitLab, toke
     with pytest.raises(GitLabError) as caught:
         connect_job(gitlab.url, "7", token).create_release("v1.0.0", "abc123", "")
     assert str(status) in caught.value.cause
-    assert "docs/release.md" in caught.value.next_step
+    assert "docs/contribute/release.md" in caught.value.next_step
     assert "MLOPS_GITLAB_TOKEN" not in str(caught.value)
     assert token not in str(caught.value)

@@ -111,7 +111,7 @@ def test_the_claim_is_named(
     assert found in error.cause
     assert f"AWS says: {code}: {message}" in error.cause
     assert step in error.next_step
-    assert error.next_step.endswith("docs/permissions.md says who may take which role.")
+    assert error.next_step.endswith("docs/operate/permissions.md says who may take which role.")
 
 
 def test_the_platforms_own_roles_have_other_settings(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_role_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(AuthenticationError, match="role/ci: its token's claim sub does not match") as caught:
         session.client("ssm")
     assert "AccessDenied: Not authorized" in caught.value.cause
-    assert "docs/permissions.md" in caught.value.next_step
+    assert "docs/operate/permissions.md" in caught.value.next_step
 
 
 @pytest.mark.parametrize(

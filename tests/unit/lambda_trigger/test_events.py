@@ -34,7 +34,7 @@ from .test_handler import CONFIG, Clock, FakeMwaa, airflow_error, aws_error
 
 DAGS = frozenset({"model_training", "model_deployment", RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG})
 ALL = LambdaConfig(airflow_environment="ml-ops-test", allowed_dags=DAGS, airflow_url="")
-DOCUMENT = Path(__file__).parents[3] / "docs" / "events.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
 
 
 def event(source: str, detail_type: str, detail: object, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mlops.manifest import reader
 from mlops.manifest import schema as manifest_schema
 
 CHECKOUT = Path(__file__).parents[3]
-GUIDE = CHECKOUT / "docs" / "manifest.md"
+GUIDE = CHECKOUT / "docs" / "reference" / "manifest.md"
 
 MINIMAL = """\
 project: web-safety

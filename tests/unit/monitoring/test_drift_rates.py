@@ -1,4 +1,4 @@
-"""The table of docs/monitoring.md, made again at a size that takes seconds."""
+"""The table of docs/guides/monitoring.md, made again at a size that takes seconds."""
 
 from __future__ import annotations
 

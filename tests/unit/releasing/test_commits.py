@@ -84,7 +84,7 @@ def test_what_is_taken_has_the_version_that_it_says(kind: str, scope: str, break
 def test_the_rules_are_documented() -> None:
     from mlops_local.base import paths
 
-    page = (paths.checkout() / "docs" / "release.md").read_text(encoding="utf-8")
+    page = (paths.checkout() / "docs" / "contribute" / "release.md").read_text(encoding="utf-8")
     section = page.partition("## Commit messages\n")[2].partition("\n## ")[0]
 
     assert all(f"`{kind}`" in section for kind in TYPES)

@@ -19,7 +19,9 @@ ROW = re.compile(r"^\| (?P<what>[^|]+) \|[^|]*\| (?P<usd>[^a-z]+) \|$")
 
 @pytest.fixture(name="prices")
 def read_prices() -> dict[str, Any]:
-    prices: dict[str, Any] = json.loads((CHECKOUT / "docs" / "prices.json").read_text(encoding="utf-8"))
+    prices: dict[str, Any] = json.loads(
+        (CHECKOUT / "docs" / "operate" / "prices.json").read_text(encoding="utf-8")
+    )
     return prices
 
 
@@ -29,7 +31,7 @@ def copy_terraform(tmp_path: Path) -> Path:
 
 
 def rows(chapter: str) -> dict[str, list[float]]:
-    document = (CHECKOUT / "docs" / "costs.md").read_text(encoding="utf-8")
+    document = (CHECKOUT / "docs" / "operate" / "costs.md").read_text(encoding="utf-8")
     part = document.split(f"### {chapter}\n")[1].split("\n### ")[0]
     matches = [match for match in map(ROW.match, part.splitlines()) if match]
     return {
@@ -38,7 +40,7 @@ def rows(chapter: str) -> dict[str, list[float]]:
 
 
 def test_the_document_is_current(prices: dict[str, Any]) -> None:
-    document = (CHECKOUT / "docs" / "costs.md").read_text(encoding="utf-8")
+    document = (CHECKOUT / "docs" / "operate" / "costs.md").read_text(encoding="utf-8")
     assert cost_tables.renewed(document, TERRAFORM, prices) == document, "run: python -m tools.cost_tables"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _VALUES = "terraform/environments/<environment>/values.tfvars"
 _MODELS = "terraform/root/models.auto.tfvars"
-_GUIDE = "docs/permissions.md says who may take which role."
+_GUIDE = "docs/operate/permissions.md says who may take which role."
 # What a person needs of a token; the rest of it, and its signature, never reach a log.
 _SHOWN = ("project_path", "ref", "ref_type", "ref_protected", "environment", "environment_protected")
 

@@ -151,8 +151,8 @@ class Trigger:
             step = "Apply this environment's Terraform, or check the account and region of the job."
         elif code == "AccessDeniedException":
             step = (
-                f"Start {request.dag_id} from the job whose role may; docs/permissions.md says which, "
-                f"by lambda:InvokeFunction on {self._function}:{request.dag_id}."
+                f"Start {request.dag_id} from the job whose role may; docs/operate/permissions.md says which,"
+                f" by lambda:InvokeFunction on {self._function}:{request.dag_id}."
             )
         else:
             step = f"Look at the state of the function {self._function} in the Lambda console."

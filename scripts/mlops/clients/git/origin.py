@@ -21,7 +21,7 @@ from mlops.contracts import versions
 
 _RELEASES = "refs/mlops/releases/"
 _BRANCH = "refs/mlops/branch"
-_SETUP = "Check the project's settings against docs/release.md."
+_SETUP = "Check the project's settings against docs/contribute/release.md."
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 TOKEN = "MLOPS_GITLAB_TOKEN"  # noqa: S105  # the variable's name
 JOB_TOKEN = "CI_JOB_TOKEN"  # noqa: S105  # the variable's name
-_JOB_TOKEN_STEP = "Check the project's settings against docs/release.md; the job acts as who started it."  # noqa: S105
+_JOB_TOKEN_STEP = (
+    "Check the project's settings against docs/contribute/release.md; the job acts as who started it."  # noqa: S105
+)
 _TIMEOUT = 15
 # https://docs.gitlab.com/administration/instance_limits/: a note or a description has at most a million.
 _TEXT_LIMIT = 1_000_000

@@ -139,7 +139,7 @@ def _errors(what: str) -> Iterator[None]:
         ) from error
     except GitlabError as error:
         step = {
-            400: "Correct the value that GitLab names; docs/retraining.md shows examples.",
+            400: "Correct the value that GitLab names; docs/guides/retraining.md shows examples.",
             403: "Give the token in MLOPS_GITLAB_TOKEN the scope api and the role Maintainer.",
             404: "Check the project, and give the token the scope api and the role Maintainer in it.",
         }.get(error.response_code or 0, "Try again; if it stays, look at GitLab's status.")

@@ -173,7 +173,7 @@ class UpstreamProject:
             raise GitLabError(
                 f"GitLab did not {what} of project {self._id}",
                 cause=f"{error.response_code or 'no HTTP status'}: {error.error_message}"[:500],
-                next_step=f"Let {self._token} read that project, as docs/downstream.md says.",
+                next_step=f"Let {self._token} read that project, as docs/guides/downstream.md says.",
             ) from error
         except RequestException as error:
             raise GitLabError(
