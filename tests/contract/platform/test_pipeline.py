@@ -32,6 +32,7 @@ CHECKS = dict.fromkeys(
     (
         "commits",
         "lint",
+        "docs",
         "units",
         "pipelines",
         "images",
@@ -51,7 +52,7 @@ APPLIES = {
     "terraform-apply:stage": "manual",
     "terraform-apply:prod": "manual",
 }
-RELEASES = {"release": "manual", "publish-image": "on_success", "publish-wheel": "on_success"}
+RELEASES = {"release": "manual", **dict.fromkeys(("publish-image", "publish-wheel", "pages"), "on_success")}
 
 TABLE: list[tuple[str, PipelineTrigger, dict[str, Any], dict[str, str]]] = [
     ("merge request of documents", MERGE_REQUEST, {"changed": ["docs/contribute/release.md"]}, CHECKS),
@@ -153,6 +154,7 @@ def test_what_waits_for_what(own_jobs: Any) -> None:
         "release": (*checks, "job-image"),
         "publish-image": ("release",),
         "publish-wheel": ("release",),
+        "pages": ("release",),
     }
 
 
@@ -326,7 +328,7 @@ def test_every_test_is_run_by_exactly_one_job() -> None:
     assert len(there) > 100
     assert sorted(there - set(run)) == []
     assert [file for file, times in run.items() if times > 1] == []
-    assert [name for name in CHECKS if not files_of(name)] == ["commits"]
+    assert [name for name in CHECKS if not files_of(name)] == ["commits", "docs"]
 
 
 def test_tests_that_share_a_stack_are_in_one_job() -> None:
@@ -404,7 +406,7 @@ def test_the_job_commits_has_every_commit_to_look_at() -> None:
 
 
 def test_what_changes_something_outside_is_never_stopped_half_way() -> None:
-    for name in ("release", "publish-image", "publish-wheel"):
+    for name in RELEASES:
         assert OWN[name]["extends"][-1] == ".release"
     assert OWN[".release"]["interruptible"] is False
     assert OWN[".release"]["resource_group"] == "release"

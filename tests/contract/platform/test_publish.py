@@ -1,4 +1,4 @@
-"""The scripts of `publish-image` and `publish-wheel`, as a runner runs them, after a real release."""
+"""The scripts of `publish-image`, `publish-wheel` and `pages`, as a runner runs them, after a real release."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(
     platform: Platform, job: str, clone: Path, tools: Path, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """A job's script in one shell, as a runner puts it together; the tools are there already."""
-    skipped = ("python3 -m venv", "pip install")
+    skipped = ("python3 -m venv", "pip install", "make ")
     lines = [line for line in OWN[job]["script"] if not line.startswith(skipped)]
     environment = {
         name: value for name, value in os.environ.items() if name in ("HOME", "GIT_CONFIG_GLOBAL", "LANG")
@@ -193,3 +193,26 @@ def test_one_click_makes_all_of_a_release(platform: Platform, clone: Path, tools
     assert platform.releases() == ["v1.0.0"]
     assert f"{IMAGE}:1.0.0" in (tools / "tags").read_text()
     assert "Uploading ml_ops-1.0.0-py3-none-any.whl" in (clone / "twine.log").read_text()
+
+
+def test_the_site_is_published_from_the_tags(platform: Platform, tools: Path) -> None:
+    (platform.work / "docs").mkdir()
+    (platform.work / "docs" / "index.md").write_text("# First\n")
+    (platform.work / "mkdocs.yml").write_text("site_name: small\nplugins: []\n")
+    platform.commit("feat: a site", "a site")
+    assert platform.release()
+    platform.pull()
+    (platform.work / "docs" / "index.md").write_text("# Second\n")
+    platform.commit("feat: more of it", "more")
+    assert platform.release()
+    # As a runner's: one commit, and no tags.
+    clone = platform.clone("", "--depth=1")
+    (clone / ".venv").symlink_to(paths.checkout() / ".venv")
+
+    done = run(platform, "pages", clone, tools, PYTHONPATH=str(paths.checkout()))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The site has the releases 1.1.0, 1.0.0." in done.stdout
+    for line, words in (("1.0", "First"), ("1.1", "Second")):
+        assert words in (clone / "public" / line / "index.html").read_text()
+    assert '"latest"' in (clone / "public" / "versions.json").read_text()
