@@ -130,6 +130,11 @@ bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the al
 docs: $(VENV)/.ready ## build the site of the documents into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+.PHONY: reference
+reference: $(VENV)/.ready ## renew the tables in the documents that follow from the code
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.cost_tables
+
 .PHONY: terraform-docs
 terraform-docs: $(VENV)/.ready ## renew the tables in Terraform's READMEs
 	$(BIN)/python -m tools.terraform_docs

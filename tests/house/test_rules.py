@@ -160,6 +160,23 @@ def test_every_document_the_product_names_is_there() -> None:
     assert [name for name in sorted(named) if not (CHECKOUT / name).is_file()] == []
 
 
+def test_every_path_in_the_docs_is_there() -> None:
+    folders = [one.name for one in CHECKOUT.iterdir() if one.is_dir() and one.name[0] != "."]
+    pattern = re.compile(rf"`((?:{'|'.join(folders)})/[^`\s<>…{{}}]*)`")
+    pages = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")]
+    named = {
+        (identity(page), path)
+        for page in pages
+        for path in pattern.findall(page.read_text(encoding="utf-8"))
+        if "NAME" not in path and not path.startswith(("build/", "site/"))
+    }
+    assert len(named) > 30
+    made = ("data/",)  # below the bucket
+    assert [
+        one for one in sorted(named) if not one[1].startswith(made) and not list(CHECKOUT.glob(one[1]))
+    ] == []
+
+
 def test_the_evaluation_in_the_docs_is_one() -> None:
     from mlops.base.strict_json import loads
     from mlops.contracts.evidence import EvaluationReport

@@ -109,7 +109,7 @@ class ImageSection(Section):
     """What the image is built from."""
 
     context: RelativePath = "."
-    """The directory the Dockerfile may copy from, below the manifest's own."""
+    """The directory the Dockerfile may copy from: committed files that `.dockerignore` lets through."""
     dockerfile: RelativePath | None = None
     """Default: `Dockerfile` in the context."""
 
@@ -120,7 +120,9 @@ class TrainingSection(Section):
     channels: Annotated[dict[ChannelName, DataPath], Field(min_length=1, max_length=20)]
     """Data by channel, one of them `train`: a path in the platform's bucket; its roles read no other yet."""
     instance_type: InstanceType = _INSTANCE_TYPE
+    """SageMaker's type of each instance."""
     instance_count: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many instances train together."""
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = _VOLUME_GB
     """Disk of each instance."""
     max_runtime: Annotated[Duration, Field(ge=60, le=28 * 86400)] = 3600
@@ -149,6 +151,7 @@ class MetricSection(Section):
     """A metric of evaluation.json and its gate."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$", examples=["f1"])]
+    """As in evaluation.json."""
     goal: Goal | None = None
     """Known for common metrics such as f1 or rmse; to be given for all others."""
     min: Number | None = None
@@ -175,9 +178,13 @@ class EvaluationSection(Section):
     data: DataPath
     """The test data, written like a channel."""
     metrics: Annotated[list[MetricSection], Field(min_length=1, max_length=50)]
+    """What counts, from the container's evaluation.json, and the goals of the gate."""
     instance_type: InstanceType = _INSTANCE_TYPE
+    """SageMaker's type of the instance."""
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = _VOLUME_GB
+    """Disk of the instance."""
     max_runtime: Annotated[Duration, Field(ge=60, le=5 * 86400)] = 1800
+    """The job is stopped after this time."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -237,6 +244,7 @@ class MonitoringSection(Section):
     min_rows: Annotated[int, Field(ge=30, le=20_000)] = Monitoring.min_rows
     """Of fewer captured rows nothing is concluded."""
     thresholds: DriftThresholdsSection = DriftThresholdsSection()
+    """From this size on, a significant difference counts as drift."""
 
 
 class SmokeTestSection(Section):
@@ -245,6 +253,7 @@ class SmokeTestSection(Section):
     content_type: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9.+-]+(; ?[a-z]+=[A-Za-z0-9-]+)?$")] = (
         "application/json"
     )
+    """How the body is written."""
     body: Any = None
     """Text as it is, or a mapping or list that is sent as JSON."""
     body_file: RelativePath | None = None
@@ -265,8 +274,11 @@ class DeploymentSection(Section):
     """A SageMaker endpoint."""
 
     smoke_test: SmokeTestSection
+    """A request that a fresh endpoint must answer with HTTP 200 and this model's version."""
     instance_type: InstanceType = _INSTANCE_TYPE
+    """SageMaker's type of each instance."""
     instance_count: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many instances the endpoint begins with, and has again when this or `instance_type` changes."""
     startup_timeout: Annotated[Duration, Field(ge=60, le=3600)] = 600
     """How long a container may take until it answers /ping."""
 
@@ -279,7 +291,9 @@ class NotificationsSection(Section):
     )
     """A channel of the platform: an e-mail topic and a Slack webhook. Terraform's `channels` lists them."""
     slack: bool = Notifications.slack
+    """The model's messages go to that channel's Slack."""
     email: bool = Notifications.email
+    """And to its e-mail subscribers."""
 
 
 class ModelSection(Section):
@@ -300,6 +314,7 @@ class Document(Section):
     project: Name
     """What the models belong to; part of every name on AWS."""
     models: Annotated[dict[Name, ModelSection], Field(min_length=1)]
+    """One entry a model, by its name."""
     environments: dict[Name, dict[Name, dict[str, Any]]] = {}
     """By environment and model: keys that differ there. Mappings are merged, all else is replaced."""
 

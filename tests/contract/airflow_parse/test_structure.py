@@ -1,8 +1,9 @@
-"""Both DAGs as Airflow sees them when it parses: they import little, do nothing, and are wired as they should be."""
+"""The DAGs as Airflow sees them when it parses: they import little, do nothing, and are wired as they should be."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,17 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return drive("driver.py", tmp_path_factory.mktemp("airflow"))
 
 
-def test_both_dags_are_there_and_nothing_else(parsed: Any) -> None:
+def test_every_dag_is_there_and_nothing_else(parsed: Any) -> None:
     assert parsed["errors"] == {}
     assert sorted(parsed["dags"]) == sorted(WORK)
+
+
+@pytest.mark.parametrize("dag_id", WORK)
+def test_the_reference_names_the_tasks_in_their_order(dag_id: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "dags.md").read_text(encoding="utf-8")
+    chain = re.search(rf"^## {dag_id}\n\n`(.+)`$", page, re.MULTILINE)
+    assert chain
+    assert re.split(" → |, ", chain[1]) == WORK[dag_id]
 
 
 def test_parsing_reaches_nobody(parsed: Any) -> None:

@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_api import RunCache
 from event_shapes import is_event, parse
-from events import DAY, HOUR, RULES, Data, Ignored, Order, decide
+from events import RULES, Data, Ignored, Order, decide
 from handler import EventNotTakenError, LambdaConfig, respond
 from mlops.base.strict_json import encode
 from mlops.contracts.runs import (
@@ -34,7 +33,6 @@ from .test_handler import CONFIG, Clock, FakeMwaa, airflow_error, aws_error
 
 DAGS = frozenset({"model_training", "model_deployment", RETRAINING_DAG, MONITORING_DAG, NOTICE_DAG})
 ALL = LambdaConfig(airflow_environment="ml-ops-test", allowed_dags=DAGS, airflow_url="")
-DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
 
 
 def event(source: str, detail_type: str, detail: object, **more: Any) -> dict[str, Any]:
@@ -451,18 +449,3 @@ def test_the_rules_name_only_what_may_be_started() -> None:
         assert rule.dag_id in DAGS | {""}
     first = RULES[0]
     assert replace(first, when="x") != first
-
-
-def test_the_document_has_the_table() -> None:
-    lines = []
-    for rule in RULES:
-        starts = f"`{rule.dag_id}`" if rule.dag_id else f"nothing: {rule.because}"
-        if rule.unless_busy:
-            starts += f", unless a run of `{rule.unless_busy}` tells of it"
-        window = {0: "its own time", HOUR: "an hour", DAY: "a day"}[rule.window]
-        one = "the data window, at its end" if rule.at_end else window
-        one = f"a model and {one}" if rule.dag_id else ""
-        lines.append(f"| `{rule.source}` | {rule.detail_type} | {rule.when} | {starts} | {one} |")
-    text = DOCUMENT.read_text(encoding="utf-8")
-    rows = text.partition("|---|---|---|---|---|\n")[2].partition("\n\n")[0]
-    assert rows == "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Writes the reference pages' tables from the code: `make reference`."""
