@@ -39,7 +39,7 @@ with DAG("nothing", schedule=None):
 def variant(dags: Path, name: str, *changes: tuple[str, str]) -> None:
     """model_training under another name, changed in one respect."""
     text = (dags / "model_training.py").read_text()
-    for old, new in (("    TRAINING_DAG,\n    description", f"    {name!r},\n    description"), *changes):
+    for old, new in (("model_dag(TRAINING_DAG,", f"model_dag({name!r},"), *changes):
         assert old in text
         text = text.replace(old, new)
     (dags / f"{name}.py").write_text(text)
