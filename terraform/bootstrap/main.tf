@@ -45,70 +45,25 @@ resource "aws_s3_bucket" "state" {
 }
 
 # An apply that went wrong, or a state that was broken, is taken back to an earlier version.
-resource "aws_s3_bucket_versioning" "state" {
-  bucket = aws_s3_bucket.state.id
+module "private" {
+  source = "../modules/private-bucket"
 
-  versioning_configuration {
-    status = "Enabled"
-  }
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "state" {
-  bucket = aws_s3_bucket.state.id
-
-  rule {
-    apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
-    }
-  }
-}
-
-resource "aws_s3_bucket_ownership_controls" "state" {
-  bucket = aws_s3_bucket.state.id
-
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "state" {
-  bucket                  = aws_s3_bucket.state.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_policy" "state" {
-  bucket = aws_s3_bucket.state.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = concat([
-      {
-        Sid       = "DenyWithoutTLS"
-        Effect    = "Deny"
-        Principal = "*"
-        Action    = "s3:*"
-        Resource  = [local.bucket_arn, "${local.bucket_arn}/*"]
-        Condition = { Bool = { "aws:SecureTransport" = "false" } }
-      },
-      {
-        # Neither jobs of models, nor Airflow, nor a model's own code.
-        Sid       = "DenyOtherRolesOfThePlatform"
-        Effect    = "Deny"
-        Principal = "*"
-        Action    = "s3:*"
-        Resource  = [local.bucket_arn, "${local.bucket_arn}/*"]
-        Condition = {
-          StringLike    = { "aws:PrincipalArn" = "${local.iam}:role/${var.name}-*" }
-          StringNotLike = { "aws:PrincipalArn" = local.pipeline }
-        }
-      },
-    ], local.only_administrators)
-  })
-
-  # S3 refuses two changes of one bucket's access at the same time.
-  depends_on = [aws_s3_bucket_public_access_block.state]
+  bucket      = aws_s3_bucket.state.id
+  bucket_name = var.bucket_name
+  statements = concat([
+    {
+      # Neither jobs of models, nor Airflow, nor a model's own code.
+      Sid       = "DenyOtherRolesOfThePlatform"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = [local.bucket_arn, "${local.bucket_arn}/*"]
+      Condition = {
+        StringLike    = { "aws:PrincipalArn" = "${local.iam}:role/${var.name}-*" }
+        StringNotLike = { "aws:PrincipalArn" = local.pipeline }
+      }
+    },
+  ], local.only_administrators)
 }
 
 # Old versions go after a time, but never the last few: an environment may stay as it is for a year.
@@ -131,5 +86,6 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
     }
   }
 
-  depends_on = [aws_s3_bucket_versioning.state]
+  # S3 knows old versions only once it keeps any.
+  depends_on = [module.private]
 }

@@ -87,13 +87,14 @@ def _apply(environment: Environment, terraform: Terraform, home: Path) -> terraf
     }
     file = home / "plan.tfplan"
     try:
-        terraform.plan_to(file, var=values)
+        changed, _ = terraform.plan_to(file, var=values)
         plan = terraform_plan.read(terraform.describe(file))
         if plan.changes:
             console.say(
                 f"{terraform_plan.headline(environment.name, plan)}\n\n{terraform_plan.table(plan)}\n"
             )
             guards.refuse_losses(plan, (), environment.name)
+        if changed:  # a resource that only moved changes the state
             preparation.carry_out(environment, terraform, file)
         return plan
     finally:

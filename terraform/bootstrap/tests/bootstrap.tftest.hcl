@@ -14,26 +14,18 @@ run "closed_to_all_but_pipeline_and_administrators" {
   command = plan
 
   assert {
-    condition = { for statement in jsondecode(aws_s3_bucket_policy.state.policy).Statement : statement.Sid => statement.Effect } == {
+    condition = { for statement in jsondecode(module.private.policy).Statement : statement.Sid => statement.Effect } == {
       DenyWithoutTLS              = "Deny"
       DenyOtherRolesOfThePlatform = "Deny"
     }
     error_message = "The policy lets nobody in; IAM does."
   }
   assert {
-    condition = jsondecode(aws_s3_bucket_policy.state.policy).Statement[1].Condition == {
+    condition = jsondecode(module.private.policy).Statement[1].Condition == {
       StringLike    = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/ml-ops-*" }
       StringNotLike = { "aws:PrincipalArn" = ["arn:aws:iam::111122223333:role/ml-ops-plan", "arn:aws:iam::111122223333:role/ml-ops-apply"] }
     }
     error_message = "Of the platform's roles only plan and apply reach the state."
-  }
-  assert {
-    condition     = aws_s3_bucket_versioning.state.versioning_configuration[0].status == "Enabled" && one(aws_s3_bucket_server_side_encryption_configuration.state.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
-    error_message = "Versions are kept, and encrypted."
-  }
-  assert {
-    condition     = alltrue([for setting in ["block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"] : aws_s3_bucket_public_access_block.state[setting]])
-    error_message = "No public access."
   }
   assert {
     condition     = one(aws_s3_bucket_lifecycle_configuration.state.rule[0].noncurrent_version_expiration).newer_noncurrent_versions == 20
@@ -49,7 +41,7 @@ run "named_administrators_are_the_only_ones" {
   }
 
   assert {
-    condition = jsondecode(aws_s3_bucket_policy.state.policy).Statement[2].Condition.StringNotLike["aws:PrincipalArn"] == [
+    condition = jsondecode(module.private.policy).Statement[2].Condition.StringNotLike["aws:PrincipalArn"] == [
       "arn:aws:iam::111122223333:root",
       "arn:aws:iam::111122223333:role/ml-ops-plan",
       "arn:aws:iam::111122223333:role/ml-ops-apply",

@@ -105,8 +105,7 @@ resource "aws_mwaa_environment" "this" {
     aws_cloudwatch_log_group.this,
     aws_iam_role_policy.dags,
     aws_iam_role_policy.mwaa,
-    aws_s3_bucket_policy.this,
-    aws_s3_bucket_public_access_block.this,
     aws_s3_object.dags,
+    module.private,
   ]
 }

@@ -1,5 +1,8 @@
 # Who read or changed which object. S3 delivers these logs to a bucket with S3's own encryption only:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+#
+# Written out, although the other buckets use module private-bucket. The addresses of these resources contain the bucket's
+# name, which differs in every account, and a moved block takes no variable: in the module they would be replaced.
 
 locals {
   logged         = var.access_log_bucket_name == null ? [] : [var.access_log_bucket_name]

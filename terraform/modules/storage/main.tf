@@ -8,65 +8,18 @@ resource "aws_s3_bucket" "this" {
 }
 
 # A comparison.json that was overwritten can be read again: deployments rest on it.
-resource "aws_s3_bucket_versioning" "this" {
-  bucket = aws_s3_bucket.this.id
+module "private" {
+  source = "../private-bucket"
 
-  versioning_configuration {
-    status = "Enabled"
-  }
+  bucket      = aws_s3_bucket.this.id
+  bucket_name = var.bucket_name
+  kms_key_arn = var.kms_key_arn
 }
 
 # EventBridge hears of every object; its rules say of which somebody else does.
 resource "aws_s3_bucket_notification" "this" {
   bucket      = aws_s3_bucket.this.id
   eventbridge = true
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  bucket = aws_s3_bucket.this.id
-
-  rule {
-    bucket_key_enabled = var.kms_key_arn != null
-
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
-      kms_master_key_id = var.kms_key_arn
-    }
-  }
-}
-
-resource "aws_s3_bucket_ownership_controls" "this" {
-  bucket = aws_s3_bucket.this.id
-
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "this" {
-  bucket                  = aws_s3_bucket.this.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_policy" "this" {
-  bucket = aws_s3_bucket.this.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "DenyWithoutTLS"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*"
-      Resource  = [local.bucket_arn, "${local.bucket_arn}/*"]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
-  })
-
-  # S3 refuses two changes of one bucket's access at the same time.
-  depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
 # The current version of an object never expires: evidence must last as long as its model. What endpoints were asked
@@ -119,13 +72,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  depends_on = [aws_s3_bucket_versioning.this]
+  # S3 knows old versions only once it keeps any.
+  depends_on = [module.private]
 }
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
-
-locals {
-  # Known before the bucket is, so the policy can be read in a plan.
-  bucket_arn = "arn:${data.aws_partition.current.partition}:s3:::${var.bucket_name}"
-}

@@ -1,15 +1,7 @@
 output "bucket" {
   description = "The bucket's name."
-  value       = aws_s3_bucket.this.id
-
   # Nobody may write before encryption, versioning and access are as they should be.
-  depends_on = [
-    aws_s3_bucket_ownership_controls.this,
-    aws_s3_bucket_policy.this,
-    aws_s3_bucket_public_access_block.this,
-    aws_s3_bucket_server_side_encryption_configuration.this,
-    aws_s3_bucket_versioning.this,
-  ]
+  value = module.private.bucket
 }
 
 output "bucket_arn" {

@@ -1,4 +1,4 @@
-"""Every policy that a plan of dev, stage or prod holds.
+"""Every policy that a plan of dev, stage or prod holds, and what every bucket in it has.
 
 Planned with a mocked provider (`planned.tftest.hcl`), which knows at once what AWS would answer: so each document
 is there in full, where a real first plan says `known after apply`.
@@ -55,12 +55,14 @@ run "planted" {
 
 @dataclass(frozen=True)
 class Planned:
-    """The policies of one plan."""
+    """The policies and the buckets of one plan."""
 
     documents: dict[str, dict[str, Any]]
     """By where they stand, such as `module.storage.aws_s3_bucket_policy.this.policy`."""
     unknown: set[str]
     """The attributes that should hold one, and did not."""
+    buckets: dict[str, dict[str, Any]]
+    """By a bucket's name, what it has beside itself, such as its `versioning`."""
 
     def objections(self) -> list[str]:
         return [
@@ -113,13 +115,13 @@ def _plan(program: Path, root: Path, environment: Mapping[str, str]) -> dict[str
     assert answer.returncode == 0, answer.stdout[-4000:] + answer.stderr
     messages = [json.loads(line) for line in answer.stdout.splitlines()]
     return {
-        message["@testrun"]: _policies(message["test_plan"])
+        message["@testrun"]: _planned(message["test_plan"])
         for message in messages
         if message["type"] == "test_plan"
     }
 
 
-def _policies(plan: dict[str, Any]) -> Planned:
+def _planned(plan: dict[str, Any]) -> Planned:
     documents: dict[str, dict[str, Any]] = {}
     unknown: set[str] = set()
     for resource in plan["resource_changes"]:
@@ -127,7 +129,18 @@ def _policies(plan: dict[str, Any]) -> Planned:
         if resource["type"] not in ELSEWHERE:
             left = ATTRIBUTES & set(resource["change"].get("after_unknown") or {})
             unknown |= {f"{resource['address']}.{attribute}" for attribute in left}
-    return Planned(documents, unknown)
+    return Planned(documents, unknown, _buckets(plan))
+
+
+def _buckets(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = [(one["type"], one["change"]["after"]) for one in plan["resource_changes"]]
+    made = [bucket for kind, bucket in found if kind == "aws_s3_bucket"]
+    names = {bucket[key]: bucket["bucket"] for bucket in made for key in ("bucket", "id")}
+    buckets: dict[str, dict[str, Any]] = {bucket["bucket"]: {} for bucket in made}
+    for kind, setting in found:
+        if kind.startswith("aws_s3_bucket_"):
+            buckets[names[setting["bucket"]]][kind.removeprefix("aws_s3_bucket_")] = setting
+    return buckets
 
 
 def _documents(where: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,6 +14,7 @@ from mlops.contracts import runs
 from mlops.contracts.platform_settings import PlatformSettings
 from mlops_local.stack import terraform
 
+from . import moves
 from .conftest import Applied, LocalAws
 from .policies import objections
 
@@ -53,7 +54,10 @@ def test_outputs(applied: Applied) -> None:
     }
 
 
-def test_a_second_plan_changes_only_a_model_s_project_that_was_changed_by_hand(applied: Applied) -> None:
+def test_a_plan_of_an_older_state_changes_only_a_model_s_project_that_was_changed_by_hand(
+    applied: Applied,
+) -> None:
+    """The state has the addresses of before module private-bucket: its resources move, and none is replaced."""
     ecr = applied.aws.client("ecr")
     arns = {
         one["repositoryName"]: one["repositoryArn"] for one in ecr.describe_repositories()["repositories"]
@@ -64,14 +68,17 @@ def test_a_second_plan_changes_only_a_model_s_project_that_was_changed_by_hand(a
     moved = [{"Key": OWNER_TAG, "Value": "models/elsewhere"}]
     ecr.tag_resource(resourceArn=arns["web-safety/phishing-url"], tags=moved)
     program, plan = applied.terraform(), applied.home / "moved"
+    modules = {"module.storage": "modules/storage"}
+    older = moves.undone(program.stored_state(), modules)
+    terraform.restore(applied.home, json.dumps(older))
     assert program.plan_to(plan)[0]
     document = program.describe(plan)
-    changes = {one["address"]: one["change"]["actions"] for one in document["resource_changes"]}
+    assert moves.made(document) == moves.expected(modules)
     assert {
         name for name, change in document["output_changes"].items() if change["actions"] != ["no-op"]
     } == set()
     address = 'module.registry.aws_ecr_repository.this["web-safety/phishing-url"]'
-    assert {where: done for where, done in changes.items() if done != ["no-op"]} == {address: ["update"]}
+    assert moves.changes(document) == {address: ["update"]}
     program.apply_plan(plan)
     assert Registry(ecr, "web-safety/phishing-url").owner() == "models/phishing-url"
 

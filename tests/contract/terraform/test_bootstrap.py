@@ -7,13 +7,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from . import moves
 from .checkouts import STATE, Checkout
 from .conftest import CHECKOUT, LocalAws
 
-KEYS = {"ml-ops/bootstrap.tfstate"}
+STATE_KEY = "ml-ops/bootstrap.tfstate"
+KEYS = {STATE_KEY}
 _OVERRIDE = {
     "provider": {
         "aws": {
@@ -32,11 +35,11 @@ _OVERRIDE = {
 def clone(aws: LocalAws, installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     folder = tmp_path_factory.mktemp("clone")
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
-    root = folder / "terraform" / "bootstrap"
-    shutil.copytree(
-        CHECKOUT / "terraform" / "bootstrap", root, ignore=shutil.ignore_patterns(".terraform", "tests")
-    )
-    (root / "local_override.tf.json").write_text(json.dumps(_OVERRIDE))
+    root = folder / "terraform"
+    for part in ("bootstrap", "modules"):
+        ignored = shutil.ignore_patterns(".terraform", "tests")
+        shutil.copytree(CHECKOUT / "terraform" / part, root / part, ignore=ignored)
+    (root / "bootstrap" / "local_override.tf.json").write_text(json.dumps(_OVERRIDE))
     with Checkout(folder, aws).attached(installed) as checkout:
         checkout.environment("quick")
         yield checkout
@@ -45,6 +48,12 @@ def clone(aws: LocalAws, installed: Path, tmp_path_factory: pytest.TempPathFacto
 def keys(clone: Checkout) -> set[str]:
     found = clone.aws.client("s3").list_objects_v2(Bucket=STATE)
     return {one["Key"] for one in found.get("Contents", ())}
+
+
+def stored(clone: Checkout) -> dict[str, Any]:
+    """The root's state in the bucket."""
+    body = clone.aws.client("s3").get_object(Bucket=STATE, Key=STATE_KEY)["Body"].read()
+    return dict(json.loads(body))
 
 
 def test_credentials_of_another_account_make_nothing(clone: Checkout) -> None:
@@ -71,20 +80,24 @@ def test_again_there_is_nothing_to_do(clone: Checkout) -> None:
 
 
 def test_it_goes_on_where_it_was_stopped(clone: Checkout) -> None:
-    """Between the bucket and the move of its state, the state is a file."""
+    """Between the bucket and the move of its state, the state is a file. This one has the addresses of before module
+    private-bucket: its resources move, and none is replaced.
+    """
     s3 = clone.aws.client("s3")
-    state = s3.get_object(Bucket=STATE, Key="ml-ops/bootstrap.tfstate")["Body"].read()
     file = clone.folder / ".mlops" / "terraform" / "quick" / "bootstrap" / "terraform.tfstate"
-    file.write_bytes(state)
-    s3.delete_object(Bucket=STATE, Key="ml-ops/bootstrap.tfstate")
-    done = clone.mlops("bootstrap", "quick")
+    state = stored(clone)
+    file.write_text(json.dumps(moves.undone(state, {"": "bootstrap"})))
+    s3.delete_object(Bucket=STATE, Key=STATE_KEY)
+    done = clone.mlops("bootstrap", "quick", "--json")
     assert done.code == 0, done.err
+    assert json.loads(done.out)["changes"] == []
     assert keys(clone) == KEYS
     assert not file.exists()
+    assert moves.addresses(stored(clone)) == moves.addresses(state)
 
 
 def test_a_bucket_that_somebody_else_made(clone: Checkout) -> None:
-    clone.aws.client("s3").delete_object(Bucket=STATE, Key="ml-ops/bootstrap.tfstate")
+    clone.aws.client("s3").delete_object(Bucket=STATE, Key=STATE_KEY)
     done = clone.mlops("bootstrap", "quick")
     assert done.code == 62
     assert f"There is a bucket {STATE}, but its ml-ops/bootstrap.tfstate knows nothing of it" in done.err

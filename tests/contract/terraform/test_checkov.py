@@ -86,7 +86,10 @@ def test_nothing_fails_and_every_skip_is_needed_and_has_a_reason(tmp_path: Path)
 def test_a_bad_module_is_found(tmp_path: Path) -> None:
     bad = {
         "modules/encryption/main.tf": ("enable_key_rotation     = true", "enable_key_rotation     = false"),
-        "modules/storage/main.tf": ("block_public_policy     = true", "block_public_policy     = false"),
+        "modules/private-bucket/main.tf": (
+            "block_public_policy     = true",
+            "block_public_policy     = false",
+        ),
         "modules/registry/main.tf": ("scan_on_push = true", "scan_on_push = false"),
     }
     # the values are its options, the rest would be read for nothing
@@ -101,7 +104,7 @@ def test_a_bad_module_is_found(tmp_path: Path) -> None:
     failed = checks(review(few), "failed")
     assert {
         ("CKV_AWS_7", "modules/encryption/main.tf"),
-        ("CKV_AWS_54", "modules/storage/main.tf"),
+        ("CKV_AWS_54", "modules/private-bucket/main.tf"),
         ("CKV_AWS_163", "modules/registry/main.tf"),
         ("CKV_SECRET_6", "root/secret.tf"),
     } <= failed

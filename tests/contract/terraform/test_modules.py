@@ -13,7 +13,7 @@ import pytest
 from mlops.clients.terraform.program import Terraform
 from mlops.platform import airflow_package, lambda_package
 
-from . import provider
+from . import moves, provider
 
 CHECKOUT = Path(__file__).parents[3]
 TERRAFORM = CHECKOUT / "terraform"
@@ -59,6 +59,16 @@ def test_every_module_has_tests() -> None:
     tests = "".join(file.read_text(encoding="utf-8") for file in (TERRAFORM / "root/tests").glob("*.hcl"))
     for module in (TERRAFORM / "modules").iterdir():
         assert f'source = "../modules/{module.name}"' in tests, f"{module.name} has no test"
+
+
+def test_every_address_that_there_was_is_moved_and_planned_by_a_test() -> None:
+    """Of a state with the old addresses: see `moves.undone`."""
+    files = {file for file in TERRAFORM.rglob("*.tf") if "moved {" in file.read_text(encoding="utf-8")}
+    assert files == {TERRAFORM / folder / "moved.tf" for folder in moves.KNOWN}
+    tests = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    for folder, known in moves.KNOWN.items():
+        assert set(moves.moves(folder)) == known
+        assert f': "{folder}"}}' in tests, f"no test plans a state from before the moves of {folder}"
 
 
 def test_the_files_are_formatted(program: Path) -> None:

@@ -1,6 +1,8 @@
-"""Every policy that a plan of dev, stage or prod holds, read by the reviewer."""
+"""Every policy that a plan of dev, stage or prod holds, read by the reviewer; and its buckets."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -8,6 +10,7 @@ from mlops_local.aws.access import web_identity
 
 from .planned import ENVIRONMENTS, Planned
 
+CLOSED = ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets")
 PURPOSES = ("build", "train", "deploy")
 
 
@@ -45,6 +48,27 @@ def test_no_policy_is_wider_than_it_must_be(environment: str, planned: dict[str,
         assert {one for one in (*PURPOSES, "") if opens(found, purpose, one, "platform/ml-ops")} == {""}
     # MWAA's own endpoints have none: AWS recommends not to bound them, as MWAA calls from AWS's account.
     assert {where.split('"')[0] for where in found.unknown} <= {"module.network[0].aws_vpc_endpoint.service["}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_bucket_is_private(environment: str, planned: dict[str, Planned]) -> None:
+    found = planned[environment].buckets
+    assert {re.sub(r"[0-9]{12}", "ACCOUNT", name) for name in found} == {
+        f"ml-ops-{environment}-ACCOUNT",
+        f"ml-ops-{environment}-ACCOUNT-logs",
+        f"ml-ops-airflow-{environment}-ACCOUNT",
+    }
+    for name, has in found.items():
+        assert has["versioning"]["versioning_configuration"][0]["status"] == "Enabled"
+        (rule,) = has["server_side_encryption_configuration"]["rule"]
+        # S3 delivers access logs to a bucket with its own encryption only
+        key = "AES256" if name.endswith("-logs") else "aws:kms"
+        assert rule["apply_server_side_encryption_by_default"][0]["sse_algorithm"] == key
+        assert has["ownership_controls"]["rule"][0]["object_ownership"] == "BucketOwnerEnforced"
+        assert all(has["public_access_block"][setting] for setting in CLOSED)
+        assert "DenyWithoutTLS" in has["policy"]["policy"]
+        assert "lifecycle_configuration" in has
+        assert ("logging" in has) != name.endswith("-logs")
 
 
 def test_a_bad_policy_is_found(planned: dict[str, Planned]) -> None:
