@@ -18,6 +18,47 @@ locals {
 
   platform_dashboard = "${var.name}-platform"
   model_dashboards   = { for name, endpoint in var.models : name => "${var.name}-${endpoint}" }
+
+  # The widgets of each dashboard, as rows: type and place, then the properties, without those that `alike` has for the
+  # type. `dimensions` are inserted into every metric of the row that has a namespace, a name and options only.
+  widgets = merge(
+    { (local.platform_dashboard) = local.platform_widgets },
+    { for name, rows in local.model_widgets : local.model_dashboards[name] => rows },
+  )
+  alike = {
+    alarm  = {}
+    log    = { region = local.region, view = "table" }
+    metric = { region = local.region, view = "timeSeries", yAxis = { left = { min = 0, showUnits = false } } }
+    text   = {}
+  }
+
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+  bodies = {
+    for dashboard, rows in local.widgets : dashboard => jsonencode({
+      periodOverride = "inherit"
+      widgets = [
+        for row in rows : {
+          type   = row.type
+          x      = row.x
+          y      = row.y
+          width  = row.width
+          height = row.height
+          properties = merge(
+            local.alike[row.type],
+            { for key, value in row : key => value if !contains(["type", "x", "y", "width", "height", "dimensions"], key) },
+            # a metric is a namespace, a name, dimensions and options; an expression is options only
+            { for key, metrics in row : key => [
+              for metric in metrics : concat(
+                slice(metric, 0, length(metric) - 1),
+                length(metric) == 3 ? lookup(row, "dimensions", []) : [],
+                slice(metric, length(metric) - 1, length(metric)),
+              )
+            ] if key == "metrics" },
+          )
+        }
+      ]
+    })
+  }
 }
 
 # SageMaker publishes no metric of a job's state, so its events are kept for the dashboards to list.

@@ -12,10 +12,7 @@ output "model_alarms" {
   description = "The names of each model's alarms, by `<project>/<model>`."
   value = {
     for name in keys(var.models) : name => [
-      aws_cloudwatch_metric_alarm.errors[name].alarm_name,
-      aws_cloudwatch_metric_alarm.unanswered[name].alarm_name,
-      aws_cloudwatch_metric_alarm.latency[name].alarm_name,
-      aws_cloudwatch_metric_alarm.memory[name].alarm_name,
+      for kind in local.model_alarm_kinds : module.model_alarm[kind].alarms[name].alarm_name if kind != "drift"
     ]
   }
 }

@@ -47,29 +47,24 @@ run "models" {
   }
   assert {
     condition = alltrue([
-      for alarm in concat(
-        values(aws_cloudwatch_metric_alarm.errors),
-        values(aws_cloudwatch_metric_alarm.unanswered),
-        values(aws_cloudwatch_metric_alarm.latency),
-        values(aws_cloudwatch_metric_alarm.memory),
-      ) : alarm.treat_missing_data == "notBreaching" && alarm.alarm_actions == toset([var.topic_arn]) && alarm.ok_actions == toset([var.topic_arn])
+      for alarm in flatten([for kind in ["errors", "unanswered", "latency", "memory"] : values(module.model_alarm[kind].alarms)]) : alarm.treat_missing_data == "notBreaching" && alarm.alarm_actions == toset([var.topic_arn]) && alarm.ok_actions == toset([var.topic_arn])
     ])
     error_message = "A model that is not deployed raises no alarm; one that is announces the alarm and its end."
   }
   assert {
-    condition     = [for alarm in values(aws_cloudwatch_metric_alarm.drift) : alarm.alarm_name] == ["ml-ops-drift-fraud--cards", "ml-ops-drift-web-safety--phishing-url"]
+    condition     = [for alarm in values(module.model_alarm["drift"].alarms) : alarm.alarm_name] == ["ml-ops-drift-fraud--cards", "ml-ops-drift-web-safety--phishing-url"]
     error_message = "A model's drift alarm has the name that lambda_trigger/events.py and due.py know."
   }
   assert {
-    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.drift) : alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_actions == null ? [] : alarm.alarm_actions) == 0 && length(alarm.dimensions) == 1])
+    condition     = alltrue([for alarm in values(module.model_alarm["drift"].alarms) : alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_actions == null ? [] : alarm.alarm_actions) == 0 && length(alarm.dimensions) == 1])
     error_message = "Without a run there is no drift; the DAG tells the channels, EventBridge hears of the alarm by itself."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.errors["fraud/cards"].dimensions == tomap({ EndpointName = "fraud--cards", VariantName = "AllTraffic" })
+    condition     = module.model_alarm["errors"].alarms["fraud/cards"].dimensions == tomap({ EndpointName = "fraud--cards", VariantName = "AllTraffic" })
     error_message = "An alarm watches its own model's endpoint."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.latency["fraud/cards"].threshold == 1000000 && aws_cloudwatch_metric_alarm.latency["fraud/cards"].extended_statistic == "p99"
+    condition     = module.model_alarm["latency"].alarms["fraud/cards"].threshold == 1000000 && module.model_alarm["latency"].alarms["fraud/cards"].extended_statistic == "p99"
     error_message = "SageMaker counts latency in microseconds."
   }
   assert {
@@ -77,7 +72,7 @@ run "models" {
     error_message = "Every model has a dashboard."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.scheduler) == 0 && length(aws_cloudwatch_metric_alarm.failed_runs) == 0 && !strcontains(aws_cloudwatch_dashboard.platform.dashboard_body, "AmazonMWAA")
+    condition     = length(module.airflow_alarm["scheduler"].alarms) == 0 && length(module.airflow_alarm["failed_runs"].alarms) == 0 && !strcontains(aws_cloudwatch_dashboard.platform.dashboard_body, "AmazonMWAA")
     error_message = "Without Airflow nothing of it is watched."
   }
   assert {
@@ -108,11 +103,11 @@ run "airflow" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.scheduler["ml-ops-prod"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.scheduler["ml-ops-prod"].dimensions == tomap({ Function = "Scheduler", Environment = "ml-ops-prod" })
+    condition     = module.airflow_alarm["scheduler"].alarms["ml-ops-prod"].treat_missing_data == "breaching" && module.airflow_alarm["scheduler"].alarms["ml-ops-prod"].dimensions == tomap({ Function = "Scheduler", Environment = "ml-ops-prod" })
     error_message = "A scheduler that says nothing is the alarm."
   }
   assert {
-    condition     = [for alarm in values(aws_cloudwatch_metric_alarm.failed_runs) : alarm.alarm_name] == ["ml-ops-airflow-model_deployment-failed", "ml-ops-airflow-model_training-failed"]
+    condition     = [for alarm in values(module.airflow_alarm["failed_runs"].alarms) : alarm.alarm_name] == ["ml-ops-airflow-model_deployment-failed", "ml-ops-airflow-model_training-failed"]
     error_message = "Each DAG's failed runs raise an alarm of their own."
   }
   assert {
@@ -124,7 +119,7 @@ run "airflow" {
     error_message = "The platform's dashboard shows other modules' alarms."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.latency["fraud/cards"].threshold == 250000 && aws_cloudwatch_metric_alarm.memory["fraud/cards"].threshold == 90
+    condition     = module.model_alarm["latency"].alarms["fraud/cards"].threshold == 250000 && module.model_alarm["memory"].alarms["fraud/cards"].threshold == 90
     error_message = "A threshold can be changed without giving the others."
   }
 }

@@ -16,9 +16,11 @@ _SETTINGS = (
     "server_side_encryption_configuration",
     "versioning",
 )
+_ALARMS = ("drift", "errors", "failed_runs", "imports", "latency", "memory", "scheduler", "unanswered")
 KNOWN = {
     "bootstrap": {f"aws_s3_bucket_{setting}.state" for setting in _SETTINGS},
     "modules/airflow": {f"aws_s3_bucket_{setting}.this" for setting in _SETTINGS},
+    "modules/observability": {f"aws_cloudwatch_metric_alarm.{alarm}" for alarm in _ALARMS},
     "modules/storage": {f"aws_s3_bucket_{setting}.this" for setting in _SETTINGS},
 }
 """The old addresses, by folder. States with them exist, whatever the files declare."""

@@ -20,7 +20,7 @@ from mlops.clients.terraform.program import Terraform
 from mlops.contracts.versions import endpoint_name
 from tools.cost_tables import ALARM_METRICS_OF_A_MODEL, ALARM_METRICS_OF_AIRFLOW
 
-from . import provider
+from . import moves, provider
 from .conftest import LocalAws
 from .policies import objections
 from .published_metrics import AIRFLOW_FUNCTIONS, PUBLISHED, WITH_PERCENTILES, Metric
@@ -324,8 +324,17 @@ def test_no_policy_is_wider_than_it_must_be(watched: Watched) -> None:
     assert not [line for policy in policies for line in objections(policy)]
 
 
-def test_a_second_plan_has_no_changes(watched: Watched) -> None:
-    assert not watched.terraform.has_changes()
+def test_a_plan_of_an_older_state_has_no_changes(watched: Watched) -> None:
+    """The state has the addresses of before module alarm: its alarms move, and none is replaced."""
+    modules = {"module.observability": "modules/observability"}
+    folder = Path(watched.terraform.working_dir)
+    older = moves.undone(watched.terraform.stored_state(), modules)
+    (folder / "terraform.tfstate").write_text(json.dumps(older), encoding="utf-8")
+    plan = folder.parent / "plan"
+    watched.terraform.plan_to(plan)
+    document = watched.terraform.describe(plan)
+    assert not moves.changes(document)
+    assert moves.made(document) == moves.expected(modules)
 
 
 def test_destroy_leaves_nothing(watched: Watched) -> None:
