@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,10 @@ def test_what_leads_nowhere_ends_the_build(tmp_path: Path, page: str, said: str)
 
     assert done.returncode == 1
     assert said in done.stdout
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    docs = CHECKOUT / "docs"
+    links = set(re.findall(r"\]\(([^)#]+)", (docs / "index.md").read_text(encoding="utf-8")))
+    pages = {str(file.relative_to(docs)) for file in docs.rglob("*.md")} - {"index.md"}
+    assert sorted(pages - links) == []
