@@ -50,9 +50,12 @@ COPY --from=docker /usr/local/bin/docker /usr/local/bin/docker
 COPY --from=docker /usr/local/libexec/docker/cli-plugins/docker-buildx /usr/local/libexec/docker/cli-plugins/docker-buildx
 COPY --from=terraform /bin/terraform /usr/local/bin/terraform
 COPY --from=python /opt/mlops /opt/mlops
+# The last two say where the documents of this release are: scripts/mlops/base/documents.py.
 ENV PATH=/opt/mlops/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    CHECKPOINT_DISABLE=1
+    CHECKPOINT_DISABLE=1 \
+    MLOPS_SOURCE="${SOURCE}" \
+    MLOPS_REVISION="${REVISION}"
 USER mlops
 WORKDIR /home/mlops
 # No entry point: a runner starts a shell, and scripts call mlops, git, docker and terraform.

@@ -16,6 +16,7 @@ from functools import partial
 
 from mlops import __version__
 from mlops.base import console
+from mlops.base.documents import address
 from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNEXPECTED, MlopsError
 
 TYPE_CHECKING = False
@@ -366,12 +367,13 @@ def build_parser(wanted: str = "") -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"mlops {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    codes = address("docs/reference/exit-codes.md")
     for command in COMMANDS:
         sub = commands.add_parser(
             command.name,
             help=command.about,
             description=command.about[0].upper() + command.about[1:] + ".",
-            epilog=f"Example:\n  {command.example}\n\nExit codes: docs/reference/exit-codes.md",
+            epilog=f"Example:\n  {command.example}\n\nExit codes: {codes}",
             formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         )
         if command.name == wanted:

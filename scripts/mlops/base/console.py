@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mlops.base.documents import with_addresses
 from mlops.base.errors import MlopsError
 
 TYPE_CHECKING = False  # typing itself would be a third of the time of `mlops --help`
@@ -59,7 +60,7 @@ def section(title: str) -> Iterator[None]:
 
 def show_error(error: MlopsError) -> None:
     """An error a person can act on, without a traceback."""
-    first, *rest = map(visible, error.lines())
+    first, *rest = (with_addresses(visible(line)) for line in error.lines())
     say(f"✗ {first}")
     for line in rest:
         say(line.replace("\n", "\n       "))

@@ -144,6 +144,8 @@ def test_nothing_runs_as_root_and_nothing_of_the_build_is_left(image: str) -> No
     assert labels["org.opencontainers.image.version"] == "1.2.3"
     assert labels["org.opencontainers.image.revision"] == "0" * 40
     assert labels["org.opencontainers.image.source"].endswith("/platform/ml-ops")
+    page = f"https://gitlab.example.org/platform/ml-ops/-/blob/{'0' * 40}/docs/reference/exit-codes.md"
+    assert in_image("mlops", "train", "--help").endswith(f"Exit codes: {page}")
     assert not facts["Config"].get("Entrypoint")
     assert in_image("bash", "-c", "ls -A /build /root/.cache 2>/dev/null | wc -l") == "0"
     assert in_image("bash", "-c", "ls /opt/mlops/lib/python3*/site-packages | grep -c hatchling || :") == "0"
