@@ -76,10 +76,15 @@ def name_of(requirement: str) -> str:
 
 def test_every_dependency_has_its_reason_and_is_locked() -> None:
     names = [name_of(requirement) for group in declared().values() for requirement in group]
+    tools = (CHECKOUT / "requirements" / "dev.in").read_text(encoding="utf-8").splitlines()
+    tools = [name_of(line) for line in tools if not line.startswith(("-", "types-"))]
     page = (CHECKOUT / "docs" / "explain" / "dependencies.md").read_text(encoding="utf-8")
     lock = (CHECKOUT / "requirements" / "dev.txt").read_text(encoding="utf-8").lower()
     assert names
     assert [name for name in names if f"| {name} |" not in page] == []
+    assert [
+        name for name in tools if not re.search(rf"^\| (.+, )?{name}(, .+)? \| ", page, re.MULTILINE)
+    ] == []
     pinned = [rf"^{re.escape(name.lower())}(\[.*\])?==" for name in names]
     assert [one for one in pinned if not re.search(one, lock, re.MULTILINE)] == []
 
