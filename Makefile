@@ -94,7 +94,7 @@ pylint-changed: $(VENV)/.ready
 	{ git diff --name-only --diff-filter=d HEAD -- $(LINTED); git ls-files --others --exclude-standard -- $(LINTED); } | grep '\.py$$' | xargs -r $(BIN)/pylint --jobs 1
 
 # What needs neither Airflow nor Terraform nor pipelines, and the templates as files.
-QUICK := tests/unit tests/local/unit tests/contract/lambda tests/contract/test_sagemaker_requests.py tests/contract/templates/test_files.py tests/contract/templates/test_documentation.py tests/house/test_needs.py
+QUICK := tests/unit tests/local/unit tests/contract/lambda tests/contract/test_sagemaker_requests.py tests/contract/templates/test_files.py tests/contract/templates/test_documentation.py tests/house/test_needs.py tests/house/test_docs.py tests/house/test_claims.py
 
 .PHONY: check
 check: setup style types imports pylint-changed ## before each commit: what is quick, in two minutes
@@ -127,6 +127,7 @@ bench: setup bench/.venv/.ready bench/node_modules/.ready ## speed beside the al
 	$(BIN)/python -m bench
 
 .PHONY: docs
+# The variable leaves out a notice: the theme is maintained until May 2027, and its successor reads the same mkdocs.yml.
 docs: $(VENV)/.ready ## build the site of the documents into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

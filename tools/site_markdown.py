@@ -1,7 +1,9 @@
-"""A hook of MkDocs: links that leave `docs/` lead to the project's files, and those files must be there.
+"""A hook of MkDocs: what of our Markdown the site reads in another way than GitLab does.
 
-In GitLab such a link works as it is written. On the site it becomes the file's page in GitLab, at the release
-or commit that the site is built from; without a pipeline, the file of this checkout.
+A link that leaves `docs/` works in GitLab as it is written, and its file must be there. On the site it
+becomes the file's page in GitLab, at the release or commit that the site is built from; without a
+pipeline, the file of this checkout. A bar in a table's code is escaped in GitLab, where it would divide
+cells, and not on the site.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 _LINK = re.compile(r"\]\((?P<path>\.\./[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+_CODE = re.compile(r"`[^`\n]+`")
 # A warning in MkDocs' own log ends a build with --strict.
-_LOG = logging.getLogger("mkdocs.hooks.site_links")
+_LOG = logging.getLogger("mkdocs.hooks.site_markdown")
 
 
 def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page's Markdown with its outward links in the form of the site."""
+    """Return the page's Markdown in the form of the site."""
     del files
     docs = Path(config.docs_dir)
     folder = PurePosixPath(page.file.src_uri).parent
@@ -37,7 +40,11 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, file
             _LOG.warning("%s links to %s, which is not there", page.file.src_uri, link["path"])
         return f"]({address(file, path, config)}{link['anchor'] or ''})"
 
-    return _LINK.sub(replace, markdown)
+    return "\n".join(map(_plain_bars, _LINK.sub(replace, markdown).split("\n")))
+
+
+def _plain_bars(line: str) -> str:
+    return _CODE.sub(lambda code: code[0].replace("\\|", "|"), line) if line.startswith("|") else line
 
 
 def address(file: Path, path: str, config: MkDocsConfig) -> str:
