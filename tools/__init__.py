@@ -1,1 +1,1 @@
-"""What writes tables into documents; nothing of it is shipped."""
+"""What writes tables into documents and builds their site; nothing of it is shipped."""
