@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentParser
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import get_args
+
+import pytest
 
 from mlops.base import errors
 from mlops.base.errors import MlopsError
 from mlops.cli import COMMANDS
 from mlops.contracts import evidence
 from mlops.contracts.runs import ErrorKind
+from mlops.releasing import commits
+from mlops.training.retraining_rules import Reason
+from mlops_local.arguments import add_arguments
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = {
@@ -74,6 +82,33 @@ def test_every_exit_code_that_a_symptom_has_is_one() -> None:
     codes = {int(number) for row in rows for number in re.findall(r"\d+", row)}
     assert len(codes) > 20
     assert sorted(codes - known) == []
+
+
+def test_every_action_of_the_local_stack_is_named() -> None:
+    rows = first_cells(section("docs/guides/local-stack.md", "Commands"))
+    parser = ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit), redirect_stderr(StringIO()) as said:
+        parser.parse_args(["no-such-action"])
+    actions = re.findall(r"'([a-z]+)'", said.getvalue().partition("choose from")[2])
+    assert len(actions) > 6
+    assert sorted(row.split()[2] for row in rows) == sorted(actions)
+
+
+def test_every_reason_to_train_again_is_explained() -> None:
+    rows = first_cells(section("docs/guides/retraining.md", "Rules"))
+    assert rows == [reason for reason in get_args(Reason) if reason]
+
+
+def test_the_rules_for_commit_messages_are_those_of_the_command() -> None:
+    text = section("docs/contribute/release.md", "Commit messages")
+    types = re.search(r"the type is (.+?) \|", text)
+    assert types
+    assert tuple(re.findall(r"`([a-z]+)`", types[1])) == commits.TYPES
+    assert f"at most {commits.SUBJECT_LIMIT} characters" in text
+    reasoned = re.search(r"^\| (`feat`.*?), and every breaking change", text, re.MULTILINE)
+    assert reasoned
+    assert tuple(re.findall(r"`([a-z]+)`", reasoned[1])) == commits.REASONED
 
 
 def test_every_kind_of_problem_has_its_meaning() -> None:

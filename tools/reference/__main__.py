@@ -21,6 +21,7 @@ def pages(checkout: Path) -> dict[str, Mapping[str, str]]:
     return {
         "explain/architecture.md": {"stages": tables.stages(checkout)},
         "guides/monitoring.md": {name: keys[name] for name in monitoring},
+        "operate/terraform.md": {"stateful": tables.stateful()},
         "reference/commands.md": {"commands": commands.commands()},
         "reference/dags.md": {"dags": tables.dags(checkout / "dags")},
         "reference/events.md": {"events": tables.events()},

@@ -10,6 +10,7 @@ from mlops.base import errors
 from mlops.base.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, MlopsError
 from mlops.cli import COMMANDS
 from mlops.contracts import runs
+from mlops.platform.guards import STATEFUL
 from tools.reference.markdown import code, sentence, table
 
 # Without an error of ours.
@@ -66,6 +67,11 @@ def dags(folder: Path) -> str:
         source = (folder / f"{dag_id}.py").read_text(encoding="utf-8")
         rows.append((f"[`{dag_id}`](#{dag_id})", links, sentence(ast.get_docstring(ast.parse(source)) or "")))
     return table(("DAG", "conf", "what it does"), rows)
+
+
+def stateful() -> str:
+    """Return what of Terraform's resources cannot be made again, and what goes with it."""
+    return table(("type", "goes with it"), [(code(kind), lost) for kind, lost in STATEFUL.items()])
 
 
 def stages(checkout: Path) -> str:
