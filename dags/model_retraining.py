@@ -68,7 +68,7 @@ def _state_of(context: Context, run_id: str) -> str:
 
 
 def training_run(context: Context) -> str:
-    """The id that everybody gives to the training of this version."""
+    """The id of the training of this version, the same for every caller."""
     return str(validated_plan(context)["training_run"])
 
 
@@ -79,7 +79,7 @@ def training_conf(context: Context) -> dict[str, Any]:
 
 
 def only_if_new(context: Context) -> None:
-    """Somebody else started it: a run under way is joined, by leaving it alone."""
+    """Another run or pipeline started it: a run under way is left alone."""
     if not validated_plan(context)["starts"]:
         raise AirflowSkipException(f"Run {training_run(context)} is under way, or done.")
 

@@ -373,7 +373,7 @@ RULES: tuple[Rule, ...] = (
                 detail_type=detail_type,
                 when="any other state",
                 holds=_always,
-                because="an endpoint that is well, or on its way, needs nobody",
+                because="an endpoint that is well, or on its way, needs no action",
             ),
         )
     ),

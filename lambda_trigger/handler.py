@@ -4,8 +4,8 @@ Standard library, boto3 and the shared contract only, so there is nothing to pac
 Takes a RunRequest, answers a RunAnswer (`mlops/contracts/runs.py`). Trouble that can be expected is an answer
 with a `problem`, never an exception, so that a caller need not read the Lambda's log.
 
-Also takes what EventBridge sends, which nobody waits for: `events.py` says what it means. An event that is
-wrong is logged and done with; one that Airflow did not take is an exception: Lambda tries again, then keeps
+Also takes what EventBridge sends; nothing waits for the answer. `events.py` says what it means. A wrong event
+is logged and done with; one that Airflow did not take is an exception: Lambda tries again, then keeps
 it. Events come without an alias: a role that may call one could write any event.
 
 Environment:
@@ -208,7 +208,7 @@ def respond(  # pylint: disable=too-many-arguments,too-many-positional-arguments
 def _handle_event(
     document: Mapping[str, Any], api: AirflowApi, config: LambdaConfig, facts: dict[str, object]
 ) -> RunAnswer:
-    """What came of an event: nobody reads the answer, the log has it."""
+    """What came of an event. The answer is not read; the log has it."""
     facts |= {"event_id": _text(document, "id"), "source": _text(document, "source")}
     facts["detail_type"] = _text(document, "detail-type") or _text(document, "event")
     if not config.takes_events:

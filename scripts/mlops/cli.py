@@ -411,7 +411,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.show_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read the output has had enough, as `head` has; what is left must not be flushed at exit.
+        # The reader closed the pipe, as `head` does; what is left must not be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:

@@ -206,7 +206,7 @@ class TerraformError(MlopsError):
 
 
 class StateLockedError(MlopsError):
-    """Somebody else's Terraform works on this environment, or ended without unlocking its state."""
+    """Another Terraform works on this environment, or ended without unlocking its state."""
 
     exit_code = 61
 
@@ -218,7 +218,7 @@ class StateUnreachableError(MlopsError):
 
 
 class PlanRefusedError(MlopsError):
-    """The plan or destroy would lose what nobody allowed to be lost."""
+    """The plan or destroy would lose data, and was not allowed to."""
 
     exit_code = 63
 

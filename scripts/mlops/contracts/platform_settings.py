@@ -53,7 +53,7 @@ class PlatformSettings:
         return self.channels.get(name)
 
     def channel_or_default(self, name: str) -> tuple[str, Channel]:
-        """A channel and its name: the default one where there is none of this name: somebody must hear."""
+        """A channel and its name: the default one if there is none of this name. No message is lost."""
         found = self.channel(name)
         if found is not None:
             return name, found

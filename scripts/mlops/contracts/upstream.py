@@ -1,6 +1,6 @@
 """What a pipeline that another project started is about: what its trigger claims, and what GitLab says.
 
-The trigger's inputs are words of whoever wrote the upstream's `.gitlab-ci.yml`, on any branch. Only what
+The trigger's inputs are words of the author of the upstream's `.gitlab-ci.yml`, on any branch. Only what
 GitLab says reaches the stages, by way of the variables below.
 """
 
@@ -17,7 +17,7 @@ PREFIX = "MLOPS_UPSTREAM_"
 TOKEN = "MLOPS_UPSTREAM_TOKEN"  # noqa: S105  # the variable's name
 _TITLE_LIMIT = 200
 # Runners fill variables in where a dotenv report's value names one: a commit called "$MLOPS_ID_TOKEN" would
-# send that of each later job to everybody who gets messages about the model.
+# send that of each later job to every recipient of messages about the model.
 _REFERENCE = re.compile(r"[$%](?=[A-Za-z_{])")
 
 
@@ -39,7 +39,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """What GitLab says; `merge_request` is zero where there is none, `pipeline_id` where nobody knows."""
+    """What GitLab says; `merge_request` is zero if there is none, `pipeline_id` empty if it is not known."""
 
     project_id: int
     project_path: str

@@ -49,7 +49,7 @@ class ModelResult:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    """Tell it.
+    """Report it.
 
     Raises:
         SettingsError: when a variable of the pipeline is wrong.

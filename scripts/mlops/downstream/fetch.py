@@ -146,7 +146,7 @@ def refuse_variables(variables: Mapping[str, str]) -> None:
         raise UpstreamError(
             "The trigger passes on variables that decide here",
             cause=", ".join(names),
-            next_step="Let nobody set pipeline variables in this project (docs/guides/downstream.md), and"
+            next_step="Forbid pipeline variables in this project (docs/guides/downstream.md), and"
             " extend .mlops-trigger as it is.",
         )
 

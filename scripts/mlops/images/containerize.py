@@ -364,7 +364,7 @@ def _versions(found: RegistryImage) -> list[Version]:
         if not tag.startswith("src-"):
             try:
                 known.append(versions.parse_image_version(tag))
-            except VersionError:  # somebody's own tag
+            except VersionError:  # a person's own tag
                 continue
     return known
 

@@ -188,5 +188,5 @@ def unknown_columns(rows: Iterable[Mapping[str, object]], known: Iterable[str]) 
     """Keys of requests that the training data do not have, most frequent first."""
     expected = set(known)
     counts = Counter(name for row in rows for name in row if name not in expected)
-    # Whoever may ask the endpoint chooses these names, and people read them.
+    # A caller of the endpoint chooses these names, and people read them.
     return [name if name.isprintable() else ascii(name) for name, _ in counts.most_common(20)]

@@ -46,7 +46,7 @@ class Reservoir(Generic[Item]):
 
 
 def shuffled(items: Iterable[Item], seed: str, size: int = FILES) -> list[Item]:
-    """A fair sample in random order: whoever stops in the middle has seen a fair part."""
+    """A fair sample in random order: a reader that stops in the middle has seen a fair part."""
     chosen = Reservoir[Item](size, seed)
     for item in items:
         chosen.offer(item)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Way = Literal["email", "slack"]
 
-# Seconds after which whoever claimed a message, and never said how it went, is taken for dead.
+# Seconds after which a sender that claimed a message, and never recorded the result, is taken for dead.
 LEASE = 900.0
 _LOOKS = 3
 _CAUSE_LIMIT = 4000
@@ -85,7 +85,7 @@ class DeliveryLog:
             for _ in range(_LOOKS):
                 if self._storage.create_record(record, uri):
                     return True
-                if not self._storage.exists(uri):  # somebody's write was under way, and failed
+                if not self._storage.exists(uri):  # another write was under way, and failed
                     self._sleep(1.0)
                     continue
                 if not self._free(uri):
@@ -101,7 +101,7 @@ class DeliveryLog:
         self._close(identity, channel, way, self._record(subject, "sent"))
 
     def refused(self, identity: str, channel: str, way: Way, subject: str) -> None:
-        """The channel did not take it: whoever comes next may try."""
+        """The channel did not take it: the next sender may try."""
         self._close(identity, channel, way, self._record(subject, "refused"))
 
     def succeeded(self, scope: str, what: str) -> None:
@@ -175,7 +175,7 @@ def of_result(dag_id: str, run_id: str) -> str:
 
 
 def of_failure(failure: Failure, origin: Origin, deliveries: DeliveryLog) -> str:
-    """The identity of a run's failure: that of the run, but where nobody pushed it is that of the cause."""
+    """The identity of a run's failure: that of the run, but without a push it is that of the cause."""
     if started_by_push(origin):
         return identity_of("failure", failure.dag_id, failure.run_id)
     return identity_of(

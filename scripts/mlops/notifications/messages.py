@@ -187,7 +187,7 @@ def storable(text: str) -> str:
 
 
 def unknown_channel(name: str) -> str:
-    """What everybody who hears it instead should know."""
+    """What the recipients of the default channel should know."""
     return (
         f"mlops.yml asks for the channel '{name}', which there is not here: see docs/guides/notifications.md."
     )

@@ -348,7 +348,7 @@ def _stories(
 
 
 def _identity(subject: ReportedPipeline, records: DeliveryLog, job: str, reason: str) -> str:
-    """Of a job in a pipeline; where nobody pushed, the same every day until a commit or a success."""
+    """Of a job in a pipeline; without a push, the same every day until a commit or a success."""
     pipeline = subject.pipeline
     if pipeline.kind != "schedule":
         return identity_of("job", pipeline.project_id, pipeline.pipeline_id, job)

@@ -63,7 +63,7 @@ class RunNotifier:
             failure: What it is about; None for a result.
 
         Returns:
-            None where the settings could not be read: nobody can say then where messages go.
+            None where the settings could not be read: the address of a message is not known then.
         """
         if "settings" not in about:
             return None
@@ -134,7 +134,7 @@ def folder_of(about: Mapping[str, Any]) -> str:
 
 
 def _origin(conf: Mapping[str, Any]) -> Origin:
-    """Who pushed; nobody did where a run answers an event."""
+    """Who pushed; empty if the run answers an event."""
     if "occurrence" in conf:
         return Origin(pipeline_source=EVENT_SOURCE)
     return decode(Origin, conf["origin"], "conf.origin") if conf.get("origin") else Origin()

@@ -1,4 +1,4 @@
-"""What a plan must not do unless somebody says so, and what nobody did yet."""
+"""What a plan may not do without an explicit permission, and what a person has still to do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def losses(plan: Plan) -> tuple[Change, ...]:
 
 
 def refuse_losses(plan: Plan, allowed: Sequence[str], environment: str) -> None:
-    """Let no data be lost that nobody named.
+    """Refuse to lose data that the command line does not name.
 
     Raises:
         PlanRefusedError: naming each resource, what goes with it, and how to allow that.
@@ -130,7 +130,7 @@ def refuse_full(
 ) -> None:
     """Let no apply stop half-way because AWS keeps what is not empty. One call for each of `changes`.
 
-    What nobody can have back a person of that account deletes, not a pipeline: its role would have to be one
+    A person of that account deletes what cannot be restored, not a pipeline: its role would have to be one
     that may delete every model's versions.
 
     Raises:

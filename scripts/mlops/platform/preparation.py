@@ -125,7 +125,7 @@ def ready(environment: Environment, timeout: float, lock_timeout: int) -> Terraf
 
 
 def carry_out(environment: Environment, terraform: Terraform, file: Path) -> None:
-    """Apply a plan file, and say what holds when somebody stops it."""
+    """Apply a plan file, and report what holds if it is stopped."""
     try:
         with console.section("terraform apply"):
             terraform.apply_plan(file)

@@ -62,7 +62,7 @@ class Plan:
     outputs: tuple[str, ...] = ()
     """The names of outputs that change."""
     drift: tuple[str, ...] = ()
-    """What somebody changed without Terraform, and the plan changes back."""
+    """What was changed without Terraform, and the plan changes back."""
 
     def count(self, *actions: Action) -> int:
         return sum(change.action in actions for change in self.changes)
@@ -143,7 +143,7 @@ def gitlab_report(plan: Plan) -> dict[str, int]:
 
 
 def as_data(plan: Plan) -> dict[str, Any]:
-    """Everything for `--json`, without values that nobody may see."""
+    """Everything for `--json`, without secret values."""
     return {
         "changes": [
             {

@@ -251,7 +251,7 @@ def _check_version(origin: RemoteRepository, branch: str, version: Version) -> N
 def _push(
     origin: RemoteRepository, request: ReleaseRequest, planned: Release, refs: Mapping[str, str]
 ) -> Release | None:
-    """Push the planned release; None when somebody else was faster."""
+    """Push the planned release; None when another release was faster."""
     head = origin.repository.head
     source, count = _VERSION_LINE.subn(f'__version__ = "{planned.version}"', origin.file(head, VERSION_FILE))
     if count != 1:

@@ -85,7 +85,7 @@ def _follow(uri: str, sha256: str, storage: Storage, settings: PlatformSettings)
         raise ContractError(
             f"{uri} is not the conf that was sent",
             cause="its SHA-256 differs from conf_sha256",
-            next_step="Start the run again; nobody may write there but CI.",
+            next_step="Start the run again; only CI may write there.",
         )
     try:
         conf = json.loads(text)

@@ -19,7 +19,7 @@ def data_fingerprint(listings: Mapping[str, Sequence[StoredObject]]) -> str:
 
     Args:
         listings: The objects of each channel. Keys are taken as they are, so the same files elsewhere are
-            other data: nobody checked that they stay the same.
+            other data: no test shows that they stay the same.
 
     Raises:
         StorageError: when a channel is empty; SageMaker would say so after minutes, and less clearly.

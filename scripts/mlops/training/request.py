@@ -1,4 +1,4 @@
-"""What the DAG `model_training` is asked for, the same by whoever asks for this version."""
+"""What the DAG `model_training` is asked for, the same for every caller that asks for this version."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def of_recipe(recipe: Recipe, version: ModelVersion, bucket: str, origin: Origin
 
 
 def work(conf: TrainingConf, requester: str) -> airflow_runs.Work:
-    """The run of this version: whoever starts it in the same moment starts the same one.
+    """The run of this version: callers that start it in the same moment start the same one.
 
     Args:
         conf: What is asked for.

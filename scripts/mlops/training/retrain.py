@@ -38,7 +38,7 @@ class Line:
 
     model: str
     due: bool | None = None
-    """None: nobody knows, because of `trouble`."""
+    """None: not known, because of `trouble`."""
     reason: str = ""
     why: str = ""
     since: str = ""

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     for name, value, option in (("GitLab", url, "--url"), ("project", project, "--project")):
         if not value:
             raise SettingsError(
-                f"Nobody says which {name} is meant",
+                f"The {name} is not given",
                 cause="outside a pipeline no variable says so",
                 next_step=f"Give {option}.",
             )

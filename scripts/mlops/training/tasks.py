@@ -193,7 +193,7 @@ def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: s
 
 
 def _recipe(storage: Storage, uri: str) -> Recipe | None:
-    """What stands there; None where nothing does, or what nobody can read any more."""
+    """What stands there; None where nothing does, or what cannot be read any more."""
     if not storage.exists(uri):
         return None
     try:

@@ -47,7 +47,7 @@ def build_when_used() -> None:
         if name.startswith("__") or _ARGUMENTS not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         arguments, options = vars(self).pop(_ARGUMENTS)
-        # Whoever changed what was known already changed it for good.
+        # A change of what was known already is for good.
         known = dict(vars(self))
         build(self, *arguments, **options)
         vars(self).update(known)

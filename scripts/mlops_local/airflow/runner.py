@@ -2,8 +2,8 @@
 
 Four `airflow` commands would each import Airflow and its providers, which takes two cores some 15 seconds.
 Here the children, the executor's workers and every task's process share what this process has imported.
-A scheduler, triggerer or DAG processor that was killed is started again, as MWAA does. Everything ends when
-it is told to, or when a component ends otherwise: Airflow without its scheduler looks alive and does nothing.
+A scheduler, triggerer or DAG processor that was killed is started again, as MWAA does. Everything ends on
+a signal, or when a component ends otherwise: Airflow without its scheduler looks alive and does nothing.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def stand_before(words: list[str], bell: Any) -> None:
 def wake_by(bell: Any) -> None:
     """Have the scheduler's loop wait for the bell where it would sleep, for which alone it imports `time`.
 
-    How long depends on what the round told the database.
+    How long depends on what the round wrote to the database.
     """
     pause = import_module("mlops_local.airflow.scheduler_pause").Pause(bell)
     loop: Any = import_module("airflow.jobs.scheduler_job_runner")
@@ -255,7 +255,7 @@ def forget_schedulers(home: Path) -> None:
 
 
 def tell_parts_of_a_second() -> None:
-    """Have SQLite's now() tell them, as PostgreSQL's does on MWAA: a run starts once now() is later.
+    """Have SQLite's now() return them, as PostgreSQL's does on MWAA: a run starts once now() is later.
 
     https://docs.sqlalchemy.org/en/20/core/compiler.html
     """

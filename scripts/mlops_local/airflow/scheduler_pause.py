@@ -57,7 +57,7 @@ class Pause:
         self._changed = False
 
     def note(self, statement: str) -> None:
-        """Take in what the scheduler tells its database: whether a run's or a task's state changes."""
+        """Take in what the scheduler writes to its database: whether a run's or a task's state changes."""
         self._changed = self._changed or bool(_CHANGE.match(statement))
 
     def sleep(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from mlops_local.base.config import ACCESS_KEY, LocalAwsConfig
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal to stop."""
     parser = argparse.ArgumentParser(prog="mlops_local.aws")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)

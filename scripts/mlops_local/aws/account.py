@@ -1,7 +1,7 @@
 """A whole account as bytes, and back: moto's backends and what our own services keep beside them.
 
 What is meant is an account right after an apply. Sessions of roles stay behind: they belong to the processes
-that took them. So do S3's access logs, which tell who called at the place of this stack. Neither jobs nor
+that took them. So do S3's access logs, which name the callers of this stack. Neither jobs nor
 endpoints are kept, which live in processes; an account that has some is refused.
 
 The bytes are a pickle, which runs code of its writer. So only bytes that this checkout has written may be

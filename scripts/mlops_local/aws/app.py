@@ -75,7 +75,9 @@ class LocalAws:
         self._mwaa = Mwaa(config, self._sdk)
         self._principals.airflow_role = self._mwaa.execution_role
         self._bus = event_bus.start(config, self._children, self._principals, self._gate)
-        self._sagemaker.publish = lambda kind, arn, detail: self._bus.tell("aws.sagemaker", kind, detail, arn)
+        self._sagemaker.publish = lambda kind, arn, detail: self._bus.publish(
+            "aws.sagemaker", kind, detail, arn
+        )
         self._pages: dict[tuple[str, str], Callable[[Request], Response]] = {
             ("GET", "/_mlops/health"): lambda _: json_response(
                 {"status": "ok", "snapshot": self.snapshot.key if self.snapshot else ""}
@@ -162,7 +164,7 @@ class LocalAws:
         return unsigned(request.headers.get("X-Amz-Target", ""))
 
     def _own(self, request: Request) -> Response:
-        """What tells about the stack itself."""
+        """The pages about the stack itself."""
         page = self._pages.get((request.method, request.path))
         return page(request) if page else json_response({"error": "there is no such page"}, status=404)
 

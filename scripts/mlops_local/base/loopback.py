@@ -1,4 +1,4 @@
-"""Keep web pages out: what a browser sends to a server on loopback because a page told it to is refused.
+"""Keep web pages out: what a browser sends to a server on loopback on behalf of a page is refused.
 
 Listening on 127.0.0.1 keeps other machines out, not the pages that a person on this machine looks at. Host is
 another name if a page had its own name resolved to 127.0.0.1 (DNS rebinding). Origin and Sec-Fetch-Site say

@@ -31,7 +31,7 @@ def stop_group(group: int, grace: float = GRACE_SECONDS) -> None:
 def stop(processes: Iterable[psutil.Process], grace: float = GRACE_SECONDS) -> None:
     """End these processes and all their descendants, politely first.
 
-    Descendants are listed before the first signal: once their parent is gone, nothing tells whose they were.
+    Descendants are listed before the first signal: once their parent is gone, nothing says whose they were.
     """
     victims: dict[int, psutil.Process] = {}
     for process in processes:

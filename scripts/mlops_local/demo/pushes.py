@@ -40,7 +40,7 @@ PUSHES = (
     ),
     Push(
         title="Another repository, whose pipeline runs in the platform's project",
-        message="feat: tell the species of penguins",
+        message="feat: predict the species of penguins",
         example="penguins",
         model="species",
         pipeline="downstream.gitlab-ci.yml",

@@ -2,7 +2,7 @@
 
 The files of the image are unpacked, a virtual environment stands in for its Python, and /opt/ml is where
 `SAGEMAKER_BASE_DIR` says. A model's process may have its libraries already: `spares.py`. Nothing isolates
-such a process: it runs what its model's author wrote with the rights of whoever started the stack.
+such a process: it runs what its model's author wrote with the rights of the person who started the stack.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ProcessEngine:
         return ProcessContainer(process, self._children)
 
     def close(self) -> None:
-        """See `Engine`; the processes are closed by whoever owns them."""
+        """See `Engine`; their owner closes the processes."""
 
     def _venv(self, image: UnpackedImage) -> Path:
         candidates = (image.inside(f"{image.folder}/requirements.txt"), image.inside("/requirements.txt"))

@@ -89,7 +89,7 @@ def main(modules: list[str]) -> None:
     sysconfig.get_config_vars()  # looks at HOME, which `_set_variables` makes good
     with watch.watching():
         for name in modules:
-            # the job meets the same error, and tells of it
+            # the job meets the same error, and reports it
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
     text = sys.stdin.buffer.read()

@@ -45,7 +45,7 @@ def project_document(project: LocalProject, url: str) -> Document:
         "namespace": {"full_path": group},
         "http_url_to_repo": f"{url}/{project.path}.git",
         "web_url": f"{url}/{project.path}",
-        # Whoever has a token was let in.
+        # Every caller here has a token.
         "permissions": {
             "project_access": {"access_level": _MAINTAINER, "notification_level": 3},
             "group_access": None,

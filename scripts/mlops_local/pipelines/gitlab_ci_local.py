@@ -251,7 +251,7 @@ class CiRun:
     only: str = ""
 
     def events(self, echo: Callable[[str], None], limit_seconds: float) -> Iterator[Event]:
-        """Run it, and tell what happens while it happens; `echo` gets every line of output.
+        """Run it, and yield what happens while it happens; `echo` gets every line of output.
 
         Raises:
             LocalStackError: when gitlab-ci-local itself failed, or the time was up.

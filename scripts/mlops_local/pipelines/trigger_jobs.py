@@ -55,7 +55,7 @@ class DownstreamRequest:
 
 
 def mark_functions(template: str) -> str:
-    """A template in which one can tell afterwards what `expand_vars` is asked for in inputs of triggers."""
+    """A template in which one can find afterwards what `expand_vars` is asked for in inputs of triggers."""
     lines, depth = [], -1
     for line in template.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip())

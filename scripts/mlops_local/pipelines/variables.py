@@ -48,7 +48,7 @@ class PipelineTrigger:
     upstream: TriggeringJob | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Pipeline variables: what whoever started it passed on."""
+    """Pipeline variables: what its starter passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)

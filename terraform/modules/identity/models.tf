@@ -26,7 +26,7 @@ locals {
     Resource = "arn:${local.partition}:ssm:${local.suffix}:parameter${var.settings_parameter}"
   }
 
-  # By the alias of one DAG, the function starts that DAG alone: whoever trains does not deploy.
+  # By the alias of one DAG, the function starts that DAG alone: a job that trains does not deploy.
   call_airflow = {
     for purpose, dags in { train = ["model_training", "model_monitoring"], deploy = ["model_deployment"] } : purpose => {
       Sid                        = "CallTheTrigger"

@@ -220,7 +220,7 @@ locals {
 
     compute = [
       {
-        # Whoever may make roles may do everything, unless each of them is bounded.
+        # A role that may make roles may do everything, unless each of them is bounded.
         Sid    = "ManageBoundedRoles"
         Effect = "Allow"
         Action = [

@@ -118,7 +118,7 @@ resource "aws_cloudwatch_log_group" "this" {
   kms_key_id        = var.kms_key_arn
 }
 
-# Where SageMaker's console lists the versions of a model, whoever registers them.
+# Where SageMaker's console lists the versions of a model, from any source.
 resource "aws_sagemaker_model_package_group" "this" {
   for_each = local.endpoints
 

@@ -32,4 +32,4 @@ def test_a_way_that_is_closed_keeps_no_other_back(every: Any) -> None:
     told = every[AWAY]
     (slack,) = told["first"]
     assert slack.startswith("slack: ")
-    assert [one.partition(":")[0] for one in told["then"]] == ["topic"], "whoever tells it next may try"
+    assert [one.partition(":")[0] for one in told["then"]] == ["topic"], "the sender it next may try"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Email:
-    """Everybody who subscribed to the topic."""
+    """All subscribers of the topic."""
 
     name = "e-mail"
 

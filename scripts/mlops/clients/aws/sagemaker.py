@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PAGE = 10
 _LONG_PAGE = 100
 
-# An endpoint in these states serves nobody: it has not begun to, it ended, or it never could.
+# An endpoint in these states serves no requests: it has not begun to, it ended, or it never could.
 _NOT_SERVING = frozenset({"Creating", "Failed", "Deleting", "OutOfService"})
 
 JobKind = Literal["training", "processing"]

@@ -30,7 +30,7 @@ from mlops.contracts.runs import (
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# How long `start` goes on asking, in seconds. MWAA takes 10 calls a second, for everybody together: of many
+# How long `start` goes on asking, in seconds. MWAA takes 10 calls a second in all: of many
 # pipelines that start at once the last has to wait for the others.
 PATIENCE = 300.0
 _FIRST_PAUSE = 2.0

@@ -1,4 +1,4 @@
-"""A commit with its history in one file, from somebody else: git proves that it is that commit.
+"""A commit with its history in one file, from another project: git proves that it is that commit.
 
 What git runs is ours alone: no hooks, no template, and a bundle holds no configuration. The history lies
 beside the files and not in a folder named `.git`, of which a runner warns and others make no artifacts.

@@ -107,7 +107,7 @@ class RemoteRepository:
         return self._run(*arguments, environment=who, given=message).strip()
 
     def push(self, updates: Mapping[str, str], expected: Mapping[str, str]) -> bool:
-        """Set every ref or none; False when somebody else changed one meanwhile.
+        """Set every ref or none; False when another push changed one meanwhile.
 
         Args:
             updates: The commit for each full name of a branch or tag.

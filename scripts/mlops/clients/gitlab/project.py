@@ -82,7 +82,7 @@ class GitLabProject:
         return True
 
     def put_note(self, merge_request: int, marker: str, text: str) -> None:
-        """Write the note that begins with `marker`, an HTML comment nobody sees, or replace its text.
+        """Write the note that begins with `marker`, an HTML comment, or replace its text.
 
         Raises:
             GitLabError: when GitLab refuses.

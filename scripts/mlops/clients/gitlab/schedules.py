@@ -41,7 +41,7 @@ class Schedule:
 
     @property
     def orphaned(self) -> bool:
-        """Whether nobody is there any more whose rights it could run with."""
+        """Whether its owner is gone, so that it has no rights to run with."""
         return not self.owner or self.owner_state != "active"
 
 

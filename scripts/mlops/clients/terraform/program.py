@@ -1,6 +1,6 @@
 """Terraform, run through python-terraform 0.10.1, whose traps end here.
 
-Its `destroy()` passes a flag Terraform no longer has, plain `apply()` waits for an approval nobody gives and
+Its `destroy()` passes a flag Terraform no longer has, plain `apply()` waits for an approval and
 passes values beside a plan file, `output(name)` fails for lists, a failure is logged with a method Python
 3.13 removed, and the environment of the command cannot be chosen.
 """
@@ -209,7 +209,7 @@ class _Reader:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Ask Terraform to end, and wait until it has written its state, however often somebody is impatient."""
+    """Ask Terraform to end, and wait until it has written its state, however often it is interrupted."""
     process.send_signal(signal.SIGINT)
     while process.poll() is None:
         try:

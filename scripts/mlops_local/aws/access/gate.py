@@ -131,7 +131,7 @@ def _access_key(authorization: str) -> str:
 
 
 def _body(request: Request, environ: WSGIEnvironment) -> bytes:
-    """The body, which whoever answers reads anew."""
+    """The body, which the answering service reads anew."""
     if (request.content_length or 0) > _BODY_BYTES:
         return b""
     body = request.get_data()

@@ -77,7 +77,7 @@ class WebIdentity:
         role = next((one for one in self._iam().get_roles() if one.arn == role_arn), None)
         trust = role.assume_role_policy_document if role else ""
         if not trust or not trusts(json.loads(trust), provider.arn, provider.url, claims):
-            # STS does not tell which claim; the log of the local AWS does.
+            # STS does not name the claim; the log of the local AWS does.
             _LOG.warning("%s does not trust %s: %s", role_arn, claims.get("sub"), trust or "no such role")
             raise ServiceError("AccessDenied", f"Not authorized to perform sts:{_ACTION}", status=403)
 

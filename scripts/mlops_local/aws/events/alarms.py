@@ -1,4 +1,4 @@
-"""Alarms that look at their metrics, tell EventBridge of each change, and write to their topics.
+"""Alarms that look at their metrics, send EventBridge each change, and write to their topics.
 
 moto keeps alarms and metrics, and never compares them. Here one is looked at when a value of its metric
 arrives: over its last periods, up to that of the newest value. Alarms on expressions, and on other alarms,
@@ -33,7 +33,7 @@ _STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
 class Bus(Protocol):
     """What is needed of `event_bus.EventBus`."""
 
-    def tell(self, source: str, detail_type: str, detail: Any, *resources: str) -> None: ...
+    def publish(self, source: str, detail_type: str, detail: Any, *resources: str) -> None: ...
 
 
 def install(bus: Bus) -> None:
@@ -60,7 +60,7 @@ def install(bus: Bus) -> None:
                 "previousState": before,
                 "configuration": _configuration(self),
             }
-            bus.tell("aws.cloudwatch", "CloudWatch Alarm State Change", detail, self.alarm_arn)
+            bus.publish("aws.cloudwatch", "CloudWatch Alarm State Change", detail, self.alarm_arn)
             _write(self)
 
     CloudWatchBackend.put_metric_data = put_metric_data  # type: ignore[method-assign]

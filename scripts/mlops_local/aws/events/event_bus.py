@@ -1,4 +1,4 @@
-"""EventBridge that delivers: what services tell reaches the functions that rules and schedules name.
+"""EventBridge that delivers: what services send reaches the functions that rules and schedules name.
 
 Rules, targets and schedules are moto's, as Terraform makes them, and so is the matching of patterns. moto has
 no functions as targets; they get their events here, asynchronously and at least once, and what cannot be
@@ -52,7 +52,7 @@ class EventBus:
         """How often each event is delivered: EventBridge promises at least once."""
         threading.Thread(target=self._forward, name="event bus", daemon=True).start()
 
-    def tell(self, source: str, detail_type: str, detail: Mapping[str, Any], *resources: str) -> None:
+    def publish(self, source: str, detail_type: str, detail: Mapping[str, Any], *resources: str) -> None:
         """An event of a service. Returns at once; who listens hears of it a moment later."""
         now = time.time()
         event = {
@@ -145,7 +145,7 @@ class EventBus:
                 )
                 for rule in list(rules.values()):
                     rule.send_to_targets(copy.deepcopy(event))  # type: ignore[arg-type]
-            except Exception:  # pylint: disable=broad-exception-caught  # the next event must be told
+            except Exception:  # pylint: disable=broad-exception-caught  # the next event must be delivered
                 _LOG.exception("the event %s was not delivered", event["detail-type"])
 
     def _give_up(
@@ -200,7 +200,7 @@ def start(config: LocalAwsConfig, children: Children, principals: Principals, ga
 
 
 def _install(bus: EventBus) -> None:
-    """Have moto's rules reach functions, and S3 and CloudWatch tell of what happens to them."""
+    """Have moto's rules reach functions, and S3 and CloudWatch send events of their own."""
     from moto.events.models import Rule
     from moto.s3 import notifications
 
@@ -236,7 +236,7 @@ def _install(bus: EventBus) -> None:
             "reason": _REASONS.get(event_name.rpartition(":")[2], "PutObject"),
         }
         kind = notifications._detail_type(event_name)  # pylint: disable=protected-access
-        bus.tell("aws.s3", kind, detail, bucket.arn)
+        bus.publish("aws.s3", kind, detail, bucket.arn)
 
     Rule.send_to_targets = send_to_targets  # type: ignore[method-assign]
     notifications._send_event_bridge_message = tell_of_object  # pylint: disable=protected-access
@@ -257,5 +257,5 @@ def _iso(moment: float) -> str:
 
 
 def _milliseconds(value: object) -> object:
-    """SageMaker tells times in milliseconds."""
+    """SageMaker states times in milliseconds."""
     return int(value.timestamp() * 1000) if isinstance(value, datetime) else str(value)

@@ -303,7 +303,7 @@ def install(runtime: LambdaRuntime, queue: LambdaQueue, slots: Slots) -> None:
     call: Callable[..., Any] = LambdaBackend.invoke
 
     def call_by(self: LambdaBackend, function_name: str, qualifier: str | None, *rest: Any) -> Any:
-        """A function is told by which alias it was called; moto forgets."""
+        """A function gets the alias by which it was called; moto forgets it."""
         by_name = function_name.partition(":")[2] if not function_name.startswith("arn:") else ""
         by_arn = ":".join(function_name.split(":")[7:])
         token = _ALIAS.set(qualifier or by_name or by_arn)

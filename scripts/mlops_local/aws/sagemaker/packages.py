@@ -192,7 +192,7 @@ class ModelPackages:
 
 
 def event_detail(record: Record) -> Parameters:
-    """What EventBridge tells of a package; not its metadata.
+    """What EventBridge's events say of a package; not its metadata.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
     """

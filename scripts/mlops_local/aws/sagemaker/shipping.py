@@ -22,7 +22,7 @@ _EVENT_BYTES = 100_000
 
 
 class Shipper:
-    """Follows a log file, and puts its lines into a stream until it is told that there are no more."""
+    """Follows a log file, and puts its lines into a stream until there are no more."""
 
     def __init__(self, logs: CloudWatchLogsClient, file: Path, group: str, stream: str) -> None:
         self._logs = logs

@@ -1,4 +1,4 @@
-"""What SageMaker tells EventBridge of its jobs and endpoints.
+"""What SageMaker sends EventBridge about its jobs and endpoints.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
 """
@@ -22,7 +22,7 @@ _TITLES = {
 
 
 def watch(table: Table, tags: Tags, publish: Publish) -> None:
-    """Tell of each change of state of a table's records."""
+    """Publish each change of state of a table's records."""
     titles = _TITLES[table.kind.prefix]
 
     def changed(before: Record, after: Record) -> None:
