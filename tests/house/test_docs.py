@@ -39,6 +39,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert f'href="{project}/-/blob/v1.2.3/CONTRIBUTING.md"' in page
     install = (tmp_path / "operate" / "install" / "index.html").read_text(encoding="utf-8")
     assert f'href="{project}/-/blob/v1.2.3/terraform/root/README.md"' in install
+    assert "documents of an older release" in page
     records = (tmp_path / "reference" / "records" / "index.html").read_text(encoding="utf-8")
     assert "<td><code>float | None</code></td>" in records
     pages = [file for file in (CHECKOUT / "docs").rglob("*.md") if file.name != "index.md"]
