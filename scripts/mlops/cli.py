@@ -363,7 +363,8 @@ def build_parser(wanted: str = "") -> Parser:
     parser = Parser(
         prog="mlops",
         description="From a git push to a served model, on GitLab and AWS.",
-        formatter_class=partial(argparse.HelpFormatter, width=width),
+        epilog=f"Documents: {address('docs/index.md')}",
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
     )
     parser.add_argument("--version", action="version", version=f"mlops {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

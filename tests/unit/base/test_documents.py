@@ -25,6 +25,14 @@ def run_in_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("image")
+def test_the_list_of_commands_ends_with_the_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+
+    assert capsys.readouterr().out.endswith(f"\nDocuments: {SOURCE}/-/blob/{REVISION}/docs/index.md\n")
+
+
+@pytest.mark.usefixtures("image")
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_help_in_a_job_ends_with_the_page_of_its_commit(
     command: cli.Command, capsys: pytest.CaptureFixture[str]
