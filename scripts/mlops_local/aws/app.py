@@ -8,7 +8,6 @@ too.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
@@ -140,10 +139,7 @@ class LocalAws:
         if signature["service"] == "airflow":
             return self._mwaa.handle(request)
         if signature["service"] == "sagemaker":
-            answer = self._sagemaker.handle(request)
-            # moto reads the body anew, where we have read it and leave the answer to moto
-            environ["wsgi.input"] = io.BytesIO(request.get_data())
-            return answer
+            return self._sagemaker.handle(request)
         return self._repeats.answer(
             request,
             environ,

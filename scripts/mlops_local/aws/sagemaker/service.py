@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from mlops_local.aws import shapes
 from mlops_local.aws.account import AccountError
+from mlops_local.aws.sagemaker import played
 from mlops_local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
 from mlops_local.aws.sagemaker.fleets import Fleets
 from mlops_local.aws.sagemaker.models import Models
@@ -26,7 +27,7 @@ from mlops_local.base.wire import AMZ_JSON, ServiceError, error_response, json_r
 from mlops_local.engines import Engine
 from mlops_local.registry.api import LocalRegistry
 
-# Resources whose tags are ours; those of others are moto's.
+# Resources that have tags here.
 _OURS = re.compile(
     r"arn:[^:]+:sagemaker:[^:]*:\d{12}:"
     r"(training-job|processing-job|model|endpoint|endpoint-config|model-package-group)/.+"
@@ -34,7 +35,7 @@ _OURS = re.compile(
 
 
 class SageMaker:
-    """SageMaker in front of moto's."""
+    """SageMaker, as far as it is played."""
 
     def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, registry: LocalRegistry) -> None:
         self._tags = Tags()
@@ -88,20 +89,22 @@ class SageMaker:
             "DeleteTags": self._delete_tags,
         }
 
-    def handle(self, request: Request) -> Response | None:
-        """Answer one API call, or None where moto is to answer."""
+    def handle(self, request: Request) -> Response:
+        """Answer one API call; moto's own SageMaker, which reports work that nobody did, answers none."""
         if ROUTE.fullmatch(request.path):
             return self._runtime.handle(request)
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         carry_out = self._operations.get(operation)
-        if carry_out is None:
-            return None
         try:
+            if carry_out is None:
+                raise played.refused_operation("sagemaker", operation or request.path)
             document = _document(request)
-            if operation.endswith("Tags") and not _OURS.fullmatch(str(document.get("ResourceArn"))):
-                return None
+            if operation.endswith("Tags"):
+                _check_taggable(str(document.get("ResourceArn")))
             model = shapes.service_model("sagemaker").operation_model(operation)
-            answer = carry_out(shapes.read(model.input_shape, document))
+            parameters = shapes.read(model.input_shape, document)
+            played.check(operation, parameters)
+            answer = carry_out(parameters)
             return json_response(shapes.write(model.output_shape, answer), content_type=AMZ_JSON)
         except ServiceError as error:
             return error_response(error, AMZ_JSON)
@@ -130,6 +133,11 @@ class SageMaker:
     def _delete_tags(self, wanted: Parameters) -> Parameters:
         self._tags.take(wanted["ResourceArn"], wanted["TagKeys"])
         return {}
+
+
+def _check_taggable(arn: str) -> None:
+    if not _OURS.fullmatch(arn):
+        raise ServiceError("ValidationException", f"Tags of {arn} are not played locally.")
 
 
 def _document(request: Request) -> dict[str, object]:
