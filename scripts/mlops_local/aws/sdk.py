@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_local.aws.access.principals import Principals
 from mlops_local.base.config import LocalAwsConfig
+from mlops_local.base.wire import ServiceError
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -40,6 +41,22 @@ class Sdk:
                 variables = self._principals.variables(role_arn, session)
                 self._roles[key] = Sdk(self._config, self._principals, variables)
             return self._roles[key]
+
+    def check_role(self, role_arn: str, service: str = "sagemaker") -> None:
+        """Refuse a role that a service cannot take, as SageMaker words it.
+
+        https://github.com/awslabs/predictive-maintenance-using-machine-learning/issues/3
+
+        Raises:
+            ServiceError: `ValidationException`.
+        """
+        principal = f"{service}.amazonaws.com"
+        if not self._principals.trusted(role_arn, principal):
+            raise ServiceError(
+                "ValidationException",
+                f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+                f"'{principal}' to assume the role.",
+            )
 
     @property
     def s3(self) -> S3Client:

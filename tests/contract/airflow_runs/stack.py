@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,11 +28,13 @@ from botocore.config import Config
 from mlops_local.airflow import environment as airflow
 from mlops_local.base import paths, processes
 from tests.ending import STARTER
+from tests.roles import make_role
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 BUCKET = f"ml-ops-local-{ACCOUNT}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/sagemaker-execution"
+_MAKES_A_DAG = re.compile(r"^with (DAG|model_dag)\(", re.MULTILINE)
 PROJECT, MODEL = "web-safety", "phishing-url"
 ENDPOINT = f"{PROJECT}--{MODEL}"
 
@@ -174,7 +177,7 @@ class Stack:
             self._wait_for_aws()
             self._furnish()
             # each file that makes a DAG bears its name
-            dags = [file.stem for file in self.dags.glob("*.py") if "with DAG(" in file.read_text()]
+            dags = [file.stem for file in self.dags.glob("*.py") if _MAKES_A_DAG.search(file.read_text())]
             airflow.wait_ready(self.airflow, passwords, 120, lambda: self._airflow.poll() is None, dags)
             yield self
 
@@ -286,6 +289,7 @@ class Stack:
                 time.sleep(0.05)
 
     def _furnish(self) -> None:
+        make_role(self.client("iam"), ROLE)
         s3 = self.client("s3")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         for channel in ("train", "test"):

@@ -19,6 +19,8 @@ from urllib.request import Request, urlopen
 import boto3
 from botocore.config import Config
 
+from tests.roles import make_role
+
 from .airflow_double import PASSWORD
 from .conformity import check_responses
 
@@ -91,6 +93,7 @@ def start(home: Path, airflow_url: str, *more: str) -> LocalAws:
     for _ in range(600):
         try:
             started.get("/_mlops/health")
+            make_role(started.client("iam"), ROLE)
             return started
         except URLError:
             if process.poll() is not None:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -15,7 +16,23 @@ from botocore.exceptions import ClientError
 
 from .harness import ACCOUNT, REGION, LocalAws, start, stop
 
-TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+                "Action": "sts:AssumeRole",
+            },
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ["sagemaker.amazonaws.com", "lambda.amazonaws.com"]},
+                "Action": "sts:AssumeRole",
+            },
+        ],
+    }
+)
 BUCKET = "access"
 
 
@@ -217,3 +234,98 @@ def test_a_function_works_with_its_own_role(aws: LocalAws) -> None:
     assert answers["/function/a"] == "seen"
     assert "AccessDeniedException" in answers["/other"]["errorMessage"]
     assert [call[3] for call in noted(aws, "function")] == [True, False]
+
+
+def refusal(call: Any, **parameters: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    return f"{caught.value.response['Error']['Code']}: {caught.value.response['Error']['Message']}"
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        f"arn:aws:iam::{ACCOUNT}:role/no-such-role",
+        "arn:aws:iam::999999999999:role/elsewhere",
+        f"arn:aws:iam::{ACCOUNT}:role/for-schedules",
+    ],
+)
+def test_a_role_that_a_service_cannot_take_is_refused_where_it_is_handed_over(
+    aws: LocalAws, arn: str
+) -> None:
+    """One that nobody made, one of another account, and one that trusts another service."""
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "scheduler.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    with suppress(ClientError):
+        aws.client("iam").create_role(
+            RoleName="for-schedules",
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )
+    sagemaker = aws.client("sagemaker")
+    words = (
+        f"ValidationException: Could not assume role {arn}. Please ensure that the role exists and allows "
+        "principal 'sagemaker.amazonaws.com' to assume the role."
+    )
+    training = {
+        "TrainingJobName": "j",
+        "AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "File"},
+        "OutputDataConfig": {"S3OutputPath": "s3://b/c"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+    assert refusal(sagemaker.create_training_job, RoleArn=arn, **training) == words
+    container = {"Image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}
+    model = {"ModelName": "m", "PrimaryContainer": container}
+    assert refusal(sagemaker.create_model, ExecutionRoleArn=arn, **model) == words
+    function = {"FunctionName": "f", "Runtime": "python3.12", "Handler": "a.b", "Code": {"ZipFile": b"x"}}
+    assert refusal(aws.client("lambda").create_function, Role=arn, **function) == (
+        "InvalidParameterValueException: The role defined for the function cannot be assumed by Lambda."
+    )
+    said = refusal(aws.client("sts").assume_role, RoleArn=arn, RoleSessionName="me")
+    assert said == (
+        f"AccessDenied: User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform: sts:AssumeRole "
+        f"on resource: {arn}"
+    )
+
+
+def test_a_schedule_with_a_role_that_the_scheduler_cannot_take(aws: LocalAws) -> None:
+    schedule = {"Name": "s", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
+    target = {
+        "Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f",
+        "RoleArn": role(aws, "not-for-schedules"),
+    }
+    assert refusal(aws.client("scheduler").create_schedule, Target=target, **schedule) == (
+        "ValidationException: The execution role you provide must allow AWS EventBridge Scheduler to assume "
+        "the role."
+    )
+
+
+def test_a_session_of_a_role_that_is_gone_may_do_nothing(aws: LocalAws) -> None:
+    arn = role(aws, "short-lived", allow("s3:ListAllMyBuckets"))
+    s3 = session(aws, arn, "s3")
+    assert s3.list_buckets()["Buckets"]
+    iam = aws.client("iam")
+    iam.delete_role_policy(RoleName="short-lived", PolicyName="own")
+    iam.delete_role(RoleName="short-lived")
+    assert "AccessDenied" in refusal(s3.list_buckets)
+
+
+def test_a_refusal_says_which_kind_of_policy_it_was(aws: LocalAws) -> None:
+    """As IAM words it: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html"""
+    arn = role(aws, "worded", allow("ssm:GetParameter"), {**allow("ssm:PutParameter"), "Effect": "Deny"})
+    ssm = session(aws, arn, "ssm")
+    user = (
+        f"AccessDeniedException: User: arn:aws:sts::{ACCOUNT}:assumed-role/worded/somebody is not authorized"
+    )
+    resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/x"
+    assert refusal(ssm.delete_parameter, Name="/x") == (
+        f"{user} to perform: ssm:DeleteParameter on resource: {resource} because no identity-based policy "
+        "allows the ssm:DeleteParameter action"
+    )
+    assert refusal(ssm.put_parameter, Name="/x", Value="y", Type="String") == (
+        f"{user} to perform: ssm:PutParameter on resource: {resource} with an explicit deny in an "
+        "identity-based policy"
+    )

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
 
@@ -34,6 +37,39 @@ if TYPE_CHECKING:
 _FILE_BYTES = 32 * 1024 * 1024
 # Larger requests carry code or data; what they are about is in their path.
 _BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedRole:
+    """A call that hands a role to its service, and what the service says when it cannot take that."""
+
+    call: tuple[str, str]
+    """The service and the HTTP method."""
+    path: re.Pattern[str]
+    role: Callable[[Mapping[str, Any]], str]
+    """The role's ARN in the request; empty where there is none."""
+    code: str
+    message: str
+
+
+_PASSED = (
+    # moto says so of a role that is missing (moto/awslambda/models.py).
+    PassedRole(
+        call=("lambda", "POST"),
+        path=re.compile(r"/2015-03-31/functions/?"),
+        role=lambda asked: str(asked.get("Role", "")),
+        code="InvalidParameterValueException",
+        message="The role defined for the function cannot be assumed by Lambda.",
+    ),
+    # https://github.com/aws/aws-sdk-js-v3/issues/6494
+    PassedRole(
+        call=("scheduler", "POST"),
+        path=re.compile(r"/schedules/[^/]+"),
+        role=lambda asked: str((asked.get("Target") or {}).get("RoleArn", "")),
+        code="ValidationException",
+        message="The execution role you provide must allow AWS EventBridge Scheduler to assume the role.",
+    ),
+)
 
 
 class Gate:
@@ -63,12 +99,39 @@ class Gate:
             copied=request.headers.get("X-Amz-Copy-Source", ""),
         )
         principal = self._principals.whose(key)
+        untrusted = self._untrusted(signed, principal) if service == "sts" else self._passed(signed)
+        if untrusted is not None:
+            return untrusted
         denied = self.denied(principal, read(signed, self._place))
-        return _refusal(service, signed.target, denied, principal) if denied and principal else None
+        if denied is None or principal is None:
+            return None
+        why = _why(*(self._principals.policies(principal.role) or ([], [])), denied)
+        return _refusal(service, signed.target, denied, self._principals.arn(principal), why)
+
+    def _untrusted(self, request: SignedRequest, principal: Principal | None) -> Response | None:
+        """The refusal of a role that is not there, or whose trust policy does not admit the caller."""
+        asked = dict(parse_qsl(request.body.decode(errors="replace")))
+        role = asked.get("RoleArn", "")
+        if asked.get("Action") != "AssumeRole" or self._principals.may_assume(role, principal):
+            return None
+        call = Call("sts:AssumeRole", (role,))
+        self._log.write(principal, call, False)
+        return _refusal("sts", request.target, call, self._principals.arn(principal), "")
+
+    def _passed(self, request: SignedRequest) -> Response | None:
+        """The refusal of a role that a request hands to a service which may not take it, or that is not there."""
+        for passed in _PASSED:
+            if (request.service, request.method) != passed.call or not passed.path.fullmatch(request.path):
+                continue
+            role = passed.role(json.loads(request.body or b"{}"))
+            if role and not self._principals.trusted(role, f"{request.service}.amazonaws.com"):
+                return _error(request.service, request.target, passed.code, passed.message)
+        return None
 
     def denied(self, principal: Principal | None, calls: Iterable[Call]) -> Call | None:
         """Note calls; the first that the principal's role does not allow, where this account enforces it."""
-        found = self._principals.policies(principal.role) if principal else None
+        # A session of a role that is gone may do nothing; who has no role here is the account's administrator.
+        found = (self._principals.policies(principal.role) or ([], [])) if principal else None
         first = None
         for call in calls:
             for one in (call, *(keys.needed(call, self._place) if found else ())):
@@ -139,13 +202,24 @@ def _body(request: Request, environ: WSGIEnvironment) -> bytes:
     return body
 
 
-def _refusal(service: str, target: str, call: Call, principal: Principal) -> Response:
+def _why(own: list[Mapping[str, Any]], bounds: list[Mapping[str, Any]], call: Call) -> str:
+    """The end of IAM's sentence.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+    """
+    for kind, documents in (("identity-based policy", own), ("permissions boundary", bounds)):
+        if policies.denies(documents, call.action, call.resources, call.context):
+            article = "an" if kind.startswith("i") else "a"
+            return f" with an explicit deny in {article} {kind}"
+    if policies.allows(own, call.action, call.resources, call.context):
+        return f" because no permissions boundary allows the {call.action} action"
+    return f" because no identity-based policy allows the {call.action} action"
+
+
+def _refusal(service: str, target: str, call: Call, caller: str, why: str) -> Response:
     """As IAM words it, in the form the service answers in."""
-    message = (
-        f"User: assumed-role/{principal.role}/{principal.session} is not authorized to perform: {call.action}"
-        + (f" on resource: {call.resources[0]}" if call.resources else "")
-        + f" because no policy of the role {principal.role} allows it"
-    )
+    resource = f" on resource: {call.resources[0]}" if call.resources else ""
+    message = f"User: {caller} is not authorized to perform: {call.action}{resource}{why}"
     code = "AccessDenied" if service in ("s3", "sts", "iam", "sns", "ec2") else "AccessDeniedException"
     return _error(service, target, code, message)
 
@@ -171,13 +245,16 @@ def unsigned(target: str) -> Response:
 
 
 def _speaks_json(service: str, target: str) -> bool:
-    return bool(target) or service in ("lambda", "airflow", "sagemaker")
+    return bool(target) or service in ("lambda", "airflow", "sagemaker", "scheduler")
 
 
 def _error(service: str, target: str, code: str, message: str) -> Response:
     """In the form the service answers in."""
     if _speaks_json(service, target):
-        return error_response(ServiceError(code, message, status=400 if target else 403), "application/json")
+        return error_response(
+            ServiceError(code, message, status=400 if target or code != "AccessDeniedException" else 403),
+            "application/json",
+        )
     inner = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     text = inner if service == "s3" else f"<ErrorResponse>{inner}</ErrorResponse>"
     return Response(f'<?xml version="1.0" encoding="UTF-8"?>{text}', status=403, content_type="text/xml")

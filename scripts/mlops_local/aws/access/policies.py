@@ -34,6 +34,14 @@ def allows(policies: Iterable[Policy], action: str, resources: Sequence[str], co
     return allowed
 
 
+def denies(policies: Iterable[Policy], action: str, resources: Sequence[str], context: Context) -> bool:
+    """Whether one of the policies denies an action outright; see `allows` for the arguments."""
+    return any(
+        statement["Effect"] == "Deny" and _matches(statement, action, resources, context)
+        for statement in _statements(policies)
+    )
+
+
 def _statements(policies: Iterable[Policy]) -> Iterator[Mapping[str, Any]]:
     for policy in policies:
         statements = policy.get("Statement", [])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mlops_local.aws.access import trust
 from mlops_local.base.config import LocalAwsConfig
 
 if TYPE_CHECKING:
@@ -79,6 +80,25 @@ class Principals:
                     "AWS_SESSION_TOKEN": made.session_token,
                 }
             return dict(self._given[role_arn, session])
+
+    def arn(self, caller: Principal | None) -> str:
+        """As messages of AWS name a caller."""
+        account = self._config.account
+        if caller is None:
+            return f"arn:aws:iam::{account}:root"
+        return f"arn:aws:sts::{account}:assumed-role/{caller.role}/{caller.session}"
+
+    def trusted(self, role_arn: str, service: str) -> bool:
+        """Whether there is such a role in this account, and a service may take it."""
+        role = trust.find_role(self._iam(), role_arn, self._config.account)
+        return role is not None and trust.admits_service(role, service, self._config.account)
+
+    def may_assume(self, role_arn: str, caller: Principal | None) -> bool:
+        """Whether there is such a role in this account, and a caller may take it; None is a person."""
+        iam, account = self._iam(), self._config.account
+        role = trust.find_role(iam, role_arn, account)
+        own = next((one.arn for one in iam.roles.values() if caller and one.name == caller.role), "")
+        return role is not None and trust.admits_caller(role, own, account)
 
     def policies(self, role: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]] | None:
         """A role's own policies, and its boundary as none or one; None when there is no such role."""

@@ -25,6 +25,8 @@ class Models:
     def create(self, wanted: Parameters) -> Parameters:
         """CreateModel."""
         name = wanted["ModelName"]
+        if "ExecutionRoleArn" in wanted:
+            self._sdk.check_role(wanted["ExecutionRoleArn"])
         for container in containers(wanted):
             self._check_image(container.get("Image", ""))
             url = container.get("ModelDataUrl")

@@ -58,6 +58,7 @@ class ProcessingJobs:
                 raise ServiceError(
                     "ValidationException", f"LocalPath must start with {_DATA}, found '{path}'"
                 )
+        self._sdk.check_role(wanted["RoleArn"])
         record = {
             **{key: value for key, value in wanted.items() if key != "Tags"},
             "ProcessingJobStatus": "InProgress",

@@ -63,6 +63,7 @@ class TrainingJobs:
             raise ServiceError("ValidationException", "TrainingImage must be specified")
         if not wanted.get("ResourceConfig"):
             raise ServiceError("ValidationException", "ResourceConfig must be specified")
+        self._sdk.check_role(wanted["RoleArn"])
         now = datetime.now(UTC)
         output = wanted["OutputDataConfig"]["S3OutputPath"].rstrip("/")
         record = {
