@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,8 @@ from mlops_local.stack.stack import Stack, require
 from tests.e2e.conftest import calls, mlops
 
 ENVIRONMENT = "dev"
+# The name of a module's call, and the folder that it calls.
+CALL = re.compile(r'^module "(\w+)" \{\n +source += "\.\./(?:modules/)?([\w-]+)"', re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,15 @@ def test_a_second_plan_has_no_changes(dev: Stack) -> None:
 
 def test_every_module_is_applied(dev: Stack) -> None:
     state = json.loads(terraform.state(dev.folder / "terraform").read_text())
-    applied = {resource["module"].split(".")[1].split("[")[0] for resource in state["resources"]}
-    source = (paths.checkout() / "terraform" / "modules").iterdir()
-    assert {module.name.replace("-", "_") for module in source} <= applied
+    source = paths.checkout() / "terraform"
+    text = "".join(file.read_text(encoding="utf-8") for file in source.rglob("*.tf"))
+    folders = dict(CALL.findall(text))
+    applied = {
+        folders[call]
+        for resource in state["resources"]
+        for call in re.findall(r"\bmodule\.(\w+)", resource["module"])
+    }
+    assert {module.name for module in (source / "modules").iterdir()} == applied
 
 
 def test_airflow_reads_its_dags_from_mwaas_bucket(dev: Stack) -> None:
