@@ -80,7 +80,7 @@ def test_the_training_process(repository: Callable[..., Repository], go: Path) -
     failed = "model_training FAILED at train"
     eventually(lambda: len(pipeline.told()) == 2)
     assert pipeline.told() == [("email", failed), ("slack", failed)]
-    assert "told already" in pipeline.run("notify")
+    assert "reported already" in pipeline.run("notify")
     pipeline.variables.clear()
     pipeline.run("train")  # a person retries it
     pipeline.run("evaluate")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.roles import make_role
+
 from .conftest import LocalAws
 
 BUCKET = "corrections"
@@ -41,11 +43,12 @@ def test_a_function_keeps_its_logging_config(aws: LocalAws) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("handler.py", "def handler(event, context): return event\n")
-    role = aws.client("iam").create_role(RoleName="corrections", AssumeRolePolicyDocument="{}")["Role"]
+    role = "arn:aws:iam::123456789012:role/corrections"
+    make_role(aws.client("iam"), role, "lambda.amazonaws.com")
     functions = aws.client("lambda")
     created = functions.create_function(
         FunctionName="corrections",
-        Role=role["Arn"],
+        Role=role,
         Handler="handler.handler",
         Runtime="python3.13",
         Code={"ZipFile": archive.getvalue()},

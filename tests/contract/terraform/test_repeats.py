@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.roles import make_role
+
 from .conftest import REGION, LocalAws
 
 SCHEDULE: dict[str, Any] = {
@@ -19,6 +21,11 @@ SCHEDULE: dict[str, Any] = {
         "RoleArn": "arn:aws:iam::123456789012:role/schedules",
     },
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def role(aws: LocalAws) -> None:
+    make_role(aws.client("iam"), SCHEDULE["Target"]["RoleArn"], "scheduler.amazonaws.com")
 
 
 def test_of_calls_with_one_token_one_makes_the_schedule(aws: LocalAws) -> None:

@@ -23,7 +23,13 @@ ACCOUNT = "123456789012"
 KEY = "0" * 64
 # Of `mlops local up` too: writing an account is a second or two of computing, on a machine that may be busy.
 WRITE_SECONDS = 300
-TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+SERVICES = {"Service": ["lambda.amazonaws.com", "scheduler.amazonaws.com"]}
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": SERVICES, "Action": "sts:AssumeRole"}],
+    }
+)
 GITLAB = ("127.0.0.1:40001", "127.0.0.1:40002")
 VPC = "10.0.0.0/16"
 

@@ -295,7 +295,7 @@ def test_a_schedule_with_a_role_that_the_scheduler_cannot_take(aws: LocalAws) ->
     schedule = {"Name": "s", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
     target = {
         "Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f",
-        "RoleArn": role(aws, "not-for-schedules"),
+        "RoleArn": role(aws, "not-for-schedules", allow("s3:ListAllMyBuckets")),
     }
     assert refusal(aws.client("scheduler").create_schedule, Target=target, **schedule) == (
         "ValidationException: The execution role you provide must allow AWS EventBridge Scheduler to assume "

@@ -13,6 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.roles import make_role
+
 from .airflow_double import AirflowDouble
 from .harness import ACCOUNT, REGION, ROLE, LocalAws, wait_for
 from .test_lambda import archive
@@ -262,6 +264,8 @@ def test_a_rule_the_function_does_not_let_in_leaves_its_events_in_the_queue(aws:
 
 
 def test_a_schedule_says_what_terraform_gave_it_to_say(aws: LocalAws, ear: Ear) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/schedules"
+    make_role(aws.client("iam"), role, "scheduler.amazonaws.com")
     scheduler = aws.client("scheduler")
     scheduler.create_schedule_group(Name="models")
     said = {"detail-type": "monitoring", "time": "<aws.scheduler.scheduled-time>"}
@@ -272,7 +276,7 @@ def test_a_schedule_says_what_terraform_gave_it_to_say(aws: LocalAws, ear: Ear) 
         FlexibleTimeWindow={"Mode": "OFF"},
         Target={
             "Arn": FUNCTION,
-            "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/listener",
+            "RoleArn": role,
             "Input": json.dumps(said),
         },
     )
