@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "lambda_trigger"))
 
 # pylint: disable=wrong-import-position
-from tools.reference import commands, manifest, records, tables, templates
+from tools.reference import commands, local_aws, manifest, records, tables, templates
 from tools.reference.markdown import renewed
 
 
@@ -26,6 +26,7 @@ def pages(checkout: Path) -> dict[str, Mapping[str, str]]:
         "reference/dags.md": {"dags": tables.dags(checkout / "dags")},
         "reference/events.md": {"events": tables.events()},
         "reference/exit-codes.md": {"exit-codes": tables.exit_codes()},
+        "reference/local-aws.md": {"operations": local_aws.operations(), "values": local_aws.values()},
         "reference/manifest.md": {**keys, "known-goals": manifest.known_goals()},
         "reference/records.md": {"records": records.records(checkout / "scripts" / "mlops")},
         "reference/templates.md": templates.inputs(checkout / "ci-templates"),

@@ -95,6 +95,9 @@ class LocalAws:
         self._services: dict[str, Service] = {"sagemaker": self._sagemaker, "mwaa": self._mwaa}
         self.snapshot = self._begin_with(config.snapshot)
         """The snapshot this account began with; None where it began empty."""
+        if config.airflow_environment:
+            role = self._mwaa.execution_role()
+            self._principals.ensure_role(role, "airflow.amazonaws.com", "airflow-env.amazonaws.com")
         self._guarded = OwnPagesOnly(self._serve, config.port, MWAA_HOSTS)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -141,6 +141,50 @@ def ask(runtime: Any, endpoint: str, body: bytes = b"{}", **more: Any) -> Any:
     return json.loads(answer["Body"].read())
 
 
+def test_an_approved_version_of_the_registry_is_deployed_by_its_name(
+    aws: LocalAws, sagemaker: Any, runtime: Any, image: str, endpoint: str
+) -> None:
+    """As the SageMaker SDK's `ModelPackage.deploy` asks for it."""
+    aws.client("s3").put_object(Bucket=BUCKET, Key="packaged/model.tar.gz", Body=artifact(version="packaged"))
+    sagemaker.create_model_package_group(ModelPackageGroupName="packaged")
+    container = {"Image": image, "ModelDataUrl": f"s3://{BUCKET}/packaged/model.tar.gz"}
+    arn = sagemaker.create_model_package(
+        ModelPackageGroupName="packaged",
+        InferenceSpecification={
+            "Containers": [container],
+            "SupportedContentTypes": ["application/json"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )["ModelPackageArn"]
+    model = {"ExecutionRoleArn": ROLE, "Containers": [{"ModelPackageName": arn}]}
+    with pytest.raises(ClientError, match="is PendingManualApproval; only an Approved one can be deployed"):
+        sagemaker.create_model(ModelName="packaged", **model)
+    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    sagemaker.create_model(ModelName="packaged", **model)
+    assert sagemaker.describe_model(ModelName="packaged")["Containers"] == [{"ModelPackageName": arn}]
+    variant = {"VariantName": "all", "ModelName": "packaged", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="packaged", ProductionVariants=[{**variant, "InstanceType": "ml.t2.medium"}]
+    )
+    sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName="packaged")
+    assert settled(sagemaker, endpoint)["EndpointStatus"] == "InService"
+    assert ask(runtime, endpoint)["model"] == "packaged"
+
+
+@pytest.mark.parametrize(
+    ("containers", "why"),
+    [
+        ({}, "Specify either PrimaryContainer or Containers"),
+        ({"PrimaryContainer": {"Image": "x"}, "Containers": [{"Image": "x"}]}, "Specify either"),
+        ({"Containers": [{"Image": "x"}, {"Image": "y"}]}, "not played locally with more than one container"),
+        ({"PrimaryContainer": {"ModelDataUrl": "s3://a/b"}}, "either an Image or a ModelPackageName"),
+    ],
+)
+def test_a_model_has_one_container(sagemaker: Any, containers: dict[str, Any], why: str) -> None:
+    with pytest.raises(ClientError, match=why):
+        sagemaker.create_model(ModelName="two", ExecutionRoleArn=ROLE, **containers)
+
+
 def test_an_endpoint_serves_its_model(
     aws: LocalAws, sagemaker: Any, runtime: Any, configure: Callable[..., str], endpoint: str
 ) -> None:

@@ -94,8 +94,8 @@ def test_versions_are_numbered_judged_and_listed(sagemaker: Any, artifact: str) 
         ModelPackageGroupName="a--url", MaxResults=2, NextToken=page["NextToken"]
     )
     listed = page["ModelPackageSummaryList"] + rest["ModelPackageSummaryList"]
-    assert [one["ModelPackageVersion"] for one in listed] == [3, 2, 1]
-    assert [one["ModelPackageDescription"] for one in listed] == ["url 3", "url 2", "url 1"]
+    assert [one["ModelPackageVersion"] for one in listed] == [1, 2, 3], "the default is Ascending"
+    assert [one["ModelPackageDescription"] for one in listed] == ["url 1", "url 2", "url 3"]
     approved = sagemaker.list_model_packages(ModelPackageGroupName="a--url", ModelApprovalStatus="Approved")
     assert [one["ModelPackageArn"] for one in approved["ModelPackageSummaryList"]] == [arns[1]]
     # the number of one that was deleted is not given again

@@ -88,6 +88,28 @@ class Principals:
             return f"arn:aws:iam::{account}:root"
         return f"arn:aws:sts::{account}:assumed-role/{caller.role}/{caller.session}"
 
+    def ensure_role(self, role_arn: str, *services: str) -> None:
+        """Make a role that services may take and that may do everything, unless it is there.
+
+        For what the stack plays without Terraform: its own Airflow is an environment that nobody applied.
+        """
+        iam = self._iam()
+        if trust.find_role(iam, role_arn, self._config.account) is not None:
+            return
+        name = _name(role_arn)
+        iam.create_role(
+            role_name=name,
+            assume_role_policy_document=_policy(
+                {"Principal": {"Service": list(services)}, "Action": "sts:AssumeRole"}
+            ),
+            path="/",
+            permissions_boundary=None,
+            description="Made by the local stack",
+            tags=[],
+            max_session_duration="43200",
+        )
+        iam.put_role_policy(name, "everything", _policy({"Action": "*", "Resource": "*"}))
+
     def trusted(self, role_arn: str, service: str) -> bool:
         """Whether there is such a role in this account, and a service may take it."""
         role = trust.find_role(self._iam(), role_arn, self._config.account)
@@ -131,6 +153,10 @@ def _document(policy: ManagedPolicy) -> str:
 def _parsed(document: str) -> Mapping[str, Any]:
     policy: Mapping[str, Any] = json.loads(document)
     return policy
+
+
+def _policy(statement: Mapping[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
 
 
 def _name(role_arn: str) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 from mlops_local.aws.sagemaker.shipping import Shipper
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
+from mlops_local.base.wire import ServiceError
 from mlops_local.engines import ContainerJob, Engine
 
 Ending = Literal["exited", "stopped", "timed out"]
@@ -24,6 +25,19 @@ TEXT_LIMIT = 1024
 
 class StopRequestedError(Exception):
     """The job was stopped before its container ran."""
+
+
+def ended(status: str, kind: str) -> None:
+    """Refuse to stop what has ended.
+
+    Raises:
+        ServiceError: `ValidationException`.
+    """
+    if status in ("Completed", "Failed", "Stopped"):
+        raise ServiceError(
+            "ValidationException",
+            f"The request was rejected because the {kind} job is in status {status}.",
+        )
 
 
 @dataclass

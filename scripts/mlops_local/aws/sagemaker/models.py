@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mlops_local.aws.sagemaker import objects
 from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags, not_found
 from mlops_local.aws.sdk import Sdk
@@ -10,6 +12,8 @@ from mlops_local.base.wire import ServiceError
 from mlops_local.registry.api import LocalRegistry
 
 KIND = ResourceKind(prefix="Model", arn="model", summaries="Models")
+# A member of our own, which no answer has: what CreateModel found for its containers.
+_SERVED = "ServedContainers"
 # Docker's version 2, schema 2. Schema 1, which SageMaker takes as well, the registry here does not.
 _TAKEN_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -21,22 +25,55 @@ class Models:
         self.table = Table(config, KIND, tags)
         self._sdk = sdk
         self._registry = registry
+        self.package: Callable[[Parameters], Record]
+        """DescribeModelPackage, by which a version in the registry becomes a model."""
 
     def create(self, wanted: Parameters) -> Parameters:
         """CreateModel."""
         name = wanted["ModelName"]
+        served = [self._resolved(container) for container in _given(wanted)]
         if "ExecutionRoleArn" in wanted:
             self._sdk.check_role(wanted["ExecutionRoleArn"])
-        for container in containers(wanted):
+        for container in served:
             self._check_image(container.get("Image", ""))
             url = container.get("ModelDataUrl")
             if url and not objects.exists(self._sdk.s3, url):
                 raise ServiceError("ValidationException", f"Could not find model data at {url}.")
-        record = {key: value for key, value in wanted.items() if key != "Tags"}
+        record = {key: value for key, value in wanted.items() if key != "Tags"} | {_SERVED: served}
         taken = ServiceError(
             "ValidationException", f'Cannot create already existing model "{self.table.arn(name)}".'
         )
         return {"ModelArn": self.table.add(name, record, wanted.get("Tags") or [], taken)}
+
+    def _resolved(self, container: Record) -> Record:
+        """A container with its image and artifact: its own, or those of a version in the model registry.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-deploy.html
+
+        Raises:
+            ServiceError: `ValidationException`, for one that has neither, and for a version that nobody approved.
+        """
+        if "ModelPackageName" not in container:
+            if not container.get("Image"):
+                raise ServiceError(
+                    "ValidationException", "You must provide either an Image or a ModelPackageName."
+                )
+            return container
+        package = self.package({"ModelPackageName": container["ModelPackageName"]})
+        if package.get("ModelApprovalStatus") != "Approved":
+            raise ServiceError(
+                "ValidationException",
+                f"Model package {package['ModelPackageArn']} is {package.get('ModelApprovalStatus')}; only an "
+                "Approved one can be deployed.",
+            )
+        found = (package.get("InferenceSpecification") or {}).get("Containers") or []
+        if len(found) != 1:
+            raise ServiceError(
+                "ValidationException",
+                f"Model package {package['ModelPackageArn']} has {len(found)} containers: one is played locally.",
+            )
+        environment = {**(found[0].get("Environment") or {}), **(container.get("Environment") or {})}
+        return {**found[0], "Environment": environment}
 
     def _check_image(self, uri: str) -> None:
         """Refuse the manifest types that SageMaker refuses, in its words.
@@ -70,6 +107,23 @@ class Models:
 
 
 def containers(model: Record) -> list[Record]:
-    """The containers of a model; only the first one is served."""
-    primary = model.get("PrimaryContainer")
-    return [primary] if primary else list(model.get("Containers") or [])
+    """What serves a model, with image and artifact."""
+    return list(model[_SERVED])
+
+
+def _given(wanted: Parameters) -> list[Record]:
+    """The containers of a request: one.
+
+    Raises:
+        ServiceError: `ValidationException` for none, for both ways to give it, and for more than one.
+    """
+    primary, several = wanted.get("PrimaryContainer"), list(wanted.get("Containers") or [])
+    if (primary is None) == (not several):
+        raise ServiceError("ValidationException", "Specify either PrimaryContainer or Containers.")
+    if len(several) > 1:
+        raise ServiceError(
+            "ValidationException",
+            "CreateModel is not played locally with more than one container. "
+            "docs/reference/local-aws.md lists what is played.",
+        )
+    return several if primary is None else [primary]

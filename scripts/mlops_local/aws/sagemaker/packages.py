@@ -15,9 +15,14 @@ from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
 
 GROUP_KIND = ResourceKind(
-    prefix="ModelPackageGroup", arn="model-package-group", summaries="ModelPackageGroupSummaryList"
+    prefix="ModelPackageGroup",
+    arn="model-package-group",
+    summaries="ModelPackageGroupSummaryList",
+    newest_first=False,
 )
-KIND = ResourceKind(prefix="ModelPackage", arn="model-package", summaries="ModelPackageSummaryList")
+KIND = ResourceKind(
+    prefix="ModelPackage", arn="model-package", summaries="ModelPackageSummaryList", newest_first=False
+)
 
 # Members of UpdateModelPackage that replace what was there.
 _REPLACED = (

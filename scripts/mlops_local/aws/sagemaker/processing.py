@@ -19,6 +19,7 @@ from mlops_local.aws.sagemaker.jobs import (
     RunningJob,
     RunningJobs,
     StopRequestedError,
+    ended,
     read_text,
 )
 from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags
@@ -81,9 +82,9 @@ class ProcessingJobs:
         return record
 
     def stop(self, wanted: Parameters) -> Parameters:
-        """StopProcessingJob; nothing happens to a job that has ended."""
+        """StopProcessingJob; a job that has ended is refused, as a training job is."""
         name = wanted["ProcessingJobName"]
-        self.describe(wanted)
+        ended(self.describe(wanted)["ProcessingJobStatus"], "processing")
         running = self.table.change_if(
             name, lambda record: record["ProcessingJobStatus"] == "InProgress", ProcessingJobStatus="Stopping"
         )

@@ -45,6 +45,7 @@ class SageMaker:
         processing = ProcessingJobs(config, sdk, engine, self._tags)
         models = Models(config, sdk, registry, self._tags)
         packages = ModelPackages(config, sdk, self._tags, self._package_changed)
+        models.package = packages.describe
         configs = EndpointConfigs(config, models, self._tags)
         endpoints = Endpoints(config, Fleets(config, sdk, engine, models), configs, self._tags)
         for table in (training.table, processing.table, endpoints.table):

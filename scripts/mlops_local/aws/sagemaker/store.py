@@ -164,7 +164,11 @@ class Table:
             return False
         for member, later_than, earlier_than in _TIMES:
             after, before = wanted.get(later_than), wanted.get(earlier_than)
-            if (after and record[member] <= after) or (before and record[member] >= before):
+            # Models, endpoints and their configurations "greater than or equal to", jobs and versions "after" it.
+            inclusive = member == "CreationTime" and self.kind.newest_first
+            if after and (record[member] < after or (record[member] == after and not inclusive)):
+                return False
+            if before and record[member] >= before:
                 return False
         return True
 

@@ -16,6 +16,7 @@ from mlops_local.aws.sagemaker.jobs import (
     RunningJob,
     RunningJobs,
     StopRequestedError,
+    ended,
     read_text,
 )
 from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags
@@ -93,9 +94,9 @@ class TrainingJobs:
         return record
 
     def stop(self, wanted: Parameters) -> Parameters:
-        """StopTrainingJob; nothing happens to a job that has ended."""
+        """StopTrainingJob; a job that has ended is refused: https://github.com/awslabs/benchmark-ai/issues/928"""
         name = wanted["TrainingJobName"]
-        self.describe(wanted)
+        ended(self.describe(wanted)["TrainingJobStatus"], "training")
         running = self.table.change_if(
             name, lambda record: record["TrainingJobStatus"] == "InProgress", TrainingJobStatus="Stopping"
         )
