@@ -26,7 +26,11 @@ def pages(checkout: Path) -> dict[str, Mapping[str, str]]:
         "reference/dags.md": {"dags": tables.dags(checkout / "dags")},
         "reference/events.md": {"events": tables.events()},
         "reference/exit-codes.md": {"exit-codes": tables.exit_codes()},
-        "reference/local-aws.md": {"operations": local_aws.operations(), "values": local_aws.values()},
+        "reference/local-aws.md": {
+            "operations": local_aws.operations(),
+            "values": local_aws.values(),
+            "services": local_aws.services(),
+        },
         "reference/manifest.md": {**keys, "known-goals": manifest.known_goals()},
         "reference/records.md": {"records": records.records(checkout / "scripts" / "mlops")},
         "reference/templates.md": templates.inputs(checkout / "ci-templates"),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from mlops_local.aws import services as aws_services
 from mlops_local.aws import shapes
 from mlops_local.aws.sagemaker import played
 from tools.reference.markdown import code, table
+
+# The clients of services whose signatures have another name.
+_CLIENTS = {"airflow": "mwaa", "monitoring": "cloudwatch"}
+_ALL_BUT_NETWORK = "everything but networks: no machine starts"
 
 
 def operations() -> str:
@@ -31,6 +36,17 @@ def values() -> str:
     return table(("operation", "field", "only"), rows)
 
 
+def services() -> str:
+    """Return the services that answer, with their operations that are refused."""
+    rows = []
+    for service in sorted(aws_services.PLAYED):
+        pattern = aws_services.WORK.get(service)
+        model = shapes.service_model(_CLIENTS.get(service, service))
+        names = [name for name in model.operation_names if pattern and pattern.fullmatch(name)]
+        rows.append((code(service), _ALL_BUT_NETWORK if service == "ec2" else _names(frozenset(names))))
+    return table(("service", "refused, since nothing does that work"), rows)
+
+
 def _refused(operation: str) -> frozenset[str]:
     """The members of the request, as the API has them, of which nothing is played or kept."""
     shape = shapes.service_model("sagemaker").operation_model(operation).input_shape
@@ -41,4 +57,4 @@ def _refused(operation: str) -> frozenset[str]:
 
 
 def _names(paths: frozenset[str]) -> str:
-    return ", ".join(map(code, sorted(paths)))
+    return ", ".join(map(code, sorted(paths))) or "nothing"

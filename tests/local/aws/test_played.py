@@ -83,3 +83,22 @@ def test_every_operation_is_played_or_refused_by_its_name(aws: LocalAws) -> None
         body = {"InputLocation": "s3://a/b"} if operation.endswith("async") else {"Body": b""}
         with pytest.raises(ClientError, match="is not played locally"):
             getattr(runtime, operation)(EndpointName="x", **body)
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "parameters", "said"),
+    [
+        ("glue", "start_job_run", {"JobName": "x"}, "glue:StartJobRun"),
+        ("batch", "submit_job", {"jobName": "x", "jobQueue": "q", "jobDefinition": "d"}, r"batch:\*"),
+        ("ec2", "run_instances", {"MinCount": 1, "MaxCount": 1}, "ec2:RunInstances"),
+        ("ssm", "send_command", {"DocumentName": "x"}, "ssm:SendCommand"),
+    ],
+)
+def test_work_that_no_part_of_the_stack_does_is_refused(
+    aws: LocalAws, service: str, call: str, parameters: dict[str, Any], said: str
+) -> None:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+    client: Any = session.client(service, endpoint_url=aws.endpoint, config=Config(proxies={}))  # type: ignore[call-overload]
+    with pytest.raises(ClientError, match=f"{said} is not played locally") as caught:
+        getattr(client, call)(**parameters)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

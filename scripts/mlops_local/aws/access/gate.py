@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Request, Response
 
+from mlops_local.aws import services
 from mlops_local.aws.access import keys, policies
 from mlops_local.aws.access.calls import AccountRegion, Call, SignedRequest, read
 from mlops_local.aws.access.principals import Principal, Principals
@@ -98,6 +99,8 @@ class Gate:
             body=_body(request, environ) if service != "s3" else b"",
             copied=request.headers.get("X-Amz-Copy-Source", ""),
         )
+        if unplayed := services.refused(service, signed.target, signed.query, signed.body):
+            return _not_played(service, signed.target, unplayed)
         principal = self._principals.whose(key)
         untrusted = self._untrusted(signed, principal) if service == "sts" else self._passed(signed)
         if untrusted is not None:
@@ -202,6 +205,13 @@ def _body(request: Request, environ: WSGIEnvironment) -> bytes:
     return body
 
 
+def _not_played(service: str, target: str, call: str) -> Response:
+    """A 400, which no SDK repeats, in the form the service answers in."""
+    code = "UnknownOperationException" if _speaks_json(service, target) else "InvalidAction"
+    message = f"{call} is not played locally. docs/reference/local-aws.md lists what is played."
+    return _error(service, target, code, message, status=400)
+
+
 def _why(own: list[Mapping[str, Any]], bounds: list[Mapping[str, Any]], call: Call) -> str:
     """The end of IAM's sentence.
 
@@ -248,7 +258,7 @@ def _speaks_json(service: str, target: str) -> bool:
     return bool(target) or service in ("lambda", "airflow", "sagemaker", "scheduler")
 
 
-def _error(service: str, target: str, code: str, message: str) -> Response:
+def _error(service: str, target: str, code: str, message: str, status: int = 403) -> Response:
     """In the form the service answers in."""
     if _speaks_json(service, target):
         return error_response(
@@ -257,4 +267,4 @@ def _error(service: str, target: str, code: str, message: str) -> Response:
         )
     inner = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     text = inner if service == "s3" else f"<ErrorResponse>{inner}</ErrorResponse>"
-    return Response(f'<?xml version="1.0" encoding="UTF-8"?>{text}', status=403, content_type="text/xml")
+    return Response(f'<?xml version="1.0" encoding="UTF-8"?>{text}', status=status, content_type="text/xml")
