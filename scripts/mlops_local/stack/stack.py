@@ -138,6 +138,8 @@ def aws_environment(endpoint: str, region: str, access_key: str = ACCESS_KEY) ->
         "AWS_ENDPOINT_URL": endpoint,
         # Terraform's S3 backend looks at this one alone when it takes a role by a token.
         "AWS_ENDPOINT_URL_STS": endpoint,
+        # MWAA's calls go to api.<endpoint> and env.<endpoint> otherwise, which an address cannot have.
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": access_key,

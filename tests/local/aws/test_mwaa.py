@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from mlops_local.stack.stack import aws_environment
 
 from .airflow_double import AirflowDouble
 from .harness import ACCOUNT, REGION, ROLE, LocalAws, free_port, start, stop
@@ -252,3 +255,25 @@ def test_airflow_that_is_down_is_a_server_error(tmp_path_factory: pytest.TempPat
     assert response["Error"]["Code"] == "RestApiServerException"
     assert response["RestApiStatusCode"] == 503
     assert "cannot be reached" in response["RestApiResponse"]["detail"]
+
+
+def test_any_client_finds_it_by_the_variables_of_mlops_local_env(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `aws mwaa` does, which would ask api.127.0.0.1 otherwise."""
+    for name, value in aws_environment(aws.endpoint, REGION, "test").items():
+        monkeypatch.setenv(name, value)
+    assert boto3.client("mwaa").list_environments()["Environments"]
+
+
+def test_a_client_of_another_region_finds_nothing(aws: LocalAws) -> None:
+    for service, call in (("mwaa", "list_environments"), ("sagemaker", "list_models")):
+        session = boto3.Session(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+        )
+        options = {"endpoint_url": aws.endpoint, "config": Config(inject_host_prefix=False, proxies={})}
+        client: Any = session.client(service, **options)  # type: ignore[call-overload]
+        with pytest.raises(
+            ClientError, match="The local account is in eu-west-1, and this request is for us-east-1"
+        ):
+            getattr(client, call)()

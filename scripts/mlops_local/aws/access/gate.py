@@ -73,6 +73,13 @@ _PASSED = (
 )
 
 
+# Services of ours, which are in one region; moto's have each region apart, as AWS has.
+_OURS = ("sagemaker", "airflow")
+_WRONG_REGION = (
+    "The local account is in {}, and this request is for {}: look at AWS_REGION and AWS_DEFAULT_REGION."
+)
+
+
 class Gate:
     """The one way in for calls of AWS's APIs."""
 
@@ -99,6 +106,15 @@ class Gate:
             body=_body(request, environ) if service != "s3" else b"",
             copied=request.headers.get("X-Amz-Copy-Source", ""),
         )
+        if (
+            elsewhere := _region(request.headers["Authorization"])
+        ) != self._place.region and service in _OURS:
+            return _error(
+                service,
+                signed.target,
+                "ValidationException",
+                _WRONG_REGION.format(self._place.region, elsewhere),
+            )
         if unplayed := services.refused(service, signed.target, signed.query, signed.body):
             return _not_played(service, signed.target, unplayed)
         principal = self._principals.whose(key)
@@ -190,6 +206,10 @@ def _allowed(own: list[Mapping[str, Any]], bounds: list[Mapping[str, Any]], call
         return True
     sets = [own, bounds] if bounds else [own]
     return all(policies.allows(one, call.action, call.resources, call.context) for one in sets)
+
+
+def _region(authorization: str) -> str:
+    return (authorization.partition("Credential=")[2].split("/") + [""] * 3)[2]
 
 
 def _access_key(authorization: str) -> str:
