@@ -42,7 +42,8 @@ def services() -> str:
     for service in sorted(aws_services.PLAYED):
         pattern = aws_services.WORK.get(service)
         model = shapes.service_model(_CLIENTS.get(service, service))
-        names = [name for name in model.operation_names if pattern and pattern.fullmatch(name)]
+        known: list[str] = list(model.operation_names)
+        names = [name for name in known if pattern and pattern.fullmatch(name)]
         rows.append((code(service), _ALL_BUT_NETWORK if service == "ec2" else _names(frozenset(names))))
     return table(("service", "refused, since nothing does that work"), rows)
 

@@ -1,8 +1,8 @@
 """Which services of AWS answer here, and what of them reports work that nothing does.
 
-moto knows some 200 services. Most keep what they are given; where one answers as if work had been done (a machine runs, a
-query has results, an export is complete), a rehearsal would be green here and red in an account. So a service is one of
-these or is refused, and so is each of its operations that asks for work.
+moto knows some 200 services. Most keep what they are given; where one answers as if work had been done (a
+machine runs, a query has results, an export is complete), a rehearsal would be green here and red in an
+account. So a service is one of these or is refused, and so is each of its operations that asks for work.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ def main() -> None:
 
     plain = models.Models.__init__
 
-    def crowded(self: Any, config: Any, sdk: Any, registry: Any, tags: Any) -> None:
-        plain(self, config, sdk, registry, tags)
+    def crowded(self: Any, config: Any, sdk: Any, images: Any, tags: Any) -> None:
+        plain(self, config, sdk, images, tags)
         now = datetime.now(UTC)
         for number, (name, age) in zip(range(TOTAL), names(), strict=False):
             record = {"ModelName": name, "ModelArn": self.table.arn(name), "CreationTime": now - age}

@@ -5,6 +5,7 @@ Small roots of their own show every refusal within seconds. The tests run in the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -12,9 +13,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+
+from tests.roles import make_role
 
 from .checkouts import ACCOUNT, AWS_PROVIDER, STATE, Checkout
 from .conftest import CHECKOUT, REGION, LocalAws
@@ -332,15 +337,34 @@ class TestInterruption:
         assert plain.mlops("apply", "quick").code == 0
 
 
+def push(aws: LocalAws, model: str, *tags: str) -> None:
+    for tag in tags:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {},
+            "layers": [{"digest": f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}", "size": 1}],
+        }
+        aws.client("ecr").put_image(repositoryName=model, imageManifest=json.dumps(manifest), imageTag=tag)
+
+
+SERVED = "served"
+"""The repository of what endpoints serve here; Terraform does not know it."""
+
+
 def serve(checkout: Checkout) -> str:
     """Make an endpoint of a model; what it would serve does not matter."""
-    sagemaker = checkout.aws.client("sagemaker")
+    sagemaker, ecr = checkout.aws.client("sagemaker"), checkout.aws.client("ecr")
     endpoint = "web-safety--spam"
     model = f"{endpoint}--1-0-0--r0"
+    role = f"arn:aws:iam::{ACCOUNT}:role/execution"
+    with suppress(ClientError):  # an earlier test made both
+        make_role(checkout.aws.client("iam"), role)
+        ecr.create_repository(repositoryName=SERVED)
+        push(checkout.aws, SERVED, "1.0.0")
+    registry = ecr.describe_repositories(repositoryNames=[SERVED])["repositories"][0]["repositoryUri"]
     sagemaker.create_model(
-        ModelName=model,
-        ExecutionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/execution",
-        PrimaryContainer={"Image": "127.0.0.1/web-safety/spam:1.0.0"},
+        ModelName=model, ExecutionRoleArn=role, PrimaryContainer={"Image": f"{registry}:1.0.0"}
     )
     size = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(
@@ -457,11 +481,12 @@ class TestLosses:
         assert done.code == 2
         assert "quick: 5 to destroy" in done.err
         assert "mlops terraform destroy quick --confirm quick" in done.err
-        assert attached.aws.client("ecr").describe_repositories()["repositories"]
+        assert attached.aws.client("ecr").describe_repositories(repositoryNames=["web-safety/spam"])
 
     def test_with_its_name_all_of_it_goes(self, attached: Checkout) -> None:
         done = attached.mlops("destroy", "quick", "--confirm", "quick")
         assert done.code == 0, done.err
         assert "✓ quick: 5 destroyed" in done.out
-        assert not attached.aws.client("ecr").describe_repositories()["repositories"]
+        left = attached.aws.client("ecr").describe_repositories()["repositories"]
+        assert [one["repositoryName"] for one in left if one["repositoryName"] != SERVED] == []
         assert [one["Name"] for one in attached.aws.client("s3").list_buckets()["Buckets"]] == [STATE]

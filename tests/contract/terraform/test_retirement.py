@@ -6,8 +6,6 @@ done. The tests run in the order of this file.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shlex
@@ -23,7 +21,7 @@ from botocore.exceptions import ClientError
 from .aws_command import install
 from .checkouts import ACCOUNT, AWS_PROVIDER, Checkout, Done
 from .conftest import CHECKOUT, LocalAws
-from .test_command import make_state_bucket, new_checkout, serve, wait_until_gone
+from .test_command import make_state_bucket, new_checkout, push, serve, wait_until_gone
 
 KEPT, OLD, RETIRED = "web-safety/phishing-url", "web-safety/scam", "web-safety/spam"
 
@@ -91,17 +89,6 @@ def plan(checkout: Checkout, *allowed: str) -> Done:
     return checkout.mlops(
         "plan", "prod", *(word for address in allowed for word in ("--allow-replace", address))
     )
-
-
-def push(aws: LocalAws, model: str, *tags: str) -> None:
-    for tag in tags:
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {},
-            "layers": [{"digest": f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}", "size": 1}],
-        }
-        aws.client("ecr").put_image(repositoryName=model, imageManifest=json.dumps(manifest), imageTag=tag)
 
 
 def register(aws: LocalAws, model: str, count: int) -> None:

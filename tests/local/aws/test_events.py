@@ -17,6 +17,7 @@ from tests.roles import make_role
 
 from .airflow_double import AirflowDouble
 from .harness import ACCOUNT, REGION, ROLE, LocalAws, wait_for
+from .images import Pusher, layer
 from .test_lambda import archive
 
 HANDLER = """
@@ -211,9 +212,16 @@ def test_an_alarm_looks_at_its_metric_and_tells_of_each_change(aws: LocalAws, ea
 
 
 def test_sagemaker_tells_how_a_job_goes(aws: LocalAws, ear: Ear) -> None:
+    aws.client("ecr").create_repository(repositoryName="events/doomed")
+    uri = Pusher.login(aws).push("events/doomed", "1", [layer({"a": "1"})], {"Entrypoint": ["false"]})
+    channel = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://x/y"}},
+    }
     aws.client("sagemaker").create_training_job(
         TrainingJobName="doomed",
-        AlgorithmSpecification={"TrainingImage": f"{aws.registry}/none/none:1", "TrainingInputMode": "File"},
+        AlgorithmSpecification={"TrainingImage": uri, "TrainingInputMode": "File"},
+        InputDataConfig=[channel],
         RoleArn=ROLE,
         OutputDataConfig={"S3OutputPath": "s3://heard/out"},
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},

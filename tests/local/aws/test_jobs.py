@@ -223,21 +223,14 @@ def test_input_that_is_not_there_fails_the_job(sagemaker: Any, train: Callable[.
     assert job["FailureReason"].startswith(f'ClientError: No S3 objects found under S3 URL "{uri}"')
 
 
-@pytest.mark.parametrize(
-    ("reference", "message"),
-    [
-        ("jobs/program:9.9.9", "Requested image jobs/program:9.9.9 not found"),
-        ("jobs/none@sha256:" + "0" * 64, "does not exist in the registry"),
-    ],
-)
-def test_an_image_that_is_not_there_fails_the_job(
-    aws: LocalAws, sagemaker: Any, train: Callable[..., str], reference: str, message: str
+@pytest.mark.parametrize("reference", ["jobs/program:9.9.9", "jobs/none@sha256:" + "0" * 64])
+def test_an_image_that_is_not_there_is_refused_at_once(
+    aws: LocalAws, train: Callable[..., str], reference: str
 ) -> None:
-    algorithm = {"TrainingImage": f"{aws.registry}/{reference}", "TrainingInputMode": "File"}
-    job = ended(sagemaker, train(AlgorithmSpecification=algorithm))
-    assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("ClientError: ")
-    assert message in job["FailureReason"]
+    uri = f"{aws.registry}/{reference}"
+    with pytest.raises(ClientError, match=f"Cannot find the requested image: {uri}") as caught:
+        train(AlgorithmSpecification={"TrainingImage": uri, "TrainingInputMode": "File"})
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
 def test_requirements_that_cannot_be_installed_fail_the_job_with_the_installer_s_words(

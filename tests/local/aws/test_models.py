@@ -18,16 +18,23 @@ from .harness import ACCOUNT, REGION, ROLE, LocalAws
 from .images import MANIFEST, Pusher, layer, sha256
 
 IMAGE = "127.0.0.1:1/web-safety/phishing-url@sha256:" + "0" * 64
+"""Of another registry; for requests that are refused before anybody looks for it."""
+PUSHED: list[str] = []
+"""The image of the models here."""
 
 
 @pytest.fixture(scope="module")
 def sagemaker(aws: LocalAws) -> Any:
+    aws.client("ecr").create_repository(repositoryName="models/plain")
+    PUSHED[:] = [
+        Pusher.login(aws).push("models/plain", "1.0.0", [layer({"a": "1"})], {"Entrypoint": ["true"]})
+    ]
     return aws.client("sagemaker")
 
 
 def create(sagemaker: Any, name: str, **more: Any) -> str:
     answer = sagemaker.create_model(
-        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": IMAGE}, **more
+        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": PUSHED[0]}, **more
     )
     return str(answer["ModelArn"])
 
@@ -45,7 +52,7 @@ def test_a_model_s_life(sagemaker: Any) -> None:
     arn = create(sagemaker, name, Tags=tags)
     assert arn == f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/{name}"
     model = sagemaker.describe_model(ModelName=name)
-    assert (model["ModelName"], model["PrimaryContainer"]) == (name, {"Image": IMAGE})
+    assert (model["ModelName"], model["PrimaryContainer"]) == (name, {"Image": PUSHED[0]})
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == tags
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": ""}])
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["mlops:model-version"])
@@ -95,8 +102,33 @@ def test_an_image_has_one_docker_manifest(sagemaker: Any, aws: LocalAws, media_t
     sagemaker.delete_model(ModelName=name)
 
 
+def test_an_image_must_be_there(aws: LocalAws, sagemaker: Any) -> None:
+    missing = f"{aws.registry}/models/plain@sha256:{'1' * 64}"
+    foreign = "docker.io/library/python:3"
+    for uri, words in (
+        (missing, f"Requested image {missing} not found."),
+        (foreign, f'Using non-ECR image "{foreign}" without Vpc repository access mode is not supported.'),
+    ):
+        container = {"Image": uri}
+        error = refused(
+            sagemaker.create_model, ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container
+        )
+        assert error == {"Code": "ValidationException", "Message": words}
+    gone = f"{aws.registry}/no/such:1"
+    error = refused(
+        sagemaker.create_processing_job,
+        ProcessingJobName="p",
+        RoleArn=ROLE,
+        AppSpecification={"ImageUri": gone},
+        ProcessingResources={
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+    )
+    assert error["Message"].startswith(f"Cannot find the requested image: {gone}.")
+
+
 def test_model_data_must_be_there(sagemaker: Any) -> None:
-    container = {"Image": IMAGE, "ModelDataUrl": "s3://no-such-bucket/model.tar.gz"}
+    container = {"Image": PUSHED[0], "ModelDataUrl": "s3://no-such-bucket/model.tar.gz"}
     error = refused(
         sagemaker.create_model, ModelName="no-data", ExecutionRoleArn=ROLE, PrimaryContainer=container
     )

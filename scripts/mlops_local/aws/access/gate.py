@@ -46,7 +46,8 @@ class PassedRole:
 
     call: tuple[str, str]
     """The service and the HTTP method."""
-    path: re.Pattern[str]
+    path: str
+    """A pattern of the URL's path."""
     role: Callable[[Mapping[str, Any]], str]
     """The role's ARN in the request; empty where there is none."""
     code: str
@@ -57,7 +58,7 @@ _PASSED = (
     # moto says so of a role that is missing (moto/awslambda/models.py).
     PassedRole(
         call=("lambda", "POST"),
-        path=re.compile(r"/2015-03-31/functions/?"),
+        path=r"/2015-03-31/functions/?",
         role=lambda asked: str(asked.get("Role", "")),
         code="InvalidParameterValueException",
         message="The role defined for the function cannot be assumed by Lambda.",
@@ -65,7 +66,7 @@ _PASSED = (
     # https://github.com/aws/aws-sdk-js-v3/issues/6494
     PassedRole(
         call=("scheduler", "POST"),
-        path=re.compile(r"/schedules/[^/]+"),
+        path=r"/schedules/[^/]+",
         role=lambda asked: str((asked.get("Target") or {}).get("RoleArn", "")),
         code="ValidationException",
         message="The execution role you provide must allow AWS EventBridge Scheduler to assume the role.",
@@ -138,9 +139,11 @@ class Gate:
         return _refusal("sts", request.target, call, self._principals.arn(principal), "")
 
     def _passed(self, request: SignedRequest) -> Response | None:
-        """The refusal of a role that a request hands to a service which may not take it, or that is not there."""
+        """The refusal of a role that is not there, or that its service may not take."""
         for passed in _PASSED:
-            if (request.service, request.method) != passed.call or not passed.path.fullmatch(request.path):
+            if (request.service, request.method) != passed.call or not re.fullmatch(
+                passed.path, request.path
+            ):
                 continue
             role = passed.role(json.loads(request.body or b"{}"))
             if role and not self._principals.trusted(role, f"{request.service}.amazonaws.com"):
@@ -149,7 +152,7 @@ class Gate:
 
     def denied(self, principal: Principal | None, calls: Iterable[Call]) -> Call | None:
         """Note calls; the first that the principal's role does not allow, where this account enforces it."""
-        # A session of a role that is gone may do nothing; who has no role here is the account's administrator.
+        # A session of a role that is gone may do nothing. A caller without a role is the administrator.
         found = (self._principals.policies(principal.role) or ([], [])) if principal else None
         first = None
         for call in calls:
@@ -238,7 +241,7 @@ def _why(own: list[Mapping[str, Any]], bounds: list[Mapping[str, Any]], call: Ca
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
     for kind, documents in (("identity-based policy", own), ("permissions boundary", bounds)):
-        if policies.denies(documents, call.action, call.resources, call.context):
+        if policies.denies_outright(documents, call.action, call.resources, call.context):
             article = "an" if kind.startswith("i") else "a"
             return f" with an explicit deny in {article} {kind}"
     if policies.allows(own, call.action, call.resources, call.context):

@@ -34,7 +34,9 @@ def allows(policies: Iterable[Policy], action: str, resources: Sequence[str], co
     return allowed
 
 
-def denies(policies: Iterable[Policy], action: str, resources: Sequence[str], context: Context) -> bool:
+def denies_outright(
+    policies: Iterable[Policy], action: str, resources: Sequence[str], context: Context
+) -> bool:
     """Whether one of the policies denies an action outright; see `allows` for the arguments."""
     return any(
         statement["Effect"] == "Deny" and _matches(statement, action, resources, context)

@@ -32,8 +32,8 @@ def admits_service(role: Role, service: str, account: str) -> bool:
     Args:
         role: The role.
         service: Such as sagemaker.amazonaws.com.
-        account: Whose resource the service works for: `aws:SourceAccount`. A condition on `aws:SourceArn` counts as
-            met, since the resource may not have a name yet.
+        account: Whose resource the service works for: `aws:SourceAccount`. A condition on `aws:SourceArn`
+            counts as met, since the resource may not have a name yet.
     """
     return any(
         service in _principals(statement, "Service")

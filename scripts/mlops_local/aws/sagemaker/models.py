@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlops_local.aws.sagemaker import objects
+from mlops_local.aws.sagemaker.images import ImageLookup
 from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags, not_found
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
 from mlops_local.base.wire import ServiceError
-from mlops_local.registry.api import LocalRegistry
 
 KIND = ResourceKind(prefix="Model", arn="model", summaries="Models")
 # A member of our own, which no answer has: what CreateModel found for its containers.
 _SERVED = "ServedContainers"
-# Docker's version 2, schema 2. Schema 1, which SageMaker takes as well, the registry here does not.
-_TAKEN_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Models:
     """The models of one account."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, registry: LocalRegistry, tags: Tags) -> None:
+    def __init__(self, config: LocalAwsConfig, sdk: Sdk, images: ImageLookup, tags: Tags) -> None:
         self.table = Table(config, KIND, tags)
         self._sdk = sdk
-        self._registry = registry
+        self._images = images
         self.package: Callable[[Parameters], Record]
         """DescribeModelPackage, by which a version in the registry becomes a model."""
 
@@ -35,7 +33,7 @@ class Models:
         if "ExecutionRoleArn" in wanted:
             self._sdk.check_role(wanted["ExecutionRoleArn"])
         for container in served:
-            self._check_image(container.get("Image", ""))
+            self._images.check_for_model(str(container.get("Image", "")))
             url = container.get("ModelDataUrl")
             if url and not objects.exists(self._sdk.s3, url):
                 raise ServiceError("ValidationException", f"Could not find model data at {url}.")
@@ -46,12 +44,13 @@ class Models:
         return {"ModelArn": self.table.add(name, record, wanted.get("Tags") or [], taken)}
 
     def _resolved(self, container: Record) -> Record:
-        """A container with its image and artifact: its own, or those of a version in the model registry.
+        """A container with its image and artifact: its own, or those of a version in the registry.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-deploy.html
 
         Raises:
-            ServiceError: `ValidationException`, for one that has neither, and for a version that nobody approved.
+            ServiceError: `ValidationException`, for one that has neither, and for a version that is not
+                approved.
         """
         if "ModelPackageName" not in container:
             if not container.get("Image"):
@@ -63,34 +62,17 @@ class Models:
         if package.get("ModelApprovalStatus") != "Approved":
             raise ServiceError(
                 "ValidationException",
-                f"Model package {package['ModelPackageArn']} is {package.get('ModelApprovalStatus')}; only an "
-                "Approved one can be deployed.",
+                f"Model package {package['ModelPackageArn']} is {package.get('ModelApprovalStatus')}; only "
+                "an Approved one can be deployed.",
             )
         found = (package.get("InferenceSpecification") or {}).get("Containers") or []
         if len(found) != 1:
             raise ServiceError(
                 "ValidationException",
-                f"Model package {package['ModelPackageArn']} has {len(found)} containers: one is played locally.",
+                f"Model package {package['ModelPackageArn']} has {len(found)} containers: one is played.",
             )
         environment = {**(found[0].get("Environment") or {}), **(container.get("Environment") or {})}
         return {**found[0], "Environment": environment}
-
-    def _check_image(self, uri: str) -> None:
-        """Refuse the manifest types that SageMaker refuses, in its words.
-
-        OCI manifests: https://github.com/aws/amazon-sagemaker-feedback/issues/180. OCI indexes:
-        https://github.com/mlflow/mlflow/issues/13834. Manifest lists: it takes Docker's manifests of schema 1
-        and 2 and nothing else, https://github.com/mlflow/mlflow/pull/14699. Whether jobs refuse them as well
-        is not known, so they are taken here.
-        """
-        image = self._registry.find(uri)
-        media_type = image.image_manifest_media_type if image else _TAKEN_TYPE
-        if media_type != _TAKEN_TYPE:
-            raise ServiceError(
-                "ValidationException",
-                f"Unsupported manifest media type {media_type} for image {uri}. Ensure that valid manifest "
-                "media type is used for specified image.",
-            )
 
     def describe(self, wanted: Parameters) -> Record:
         """DescribeModel."""

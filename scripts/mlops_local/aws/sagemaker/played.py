@@ -1,7 +1,7 @@
 """Which fields of SageMaker's requests have their effect here. All others are refused by name.
 
-A field that is accepted and not honoured would make a rehearsal green that is red in an account. So the lists are
-closed: what botocore's next release adds is refused until somebody plays it. A name stands for all below it.
+A field that is accepted and not honoured would make a rehearsal green that is red in an account. So the lists
+are closed: what botocore's next release adds is refused until it is played. A name stands for all below it.
 """
 
 from __future__ import annotations
@@ -112,14 +112,16 @@ KEPT: Mapping[str, frozenset[str]] = {
             ProcessingResources.ClusterConfig.VolumeKmsKeyId ProcessingOutputConfig.KmsKeyId
             NetworkConfig
         """,
-        "CreateModel": "VpcConfig EnableNetworkIsolation PrimaryContainer.ContainerHostname Containers.ContainerHostname",
+        "CreateModel": """
+            VpcConfig EnableNetworkIsolation PrimaryContainer.ContainerHostname Containers.ContainerHostname
+        """,
         "CreateEndpointConfig": """
             KmsKeyId ProductionVariants.InstanceType ProductionVariants.VolumeSizeInGB
             ProductionVariants.ModelDataDownloadTimeoutInSeconds DataCaptureConfig.KmsKeyId
         """,
     }.items()
 }
-"""What is kept, and shown by Describe, and has no meaning on one machine: machines, disks, keys and networks."""
+"""What is kept, and shown by Describe, and means nothing on one machine: machines, disks, keys, networks."""
 
 VALUES: Mapping[str, Mapping[str, frozenset[object]]] = {
     "CreateTrainingJob": {
@@ -156,7 +158,8 @@ def check(operation: str, parameters: Mapping[str, Any]) -> None:
 
     Args:
         operation: Such as CreateTrainingJob; one of `PLAYED`.
-        parameters: Of the request, as `shapes.read` returns them. False, zero and what is empty ask for nothing.
+        parameters: Of the request, as `shapes.read` returns them. False, zero and what is empty ask for
+            nothing.
 
     Raises:
         ServiceError: `ValidationException` that names every such field.

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlops_local.aws.sagemaker import objects
+from mlops_local.aws.sagemaker.images import ImageLookup
 from mlops_local.aws.sagemaker.jobs import (
     TEXT_LIMIT,
     Ending,
@@ -43,11 +44,14 @@ _DATA = _ROOT / "processing"
 class ProcessingJobs:
     """The processing jobs of one account."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, tags: Tags) -> None:
+    def __init__(
+        self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, images: ImageLookup, tags: Tags
+    ) -> None:
         self.table = Table(config, KIND, tags)
         self._config = config
         self._sdk = sdk
         self._engine = engine
+        self._images = images
         self._runs = RunningJobs(config, sdk, engine, "processing")
 
     def create(self, wanted: Parameters) -> Parameters:
@@ -60,6 +64,7 @@ class ProcessingJobs:
                     "ValidationException", f"LocalPath must start with {_DATA}, found '{path}'"
                 )
         self._sdk.check_role(wanted["RoleArn"])
+        self._images.check_for_job(wanted["AppSpecification"]["ImageUri"], wanted["RoleArn"])
         record = {
             **{key: value for key, value in wanted.items() if key != "Tags"},
             "ProcessingJobStatus": "InProgress",

@@ -14,6 +14,7 @@ from mlops_local.aws.account import AccountError
 from mlops_local.aws.sagemaker import played
 from mlops_local.aws.sagemaker.endpoints import EndpointConfigs, Endpoints
 from mlops_local.aws.sagemaker.fleets import Fleets
+from mlops_local.aws.sagemaker.images import ImageLookup
 from mlops_local.aws.sagemaker.models import Models
 from mlops_local.aws.sagemaker.packages import ModelPackages, event_detail
 from mlops_local.aws.sagemaker.processing import ProcessingJobs
@@ -41,9 +42,10 @@ class SageMaker:
         self._tags = Tags()
         self.publish: Callable[[str, str, Parameters], None] = lambda _type, _arn, _detail: None
         """Hears of changes of state: an event's type, the resource's ARN and the event's detail."""
-        training = TrainingJobs(config, sdk, engine, self._tags)
-        processing = ProcessingJobs(config, sdk, engine, self._tags)
-        models = Models(config, sdk, registry, self._tags)
+        images = ImageLookup(config, registry)
+        training = TrainingJobs(config, sdk, engine, images, self._tags)
+        processing = ProcessingJobs(config, sdk, engine, images, self._tags)
+        models = Models(config, sdk, images, self._tags)
         packages = ModelPackages(config, sdk, self._tags, self._package_changed)
         models.package = packages.describe
         configs = EndpointConfigs(config, models, self._tags)

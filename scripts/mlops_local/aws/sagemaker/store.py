@@ -164,7 +164,7 @@ class Table:
             return False
         for member, later_than, earlier_than in _TIMES:
             after, before = wanted.get(later_than), wanted.get(earlier_than)
-            # Models, endpoints and their configurations "greater than or equal to", jobs and versions "after" it.
+            # Models, endpoints and their configurations: that time or later; jobs and versions: later.
             inclusive = member == "CreationTime" and self.kind.newest_first
             if after and (record[member] < after or (record[member] == after and not inclusive)):
                 return False

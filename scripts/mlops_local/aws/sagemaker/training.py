@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlops_local.aws.sagemaker import objects
+from mlops_local.aws.sagemaker.images import ImageLookup
 from mlops_local.aws.sagemaker.jobs import (
     TEXT_LIMIT,
     Ending,
@@ -50,11 +51,14 @@ _MESSAGES = {
 class TrainingJobs:
     """The training jobs of one account."""
 
-    def __init__(self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, tags: Tags) -> None:
+    def __init__(
+        self, config: LocalAwsConfig, sdk: Sdk, engine: Engine, images: ImageLookup, tags: Tags
+    ) -> None:
         self.table = Table(config, KIND, tags)
         self._config = config
         self._sdk = sdk
         self._engine = engine
+        self._images = images
         self._runs = RunningJobs(config, sdk, engine, "training")
 
     def create(self, wanted: Parameters) -> Parameters:
@@ -65,6 +69,7 @@ class TrainingJobs:
         if not wanted.get("ResourceConfig"):
             raise ServiceError("ValidationException", "ResourceConfig must be specified")
         self._sdk.check_role(wanted["RoleArn"])
+        self._images.check_for_job(wanted["AlgorithmSpecification"]["TrainingImage"], wanted["RoleArn"])
         now = datetime.now(UTC)
         output = wanted["OutputDataConfig"]["S3OutputPath"].rstrip("/")
         record = {
@@ -94,7 +99,10 @@ class TrainingJobs:
         return record
 
     def stop(self, wanted: Parameters) -> Parameters:
-        """StopTrainingJob; a job that has ended is refused: https://github.com/awslabs/benchmark-ai/issues/928"""
+        """StopTrainingJob; a job that has ended is refused.
+
+        https://github.com/awslabs/benchmark-ai has AWS's words in a log.
+        """
         name = wanted["TrainingJobName"]
         ended(self.describe(wanted)["TrainingJobStatus"], "training")
         running = self.table.change_if(
