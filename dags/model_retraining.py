@@ -59,7 +59,7 @@ def validate(**context: Any) -> dict[str, Any]:
 
 
 def _state_of(context: Context, run_id: str) -> str:
-    """Of a run of `model_training`; empty where there is none."""
+    """Of a run of `model_training`; empty if there is none."""
     instance = context["ti"]
     if not instance.get_dr_count(dag_id=TRAINING_DAG, run_ids=[run_id]):
         return ""

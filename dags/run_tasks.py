@@ -99,7 +99,7 @@ def fail_without_retry(work: Callable[[], Any]) -> Any:
 
 
 def seen(look: Callable[[], bool]) -> bool:
-    """What a sensor sees; False where AWS cannot be asked now, so that it looks again until its own time-out."""
+    """What a sensor sees; False if AWS cannot be asked now, so that it looks again until its own time-out."""
     try:
         return look()
     except Exception as error:

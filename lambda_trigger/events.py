@@ -58,7 +58,7 @@ class Order:
     run_after: str = ""
     """When Airflow is to start it, ISO 8601; empty for at once."""
     unless_busy: str = ""
-    """Nothing is started where a run of this DAG was at work on the model: it reports it itself."""
+    """Nothing is started if a run of this DAG was at work on the model: it reports it itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Rule:
     dag_id: str = ""
     """Empty where such events are ignored."""
     confs: Callable[[Event, Data], tuple[EventConf, ...]] | None = None
-    """Makes the confs of the runs; none where the event is about no model."""
+    """Makes the confs of the runs; none if the event is about no model."""
     window: int = 0
     """Seconds within which all such events of a model are one run; 0 for the exact time."""
     at_end: bool = False

@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--engine",
         choices=("auto", "docker", "process"),
         default="auto",
-        help="how jobs run: in containers, or as processes; auto takes Docker where its engine answers",
+        help="how jobs run: in containers, or as processes; auto takes Docker if its engine answers",
     )
 
     up.add_argument(

@@ -67,17 +67,17 @@ output "airflow_environment" {
 }
 
 output "airflow_url" {
-  description = "Where people open Airflow; empty where nobody said and none was made."
+  description = "Where people open Airflow; empty if nobody said and none was made."
   value       = local.airflow_url
 }
 
 output "airflow_bucket" {
-  description = "The bucket that MWAA reads DAGs, plugins and requirements from; null where none was made."
+  description = "The bucket that MWAA reads DAGs, plugins and requirements from; null if none was made."
   value       = one(module.airflow[*].bucket)
 }
 
 output "network" {
-  description = "What the company's network is joined to: VPC, private subnets and their route table; null where none was made."
+  description = "What the company's network is joined to: VPC, private subnets and their route table; null if none was made."
   value = one([for made in module.network : {
     vpc_id         = made.vpc_id
     subnet_ids     = made.private_subnet_ids

@@ -95,7 +95,7 @@ variable "airflow_environment" {
 }
 
 variable "airflow" {
-  description = "The MWAA environment to create; null where one is there, which airflow_environment names."
+  description = "The MWAA environment to create; null if one is there, which airflow_environment names."
   type = object({
     version           = optional(string, "3.2.1")
     class             = optional(string, "mw1.small")

@@ -134,7 +134,7 @@ def test_every_command_in_the_docs_exists() -> None:
 
 
 def _refusal(line: str) -> str:
-    """Why a shell line of the docs cannot be run as it stands; empty where nothing is known against it."""
+    """Why a shell line of the docs cannot be run as it stands; empty if nothing is known against it."""
     from mlops.cli import build_parser
 
     targets = re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

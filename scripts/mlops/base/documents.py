@@ -22,7 +22,7 @@ def address(page: str) -> str:
 
 
 def with_addresses(text: str) -> str:
-    """Return a text in which pages have their address in GitLab; unchanged where that is not known."""
+    """Return a text in which pages have their address in GitLab; unchanged if that is not known."""
     base = _in_gitlab()
     return _PAGE.sub(lambda page: base + page[0], text) if base else text
 

@@ -205,7 +205,7 @@ class ColumnDrift:
     psi: float
     """Population stability index against training."""
     ks: float | None
-    """Kolmogorov-Smirnov statistic; None where it is not a number."""
+    """Kolmogorov-Smirnov statistic; None if it is not a number."""
     p_value: float
     """The smallest of its tests, before it is weighed against the number of tests."""
     missing: float

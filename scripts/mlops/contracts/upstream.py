@@ -23,7 +23,7 @@ _REFERENCE = re.compile(r"[$%](?=[A-Za-z_{])")
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What the trigger says; zero or empty where it says nothing."""
+    """What the trigger says; zero or empty if it says nothing."""
 
     project_id: int
     project_path: str

@@ -30,7 +30,7 @@ class StatusTarget(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
-    """How the pipeline of a model went; `report` is what `evaluate` wrote, empty where it wrote nothing."""
+    """How the pipeline of a model went; `report` is what `evaluate` wrote, empty if it wrote nothing."""
 
     model: str
     state: str

@@ -52,7 +52,7 @@ class EvaluationTarget:
     evidence_uri: str
     run_id: str
     request: str = ""
-    """The `runs.request_fingerprint` of what this pipeline asks for; empty where it asks for nothing."""
+    """The `runs.request_fingerprint` of what this pipeline asks for; empty if it asks for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

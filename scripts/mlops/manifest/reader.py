@@ -192,7 +192,7 @@ def retraining(model: Model) -> runs.Retraining:
 
 
 def monitoring(model: Model, bucket: str) -> runs.Monitoring | None:
-    """What its requests are compared with, and how; None where nothing is kept of them."""
+    """What its requests are compared with, and how; None if nothing is kept of them."""
     section = model.monitoring
     if section is None:
         return None

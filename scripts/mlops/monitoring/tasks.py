@@ -52,7 +52,7 @@ class MonitoringPlan:
     notifications: Notifications
     monitoring: Monitoring | None
     model_version: str
-    """In production; empty where nothing is."""
+    """In production; empty if nothing is."""
     window_start: str
     skip: str = ""
     """Why there is nothing to compare; empty when there is."""
@@ -312,7 +312,7 @@ def _notes(material: _Material, predictions: ColumnDrift | None) -> list[str]:
 
 
 def _before(storage: Storage, uri: str) -> DriftReport | None:
-    """The newest report; None where there is none that can be read, or its window is still to come."""
+    """The newest report; None if there is none that can be read, or its window is still to come."""
     if not storage.exists(uri):
         return None
     try:

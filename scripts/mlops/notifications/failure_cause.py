@@ -201,7 +201,7 @@ def explain(
 
 
 def _fate(sagemaker: SageMakerClient, job: StartedJob) -> tuple[str, bool]:
-    """Why SageMaker ended a job, and whether it still runs; empty and False where it does not say.
+    """Why SageMaker ended a job, and whether it still runs; empty and False if it does not say.
 
     The failure is reported all the same.
     """

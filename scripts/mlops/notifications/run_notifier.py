@@ -31,13 +31,13 @@ class Announcement:
     body: str
     blocks: tuple[dict[str, Any], ...]
     topic_arn: str
-    """Empty where no e-mail is wanted."""
+    """Empty if no e-mail is wanted."""
     slack: str
     """The id of Airflow's connection, empty where Slack is not wanted."""
     channel: str
     identity: str
     folder: str
-    """Of the delivery log; empty where the model is not known."""
+    """Of the delivery log; empty if the model is not known."""
 
     def wants(self, way: Way) -> bool:
         """Whether it goes this way at all."""
@@ -63,7 +63,7 @@ class RunNotifier:
             failure: What it is about; None for a result.
 
         Returns:
-            None where the settings could not be read: the address of a message is not known then.
+            None if the settings could not be read: the address of a message is not known then.
         """
         if "settings" not in about:
             return None
@@ -126,7 +126,7 @@ class RunNotifier:
 
 
 def folder_of(about: Mapping[str, Any]) -> str:
-    """The delivery log of the model that a run is about; empty where it is not known."""
+    """The delivery log of the model that a run is about; empty if it is not known."""
     conf = about.get("conf", {})
     if not (conf.get("model") and conf.get("project") and "settings" in about):
         return ""

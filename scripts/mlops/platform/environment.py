@@ -106,7 +106,7 @@ def find(directory: Path, name: str, out: str) -> Environment:
 
 
 def _read(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Values of a file of HCL, None where it has none; Terraform itself reads it."""
+    """Values of a file of HCL, None if it has none; Terraform itself reads it."""
     import json
     from tempfile import TemporaryDirectory
 

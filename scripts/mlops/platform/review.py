@@ -28,7 +28,7 @@ class Reviewed:
     environment: str
     account_id: str
     commit: str
-    """Empty where there is no git history."""
+    """Empty if there is no git history."""
     created_at: str
     has_changes: bool
     files: dict[str, str]
@@ -59,7 +59,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def commit(directory: Path) -> str:
-    """The commit that is checked out; empty where there is no git history."""
+    """The commit that is checked out; empty if there is no git history."""
     from mlops.clients.git.repository import Repository
 
     try:

@@ -6,7 +6,7 @@
 
 One push carries all of it or nothing: the commit with version and changelog, the tag `v1.2.0`, and the tags
 `1` and `1.2` that follow the newest release of their line. GitLab's release comes after it, and is made by
-running the command again where that was missed. docs/contribute/release.md says how it is used.
+running the command again if that was missed. docs/contribute/release.md says how it is used.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 def release(
     origin: RemoteRepository, project: GitLabProject | None, request: ReleaseRequest
 ) -> Release | None:
-    """The release that this commit is part of, made where it is due; None when there is nothing to release.
+    """The release that this commit is part of, made if it is due; None when there is nothing to release.
 
     Raises:
         ReleaseError: when it cannot be made; nothing is left of it then.

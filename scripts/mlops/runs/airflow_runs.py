@@ -116,7 +116,7 @@ def find_run(work: Work, state_of: Callable[[str], str], done: Callable[[], bool
 
     Args:
         work: What to do.
-        state_of: The state of a run; empty where there is none.
+        state_of: The state of a run; empty if there is none.
         done: As for `start_or_join`.
 
     Raises:

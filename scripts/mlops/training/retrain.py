@@ -34,7 +34,7 @@ _HEADERS = ("model", "due", "why", "since", "last", "training")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What is to be said of one model; times are UTC, ISO 8601, and empty where there is none."""
+    """What is to be said of one model; times are UTC, ISO 8601, and empty if there is none."""
 
     model: str
     due: bool | None = None
@@ -46,7 +46,7 @@ class Line:
     last_trained_at: str = ""
     image_version: str = ""
     model_version: str = ""
-    """What the training makes; empty where none is due."""
+    """What the training makes; empty if none is due."""
     run_id: str = ""
     run_state: str = ""
     run_url: str = ""

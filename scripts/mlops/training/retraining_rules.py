@@ -44,7 +44,7 @@ class ModelToRetrain:
     model: str
     image_version: str
     released_at: datetime | None
-    """Of the image; None where that is not known."""
+    """Of the image; None if that is not known."""
     channels: Mapping[str, str]
     """The training data: an S3 prefix by channel."""
     rules: Retraining

@@ -40,7 +40,7 @@ class RetrainingPlan:
     why: str
     """Why the model is due, or why it is not."""
     training: TrainingConf | None = None
-    """None where nothing is due."""
+    """None if nothing is due."""
     training_run: str = ""
     starts: bool = False
     """Whether that run is to be started; else it is under way, or it is done."""
@@ -63,7 +63,7 @@ def prepare(  # pylint: disable=too-many-arguments,too-many-locals
         storage: Recipe, evidence and data.
         sagemaker: The models.
         alarms: The drift alarms of a project.
-        state_of: The state of a run of `model_training`; empty where there is none of that id.
+        state_of: The state of a run of `model_training`; empty if there is none of that id.
 
     Raises:
         SettingsError, ContractError, VersionError: when the conf is not one to run.

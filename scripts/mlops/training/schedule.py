@@ -24,7 +24,7 @@ _BOT = re.compile(r"(project|group)_\d+_bot(_[0-9a-f]+|\d+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What the schedule is to be; empty where it stays as it is, or gets a default when it is made."""
+    """What the schedule is to be; empty if it stays as it is, or gets a default when it is made."""
 
     description: str
     cron: str = ""

@@ -164,7 +164,7 @@ def publish(
 def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: str) -> None:
     """Note how this image was trained, for retrainings that no pipeline starts.
 
-    Only for a released image, never for a merge request, and not where a newer one's stands: an old pipeline
+    Only for a released image, never for a merge request, and not if a newer one's stands: an old pipeline
     may be run again.
     """
     image = ModelVersion.parse(conf.model_version).image
@@ -193,7 +193,7 @@ def keep_recipe(conf: TrainingConf, bucket: str, storage: Storage, created_at: s
 
 
 def _recipe(storage: Storage, uri: str) -> Recipe | None:
-    """What stands there; None where nothing does, or what cannot be read any more."""
+    """What stands there; None if nothing does, or what cannot be read any more."""
     if not storage.exists(uri):
         return None
     try:

@@ -72,7 +72,7 @@ class LocalAws:
         self._sagemaker = SageMaker(config, self._sdk, self._engine, self._registry)
         self._web_identity = WebIdentity(config)
         self._mwaa = Mwaa(config, self._sdk)
-        self._principals.airflow_role = self._mwaa.execution_role
+        self._principals.airflow_role = self._airflow_role
         self._bus = event_bus.start(config, self._children, self._principals, self._gate)
         self._sagemaker.publish = lambda kind, arn, detail: self._bus.publish(
             "aws.sagemaker", kind, detail, arn
@@ -94,10 +94,7 @@ class LocalAws:
         mail.deliver_to(self._inbox)
         self._services: dict[str, Service] = {"sagemaker": self._sagemaker, "mwaa": self._mwaa}
         self.snapshot = self._begin_with(config.snapshot)
-        """The snapshot this account began with; None where it began empty."""
-        if config.airflow_environment:
-            role = self._mwaa.execution_role()
-            self._principals.ensure_role(role, "airflow.amazonaws.com", "airflow-env.amazonaws.com")
+        """The snapshot this account began with; None if it began empty."""
         self._guarded = OwnPagesOnly(self._serve, config.port, MWAA_HOSTS)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -166,6 +163,13 @@ class LocalAws:
         """The pages about the stack itself."""
         page = self._pages.get((request.method, request.path))
         return page(request) if page else json_response({"error": "there is no such page"}, status=404)
+
+    def _airflow_role(self) -> str:
+        """The role of Airflow. For an environment that nobody applied it is made at Airflow's first call."""
+        role = self._mwaa.execution_role()
+        if role and self.config.airflow_environment:
+            self._principals.ensure_role(role, "airflow.amazonaws.com", "airflow-env.amazonaws.com")
+        return role
 
     def _begin_with(self, file: Path | None) -> Snapshot | None:
         found = snapshots.read(file) if file else None

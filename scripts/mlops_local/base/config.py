@@ -40,7 +40,7 @@ class LocalAwsConfig:
     cache: Path | None = None
     """Virtual environments of images; kept between stacks where it is outside `home`."""
     dags_folder: Path | None = None
-    """Where MWAA puts the files of its bucket's DAG folder; None where Airflow reads others."""
+    """Where MWAA puts the files of its bucket's DAG folder; None if Airflow reads others."""
     access_key: str = ACCESS_KEY
     """The ID of the account's own access key: with it a caller may do everything."""
     airflow_key: str = AIRFLOW_KEY

@@ -88,7 +88,7 @@ def take(wanted: str, copy: Path) -> Snapshot | None:
 
 
 def read(file: Path) -> Snapshot | None:
-    """The snapshot in a file; None where it is damaged, or not surely our own."""
+    """The snapshot in a file; None if it is damaged, or not surely our own."""
     try:
         with file.open("rb") as source:
             if not _is_ours(os.fstat(source.fileno())):

@@ -93,7 +93,7 @@ def up(name: str, engine: str, environment: str = QUICK, *, fresh: bool = False)
 
 
 def choose_engine(wanted: str) -> Engine:
-    """The engine asked for; `auto` takes Docker where it answers.
+    """The engine asked for; `auto` takes Docker if it answers.
 
     Raises:
         EngineError: when Docker was asked for by name and does not answer.

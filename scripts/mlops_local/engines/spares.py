@@ -61,7 +61,7 @@ class Spares:
         folder: Path,
         log: Path,
     ) -> subprocess.Popen[bytes] | None:
-        """Run a command in a spare, and make more; None where none waits, or the command is not for one."""
+        """Run a command in a spare, and make more; None if none waits, or the command is not for one."""
         if not kind.modules or len(command) < 3 or not _PYTHON.fullmatch(command[0]) or command[1] != "-m":
             return None
         job = {

@@ -51,7 +51,7 @@ def listed(home: Path) -> list[User]:
 
 
 def ensure(home: Path, username: str, *, bot: bool = False) -> User:
-    """The user of that name, made where there was none."""
+    """The user of that name, made if there was none."""
     with records.edit(home / _FILE) as known:
         known.setdefault(LOCAL.username, encode(LOCAL))
         if username not in known:

@@ -412,7 +412,7 @@ def _planned(document: Mapping[str, Any]) -> PlannedJob:
     tolerated = document["allow_failure"]
     codes = tolerated["exit_codes"] if isinstance(tolerated, dict) else []
     needs = document.get("needs")
-    # https://docs.gitlab.com/ci/yaml/#allow_failure: true where a job is manual, and not by its rules.
+    # https://docs.gitlab.com/ci/yaml/#allow_failure: true if a job is manual, and not by its rules.
     optional = document["when"] == "manual" and "rules" not in document
     return PlannedJob(
         name=document["name"],

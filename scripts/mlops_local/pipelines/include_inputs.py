@@ -131,7 +131,7 @@ def _defaults(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _documents(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The header, empty where the file has none, and the configuration."""
+    """The header, empty if the file has none, and the configuration."""
     try:
         # The loader makes plain values only.
         found = list(yaml.load_all(file.read_text(encoding="utf-8"), _Loader))

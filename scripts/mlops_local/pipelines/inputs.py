@@ -41,7 +41,7 @@ def check(project: LocalProject, branch: str, given: Mapping[str, Any]) -> None:
 
 
 def _declared(project: LocalProject, branch: str) -> Mapping[str, Any]:
-    """The inputs of the header; none where the CI file has no header, or is none."""
+    """The inputs of the header; none if the CI file has no header, or is none."""
     text = projects.git(project.repository, "show", f"refs/heads/{branch}:.gitlab-ci.yml")
     header, separator, _ = text.partition("\n---\n")
     document = yaml.safe_load(header) if separator else {}

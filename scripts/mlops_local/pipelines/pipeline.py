@@ -50,7 +50,7 @@ class PipelineRun:
     notes: tuple[str, ...] = ()
     """What stands on the merge request."""
     reason: str = ""
-    """Why GitLab makes no pipeline of this change, in its words; empty where there is one."""
+    """Why GitLab makes no pipeline of this change, in its words; empty if there is one."""
 
     def job(self, name: str) -> JobResult:
         """The job of that name.
@@ -432,7 +432,7 @@ def _unruled(overlay: Mapping[str, Mapping[str, object]], name: str) -> dict[str
 
 
 def _tokens(stack: Stack, settings: Mapping[str, str], checkout: engine.Checkout) -> IdToken | None:
-    """Makes the jobs' ID tokens for the audiences that the CI file names; None where there are no roles."""
+    """Makes the jobs' ID tokens for the audiences that the CI file names; None if there are no roles."""
     if not find_environment(stack.environment_name).whole:
         return None
     home, server = stack.folder / "gitlab", stack.gitlab_url

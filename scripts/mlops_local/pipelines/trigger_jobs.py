@@ -180,7 +180,7 @@ def _expanded(name: str, variables: Mapping[str, str], seen: tuple[str, ...] = (
 
 
 def _as_it_stands(value: Any, early: Mapping[str, str]) -> Any:
-    """An input: expanded only where a template asked for it, by what is known before there is a pipeline."""
+    """An input: expanded only if a template asked for it, by what is known before there is a pipeline."""
     if isinstance(value, str):
         return _MARKED.sub(lambda match: expand(match[1], early), value)
     if isinstance(value, list):

@@ -97,7 +97,7 @@ class LocalRegistry:
         )
 
     def find(self, uri: str) -> Image | None:
-        """An image by its URI; None where it is not in this registry."""
+        """An image by its URI; None if it is not in this registry."""
         host, _, rest = uri.partition("/")
         repository, separator, reference = rest.partition("@")
         if not separator:

@@ -44,7 +44,7 @@ class Account:
     packages: dict[str, Path] = field(init=False)
     key: str = field(init=False)
     snapshot: snapshots.Snapshot | None = field(init=False, default=None)
-    """What the local AWS is to begin with; None where Terraform is to make it."""
+    """What the local AWS is to begin with; None if Terraform is to make it."""
 
     def __post_init__(self) -> None:
         package = lambda_package.build(self.home / "dag-trigger.zip")

@@ -51,7 +51,7 @@ class Stack:
     access_key: str = ACCESS_KEY
     """The ID of the account's own access key: what a person of this stack calls AWS with."""
     snapshot: str = ""
-    """The key of the snapshot that the account began with; empty where it began empty."""
+    """The key of the snapshot that the account began with; empty if it began empty."""
     outputs: dict[str, str] = field(default_factory=dict)
     """What Terraform made; empty until `up` is done."""
 

@@ -286,7 +286,7 @@ variable "noncurrent_version_days" {
 }
 
 variable "force_destroy" {
-  description = "Whether destroying the bucket deletes what is in it; only where nothing must last."
+  description = "Whether destroying the bucket deletes what is in it; only if nothing must last."
   type        = bool
   default     = false
   nullable    = false

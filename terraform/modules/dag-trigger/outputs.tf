@@ -14,7 +14,7 @@ output "log_group" {
 }
 
 output "failed_events_queue" {
-  description = "The name of the queue of failed events; null where none is kept."
+  description = "The name of the queue of failed events; null if none is kept."
   value       = one(values(aws_sqs_queue.failed)[*].name)
 }
 

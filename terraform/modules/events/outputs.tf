@@ -9,7 +9,7 @@ output "schedule_names" {
 }
 
 output "failed_events_queue" {
-  description = "The name of the queue of events that never reached the function; null where none is kept."
+  description = "The name of the queue of events that never reached the function; null if none is kept."
   value       = one(values(aws_sqs_queue.failed)[*].name)
 }
 

@@ -63,7 +63,7 @@ variable "model_projects" {
 }
 
 variable "downstream_project" {
-  description = "The GitLab project that runs the pipelines which model repositories start in it; null where their own projects run them. The audiences of its jobs are `<gitlab_url>/downstream/build`, and so on."
+  description = "The GitLab project that runs the pipelines which model repositories start in it; null if their own projects run them. The audiences of its jobs are `<gitlab_url>/downstream/build`, and so on."
   type        = string
   default     = null
 

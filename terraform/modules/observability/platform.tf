@@ -3,7 +3,7 @@
 locals {
   watched = toset(var.airflow_environment == null ? [] : [var.airflow_environment])
   failing = var.airflow_environment == null ? toset([]) : var.dags
-  # For what is made either way and shown only where there is one.
+  # For what is made either way and shown only if there is one.
   airflow = coalesce(var.airflow_environment, "none")
 
   # The kinds of alarms of Airflow, as in models.tf; `watched` has the name, description and dimensions of each alarm.

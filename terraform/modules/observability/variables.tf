@@ -110,7 +110,7 @@ variable "dead_letter_queues" {
 }
 
 variable "airflow_environment" {
-  description = "The MWAA environment to watch; null where it is watched elsewhere."
+  description = "The MWAA environment to watch; null if it is watched elsewhere."
   type        = string
   default     = null
 

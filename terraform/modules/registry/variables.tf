@@ -50,7 +50,7 @@ variable "expire_after_days" {
 }
 
 variable "force_delete" {
-  description = "Whether destroying a repository deletes its images; only where nothing must last."
+  description = "Whether destroying a repository deletes its images; only if nothing must last."
   type        = bool
   default     = false
   nullable    = false

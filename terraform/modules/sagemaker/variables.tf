@@ -61,7 +61,7 @@ variable "metric_namespaces" {
 }
 
 variable "kms_key_arn" {
-  description = "The KMS key that encrypts the bucket and the logs; null where the services' own keys do."
+  description = "The KMS key that encrypts the bucket and the logs; null if the services' own keys do."
   type        = string
   default     = null
 

@@ -10,7 +10,7 @@ output "bucket_arn" {
 }
 
 output "access_log_bucket" {
-  description = "The bucket of access logs, for other buckets to log to; null where nothing is logged."
+  description = "The bucket of access logs, for other buckets to log to; null if nothing is logged."
   value       = one(values(aws_s3_bucket.logs)[*].id)
 
   # S3 refuses to log to a bucket whose policy does not let it.

@@ -61,7 +61,7 @@ variable "capture_days" {
 }
 
 variable "force_destroy" {
-  description = "Whether destroying the bucket deletes what is in it; only where nothing must last."
+  description = "Whether destroying the bucket deletes what is in it; only if nothing must last."
   type        = bool
   default     = false
   nullable    = false

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from .harness import REGION, ROLE, LocalAws, free_port, start, stop
 from .test_endpoints import SERVER, artifact, ask, settled
@@ -150,6 +151,5 @@ def test_an_endpoint_in_a_container(docker: Docker, containers: LocalAws) -> Non
 
 
 def test_an_image_that_is_not_there(containers: LocalAws, program: str) -> None:
-    job = train(containers, program.partition("@")[0] + ":9.9.9", "contained-missing")
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "cannot be pulled" in job["FailureReason"]
+    with pytest.raises(ClientError, match="Cannot find the requested image"):
+        train(containers, program.partition("@")[0] + ":9.9.9", "contained-missing")

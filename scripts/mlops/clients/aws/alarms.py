@@ -33,7 +33,7 @@ class DriftAlarms:
         self._project = project
 
     def for_model(self, model: str) -> AlarmState | None:
-        """A model's alarm; None where it has none.
+        """A model's alarm; None if it has none.
 
         Raises:
             AwsError: when CloudWatch does not answer.

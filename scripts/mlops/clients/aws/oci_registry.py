@@ -48,7 +48,7 @@ class RegistryImage:
     tags: tuple[str, ...]
     pushed_at: datetime
     media_type: str
-    """Of its manifest; empty where ECR does not say."""
+    """Of its manifest; empty if ECR does not say."""
 
     def check(self, name: str, next_step: str) -> None:
         """Refuse an image with a manifest that SageMaker refuses; its processor is not looked at.
@@ -117,7 +117,7 @@ class Registry:
             self._refuse("list the images of", error)
 
     def owner(self) -> str:
-        """The GitLab project that the model belongs to, empty where Terraform names none.
+        """The GitLab project that the model belongs to, empty if Terraform names none.
 
         In one call, and in two where no image was found before.
         """
@@ -139,7 +139,7 @@ class Registry:
 
     @property
     def uri(self) -> str:
-        """What an image's URI begins with: `<host>/<repository>`; asks ECR only where it cannot be known."""
+        """What an image's URI begins with: `<host>/<repository>`; asks ECR only if it cannot be known."""
         if not self._host:
             self._host = self.login.url.partition("://")[2]
         return f"{self._host}/{self.repository}"
@@ -193,7 +193,7 @@ class Registry:
         self._request("PUT", place, params={"digest": digest}, data=content, headers=headers)
 
     def put_manifest(self, content: bytes, tag: str, media_type: str = MANIFEST_TYPE) -> None:
-        """Publish an image under a tag; refused where the tag exists already."""
+        """Publish an image under a tag; refused if the tag exists already."""
         self._request("PUT", f"manifests/{tag}", data=content, headers={"Content-Type": media_type})
 
     def _manifest(self, digest: str) -> requests.Response:
@@ -276,7 +276,7 @@ _VERBS = {"GET": "give", "HEAD": "show", "POST": "take", "PUT": "take"}
 
 
 def account_host(ecr: ECRClient, account: str) -> str:
-    """The host name of an account's registry; empty where the client does not talk to AWS itself.
+    """The host name of an account's registry; empty if the client does not talk to AWS itself.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
     """

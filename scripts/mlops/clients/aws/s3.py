@@ -129,7 +129,7 @@ class Storage:
         self.write(dumps(record).encode(), uri, "application/json")
 
     def create_record(self, record: object, uri: str) -> bool:
-        """Write a record where nothing is yet, as one of many at once can; False where there is something.
+        """Write a record where nothing is yet, as one of many at once can; False if there is something.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 

@@ -37,7 +37,7 @@ class UpstreamDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamJob:
-    """A job that ended. `merge_request` is zero where its pipeline has none."""
+    """A job that ended. `merge_request` is zero if its pipeline has none."""
 
     id: int
     name: str

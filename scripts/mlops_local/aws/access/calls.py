@@ -66,7 +66,7 @@ class SignedRequest:
 
 @dataclass(frozen=True)
 class Call:
-    """One action. `resources` are the names one resource goes by; none where it is not known."""
+    """One action. `resources` are the names one resource goes by; none if it is not known."""
 
     action: str
     resources: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Every AWS call on its way in: noted, and refused where the caller's role does not allow it.
+"""Every AWS call on its way in: noted, and refused if the caller's role does not allow it.
 
 `<home>/calls.jsonl`, one line an action:
 
@@ -49,7 +49,7 @@ class PassedRole:
     path: str
     """A pattern of the URL's path."""
     role: Callable[[Mapping[str, Any]], str]
-    """The role's ARN in the request; empty where there is none."""
+    """The role's ARN in the request; empty if there is none."""
     code: str
     message: str
 

@@ -21,7 +21,7 @@ def allows(policies: Iterable[Policy], action: str, resources: Sequence[str], co
     """Whether a set of policies allows an action.
 
     Args:
-        resources: Other names of one resource; none where it is not known, which any statement's will match.
+        resources: Other names of one resource; none if it is not known, which any statement's will match.
         context: See `Context`.
     """
     allowed = False

@@ -93,22 +93,21 @@ class Principals:
 
         For what the stack plays without Terraform: its own Airflow is an environment that nobody applied.
         """
-        iam = self._iam()
-        if trust.find_role(iam, role_arn, self._config.account) is not None:
-            return
-        name = _name(role_arn)
-        iam.create_role(
-            role_name=name,
-            assume_role_policy_document=_policy(
-                {"Principal": {"Service": list(services)}, "Action": "sts:AssumeRole"}
-            ),
-            path="/",
-            permissions_boundary=None,
-            description="Made by the local stack",
-            tags=[],
-            max_session_duration="43200",
-        )
-        iam.put_role_policy(name, "everything", _policy({"Action": "*", "Resource": "*"}))
+        with self._lock:
+            iam = self._iam()
+            if trust.find_role(iam, role_arn, self._config.account) is not None:
+                return
+            name, principal = _name(role_arn), {"Service": list(services)}
+            iam.create_role(
+                role_name=name,
+                assume_role_policy_document=_policy({"Principal": principal, "Action": "sts:AssumeRole"}),
+                path="/",
+                permissions_boundary=None,
+                description="Made by the local stack",
+                tags=[],
+                max_session_duration="43200",
+            )
+            iam.put_role_policy(name, "everything", _policy({"Action": "*", "Resource": "*"}))
 
     def trusted(self, role_arn: str, service: str) -> bool:
         """Whether there is such a role in this account, and a service may take it."""

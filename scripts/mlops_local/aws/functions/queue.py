@@ -63,7 +63,7 @@ class _Policy:
     retries: int
     age: float
     queue: str
-    """The ARN of the queue for what failed for good; empty where none is configured."""
+    """The ARN of the queue for what failed for good; empty if none is configured."""
 
 
 class LambdaQueue:

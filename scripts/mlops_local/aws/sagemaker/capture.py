@@ -129,6 +129,6 @@ class Capture:
 
 
 def capture_of(settings: Record, sdk: Sdk, folder: str) -> Capture | None:
-    """What an endpoint configuration asks for; None where nothing is to be kept."""
+    """What an endpoint configuration asks for; None if nothing is to be kept."""
     wanted = settings.get("DataCaptureConfig") or {}
     return Capture(sdk, wanted, folder) if wanted.get("EnableCapture", bool(wanted)) else None
