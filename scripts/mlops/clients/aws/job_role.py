@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import tempfile
@@ -38,20 +37,20 @@ def job_role(variables: MutableMapping[str, str]) -> Iterator[None]:
         return
     before = dict(variables)
     terminate = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    folder = Path(tempfile.mkdtemp(prefix="mlops-"))
     try:
-        file = folder / "token"
-        file.touch(mode=0o600)
-        file.write_text(token, encoding="utf-8")
-        for name in (*_KEYS, TOKEN):
-            variables.pop(name, None)
-        variables["AWS_ROLE_ARN"] = role
-        # CloudTrail names the job by it.
-        variables["AWS_ROLE_SESSION_NAME"] = f"gitlab-{before.get('CI_PROJECT_ID')}-{before.get('CI_JOB_ID')}"
-        variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = str(file)
-        yield
+        with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
+            file = Path(folder) / "token"
+            file.touch(mode=0o600)
+            file.write_text(token, encoding="utf-8")
+            for name in (*_KEYS, TOKEN):
+                variables.pop(name, None)
+            variables["AWS_ROLE_ARN"] = role
+            # CloudTrail names the job by it.
+            job = f"{before.get('CI_PROJECT_ID')}-{before.get('CI_JOB_ID')}"
+            variables["AWS_ROLE_SESSION_NAME"] = f"gitlab-{job}"
+            variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = str(file)
+            yield
     finally:
-        shutil.rmtree(folder)
         signal.signal(signal.SIGTERM, terminate)
         variables.clear()
         variables.update(before)

@@ -107,15 +107,10 @@ class Gate:
             body=_body(request, environ) if service != "s3" else b"",
             copied=request.headers.get("X-Amz-Copy-Source", ""),
         )
-        if (
-            elsewhere := _region(request.headers["Authorization"])
-        ) != self._place.region and service in _OURS:
-            return _error(
-                service,
-                signed.target,
-                "ValidationException",
-                _WRONG_REGION.format(self._place.region, elsewhere),
-            )
+        region = _region(request.headers["Authorization"])
+        if service in _OURS and region != self._place.region:
+            message = _WRONG_REGION.format(self._place.region, region)
+            return _error(service, signed.target, "ValidationException", message, status=400)
         if unplayed := services.refused(service, signed.target, signed.query, signed.body):
             return _not_played(service, signed.target, unplayed)
         principal = self._principals.whose(key)
@@ -147,7 +142,7 @@ class Gate:
                 continue
             role = passed.role(json.loads(request.body or b"{}"))
             if role and not self._principals.trusted(role, f"{request.service}.amazonaws.com"):
-                return _error(request.service, request.target, passed.code, passed.message)
+                return _error(request.service, request.target, passed.code, passed.message, status=400)
         return None
 
     def denied(self, principal: Principal | None, calls: Iterable[Call]) -> Call | None:
@@ -285,8 +280,7 @@ def _error(service: str, target: str, code: str, message: str, status: int = 403
     """In the form the service answers in."""
     if _speaks_json(service, target):
         return error_response(
-            ServiceError(code, message, status=400 if target or code != "AccessDeniedException" else 403),
-            "application/json",
+            ServiceError(code, message, status=400 if target else status), "application/json"
         )
     inner = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     text = inner if service == "s3" else f"<ErrorResponse>{inner}</ErrorResponse>"

@@ -25,7 +25,7 @@ def allows(policies: Iterable[Policy], action: str, resources: Sequence[str], co
         context: See `Context`.
     """
     allowed = False
-    for statement in _statements(policies):
+    for statement in statements(policies):
         if not _matches(statement, action, resources, context):
             continue
         if statement["Effect"] == "Deny":
@@ -40,14 +40,15 @@ def denies_outright(
     """Whether one of the policies denies an action outright; see `allows` for the arguments."""
     return any(
         statement["Effect"] == "Deny" and _matches(statement, action, resources, context)
-        for statement in _statements(policies)
+        for statement in statements(policies)
     )
 
 
-def _statements(policies: Iterable[Policy]) -> Iterator[Mapping[str, Any]]:
+def statements(policies: Iterable[Policy]) -> Iterator[Mapping[str, Any]]:
+    """All statements; a policy may have one that is not in a list."""
     for policy in policies:
-        statements = policy.get("Statement", [])
-        yield from [statements] if isinstance(statements, Mapping) else statements
+        found = policy.get("Statement", [])
+        yield from [found] if isinstance(found, Mapping) else found
 
 
 def _matches(statement: Mapping[str, Any], action: str, resources: Sequence[str], context: Context) -> bool:

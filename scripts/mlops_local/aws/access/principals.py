@@ -95,7 +95,7 @@ class Principals:
         """
         with self._lock:
             iam = self._iam()
-            if trust.find_role(iam, role_arn, self._config.account) is not None:
+            if trust.find_role(iam, role_arn) is not None:
                 return
             name, principal = _name(role_arn), {"Service": list(services)}
             iam.create_role(
@@ -111,13 +111,13 @@ class Principals:
 
     def trusted(self, role_arn: str, service: str) -> bool:
         """Whether there is such a role in this account, and a service may take it."""
-        role = trust.find_role(self._iam(), role_arn, self._config.account)
+        role = trust.find_role(self._iam(), role_arn)
         return role is not None and trust.admits_service(role, service, self._config.account)
 
     def may_assume(self, role_arn: str, caller: Principal | None) -> bool:
         """Whether there is such a role in this account, and a caller may take it; None is a person."""
         iam, account = self._iam(), self._config.account
-        role = trust.find_role(iam, role_arn, account)
+        role = trust.find_role(iam, role_arn)
         own = next((one.arn for one in iam.roles.values() if caller and one.name == caller.role), "")
         return role is not None and trust.admits_caller(role, own, account)
 

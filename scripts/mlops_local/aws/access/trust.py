@@ -6,23 +6,17 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_pri
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlops_local.aws.access.policies import conditions_hold, listed
+from mlops_local.aws.access.policies import conditions_hold, listed, statements
 
 if TYPE_CHECKING:
     from moto.iam.models import IAMBackend, Role
 
-_ARN = re.compile(r"arn:aws[a-z-]*:iam::(?P<account>\d{12}):role/(?:.+/)?(?P<name>[^/]+)")
 
-
-def find_role(iam: IAMBackend, arn: str, account: str) -> Role | None:
+def find_role(iam: IAMBackend, arn: str) -> Role | None:
     """The role of this ARN, its path included; None for one of another account, or that nobody made."""
-    match = _ARN.fullmatch(arn)
-    if match is None or match["account"] != account:
-        return None
     return next((role for role in iam.roles.values() if role.arn == arn), None)
 
 
@@ -38,7 +32,7 @@ def admits_service(role: Role, service: str, account: str) -> bool:
     return any(
         service in _principals(statement, "Service")
         and conditions_hold(statement, {"aws:sourceaccount": [account]})
-        for statement in _statements(role, "sts:AssumeRole")
+        for statement in _admitting(role)
     )
 
 
@@ -54,18 +48,17 @@ def admits_caller(role: Role, caller_arn: str, account: str) -> bool:
     return any(
         admitted & set(_principals(statement, "AWS"))
         and conditions_hold(statement, {"aws:principalaccount": [account]})
-        for statement in _statements(role, "sts:AssumeRole")
+        for statement in _admitting(role)
     )
 
 
-def _statements(role: Role, action: str) -> Iterator[Mapping[str, Any]]:
+def _admitting(role: Role) -> Iterator[Mapping[str, Any]]:
+    """The statements of a role's trust policy that let somebody take it."""
     document = role.assume_role_policy_document
     policy: Mapping[str, Any] = json.loads(document) if isinstance(document, str) else document
-    statements = policy.get("Statement", [])
-    for statement in [statements] if isinstance(statements, Mapping) else statements:
-        if statement.get("Effect") == "Allow" and {action, "sts:*", "*"} & set(
-            listed(statement.get("Action"))
-        ):
+    for statement in statements([policy]):
+        actions = set(listed(statement.get("Action")))
+        if statement.get("Effect") == "Allow" and actions & {"sts:AssumeRole", "sts:*", "*"}:
             yield statement
 
 

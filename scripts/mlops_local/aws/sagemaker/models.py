@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mlops_local.aws.sagemaker import objects
 from mlops_local.aws.sagemaker.images import ImageLookup
+from mlops_local.aws.sagemaker.played import refused_with
 from mlops_local.aws.sagemaker.store import Parameters, Record, ResourceKind, Table, Tags, not_found
 from mlops_local.aws.sdk import Sdk
 from mlops_local.base.config import LocalAwsConfig
@@ -103,9 +104,5 @@ def _given(wanted: Parameters) -> list[Record]:
     if (primary is None) == (not several):
         raise ServiceError("ValidationException", "Specify either PrimaryContainer or Containers.")
     if len(several) > 1:
-        raise ServiceError(
-            "ValidationException",
-            "CreateModel is not played locally with more than one container. "
-            "docs/reference/local-aws.md lists what is played.",
-        )
+        raise refused_with("CreateModel", "more than one container")
     return several if primary is None else [primary]

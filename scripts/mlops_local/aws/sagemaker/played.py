@@ -174,10 +174,12 @@ def check(operation: str, parameters: Mapping[str, Any]) -> None:
             allowed = " or ".join(map(str, sorted(values[path], key=str)))
             refused.append(f"{path} {value} (only {allowed})")
     if refused:
-        raise ServiceError(
-            "ValidationException",
-            f"{operation} is not played locally with {', '.join(dict.fromkeys(refused))}. {_WHERE}",
-        )
+        raise refused_with(operation, ", ".join(dict.fromkeys(refused)))
+
+
+def refused_with(operation: str, what: str) -> ServiceError:
+    """The answer to an operation that is played, but not with this."""
+    return ServiceError("ValidationException", f"{operation} is not played locally with {what}. {_WHERE}")
 
 
 def refused_operation(service: str, operation: str) -> ServiceError:
